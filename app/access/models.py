@@ -1,0 +1,60 @@
+"""The tables of roles, their grants, and API keys."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from app.database.key import new_key
+
+
+class Role(Model):
+    """A named set of grants. Nothing is allowed that no grant allows."""
+
+    id = fields.UUIDField(primary_key=True, default=new_key)
+    name = fields.CharField(max_length=64)
+    description = fields.TextField(null=True)
+    is_active = fields.BooleanField(default=True)
+    created_at = fields.DatetimeField()
+    updated_at = fields.DatetimeField()
+
+    grants: fields.ReverseRelation["Grant"]
+
+    class Meta:
+        table = "role"
+
+
+class Grant(Model):
+    """Actions a role may do with one service, or with every service where `service` is null.
+
+    `actions` is a JSON list of action names. A row for a service replaces the row for all services.
+    """
+
+    id = fields.UUIDField(primary_key=True, default=new_key)
+    role: fields.ForeignKeyRelation[Role] = fields.ForeignKeyField(
+        "heliograph.Role", related_name="grants", on_delete=fields.CASCADE
+    )
+    service = fields.ForeignKeyField(
+        "heliograph.Service", related_name="grants", null=True, on_delete=fields.CASCADE
+    )
+    actions: fields.JSONField[list[str]] = fields.JSONField()
+
+    class Meta:
+        table = "access_grant"
+
+
+class ApiKey(Model):
+    """An API key, stored as its first characters (to recognise it by) and the SHA-256 of the whole."""
+
+    id = fields.UUIDField(primary_key=True, default=new_key)
+    name = fields.CharField(max_length=64)
+    role: fields.ForeignKeyRelation[Role] = fields.ForeignKeyField(
+        "heliograph.Role", related_name="api_keys", on_delete=fields.CASCADE
+    )
+    prefix = fields.CharField(max_length=16)
+    digest = fields.CharField(max_length=64)
+    created_at = fields.DatetimeField()
+    expires_at = fields.DatetimeField(null=True)
+    revoked_at = fields.DatetimeField(null=True)
+    last_used_at = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "api_key"

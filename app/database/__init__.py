@@ -1,0 +1,1 @@
+"""Tortoise configuration, our database clients, transactions, migrations, keys."""

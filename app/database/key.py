@@ -1,0 +1,21 @@
+"""Keys: UUIDv7 (RFC 9562 section 5.7), ordered by the time they were made."""
+
+import secrets
+import threading
+from uuid import UUID
+
+from app.clock import now
+
+_lock = threading.Lock()
+_last = 0
+
+
+def new_key() -> UUID:
+    """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
+    global _last
+    with _lock:
+        milliseconds = int(now().timestamp() * 1000)
+        # 74 random bits below the time stamp; a key that would not increase continues from the last one.
+        value = max((milliseconds << 74) | secrets.randbits(73), _last + 1)
+        _last = value
+    return UUID(int=(value >> 74 << 80) | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | (value & (1 << 62) - 1))

@@ -1,0 +1,126 @@
+"""Every refusal, with its stable code. No HTTP, no GraphQL in here.
+
+    HeliographError
+    └── Refusal              the request was understood, and the answer is no
+        ├── InvalidInput     one or more fields are wrong; all of them are named at once
+        ├── TooLarge         a field or the whole mail is over a limit
+        ├── Unauthenticated  no API key, or not a valid one
+        ├── Forbidden        the role may not do this
+        ├── NotFound         the thing named does not exist (or may not be seen)
+        ├── Conflict         it exists already, is in use, or the idempotency key was used for another request
+        └── Unavailable      nothing is wrong with the request; try again later
+
+A refusal carries `problems`: each one has a code, a sentence, the path of the field, and whether
+repeating the same request later can succeed. Both doors render the same problems.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Stable codes, shared by GraphQL and REST. A code is never renamed once released."""
+
+    INVALID_INPUT = "INVALID_INPUT"
+    INVALID_EMAIL = "INVALID_EMAIL"
+    NO_RECIPIENTS = "NO_RECIPIENTS"
+    NO_SENDER = "NO_SENDER"
+    NO_BODY = "NO_BODY"
+    TOO_LARGE = "TOO_LARGE"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    INVALID_API_KEY = "INVALID_API_KEY"
+    FORBIDDEN = "FORBIDDEN"
+    ROLE_INACTIVE = "ROLE_INACTIVE"
+    SERVICE_INACTIVE = "SERVICE_INACTIVE"
+    SERVICE_NOT_FOUND = "SERVICE_NOT_FOUND"
+    NOT_FOUND = "NOT_FOUND"
+    NAME_TAKEN = "NAME_TAKEN"
+    IN_USE = "IN_USE"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: `field` is the path from the input's root, e.g. ("to", "0", "email")."""
+
+    code: ErrorCode
+    message: str
+    field: tuple[str, ...] = ()
+    retryable: bool = False
+
+    def under(self, *path: str) -> "Problem":
+        """The same problem, its field path prefixed with `path`."""
+        return replace(self, field=(*path, *self.field))
+
+
+class HeliographError(Exception):
+    """The root of everything Heliograph raises on purpose."""
+
+
+class Refusal(HeliographError):
+    """The answer is no; `problems` (never empty) say why."""
+
+    code = ErrorCode.INVALID_INPUT
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: ErrorCode | None = None,
+        field: tuple[str, ...] = (),
+        retryable: bool = False,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        listed = tuple(problems)
+        if message is not None:
+            listed = (Problem(code or self.code, message, field, retryable), *listed)
+        if not listed:
+            raise ValueError("a refusal names at least one problem")
+        self.problems = listed
+        super().__init__("; ".join(problem.message for problem in listed))
+
+
+class InvalidInput(Refusal):
+    """One or more fields are wrong; all of them are named at once."""
+
+
+class TooLarge(Refusal):
+    """A field or the whole mail is over a limit, which the message names."""
+
+    code = ErrorCode.TOO_LARGE
+
+
+class Unauthenticated(Refusal):
+    """No API key was given, or it is unknown, expired or revoked."""
+
+    code = ErrorCode.UNAUTHENTICATED
+
+
+class Forbidden(Refusal):
+    """The role may not do this; the message says which rule."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class NotFound(Refusal):
+    """The thing named does not exist, or may not be seen by this role."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class Conflict(Refusal):
+    """It exists already, is in use, or an idempotency key was used for another request."""
+
+    code = ErrorCode.IN_USE
+
+
+class Unavailable(Refusal):
+    """Nothing is wrong with the request; the same request can succeed later."""
+
+    code = ErrorCode.UNAVAILABLE
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)

@@ -1,0 +1,60 @@
+"""What the author asked for, before anything is resolved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.mail.address import Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One file. `content` is decoded; `content_id` (without angle brackets) makes it inline, RFC 2392."""
+
+    name: str
+    content: bytes
+    content_type: str | None = None
+    content_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A mail as asked for. Strings are as they came; `check` tells what is wrong with them.
+
+    A sender or reply-to field that is None takes the service's default; an empty string means "none at all".
+    `template_data` fills {placeholders} and is HTML-escaped in `html`; `variables` fills them raw, and loses
+    against `template_data` where both have the name. `headers` are extra header fields in their order.
+    """
+
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    bcc: tuple[Mailbox, ...] = ()
+    subject: str | None = None
+    text: str | None = None
+    html: str | None = None
+    from_email: str | None = None
+    from_name: str | None = None
+    reply_to_email: str | None = None
+    reply_to_name: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    template_data: Mapping[str, object] = field(default_factory=dict)
+    variables: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DraftLimits:
+    """Sizes a draft must keep; every one is a setting."""
+
+    max_recipients: int = 1000
+    max_attachments: int = 100
+    max_attachment_bytes: int = 25 * 1024 * 1024
+    max_subject_chars: int = 998
+    max_name_chars: int = 256
+    max_headers: int = 50
+    max_header_chars: int = 4096
+    max_body_chars: int = 10 * 1024 * 1024
+    max_tags: int = 20
+    max_tag_chars: int = 100
+    max_metadata_bytes: int = 16 * 1024

@@ -1,0 +1,1 @@
+"""Accepted mail, durable until every recipient is settled."""

@@ -1,0 +1,1 @@
+"""Door two: the DreamFactory-compatible route."""

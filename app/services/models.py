@@ -1,0 +1,42 @@
+"""The table of SMTP services."""
+
+from enum import StrEnum
+
+from tortoise import fields
+from tortoise.models import Model
+
+from app.database.key import new_key
+
+
+class ServiceKind(StrEnum):
+    """SMTP: a real server. SANDBOX: delivers into the built-in inbox, so that nothing leaves the machine."""
+
+    SMTP = "SMTP"
+    SANDBOX = "SANDBOX"
+
+
+class Service(Model):
+    """One named SMTP account. `version` grows with every change, so that warm connections can be told stale."""
+
+    id = fields.UUIDField(primary_key=True, default=new_key)
+    name = fields.CharField(max_length=40)
+    label = fields.CharField(max_length=128, null=True)
+    description = fields.TextField(null=True)
+    kind = fields.CharField(max_length=16)
+    is_active = fields.BooleanField(default=True)
+    host = fields.CharField(max_length=255, null=True)
+    port = fields.IntField(null=True)
+    encryption = fields.CharField(max_length=8)
+    username = fields.CharField(max_length=255, null=True)
+    sealed_password = fields.TextField(null=True)
+    clear_text_auth = fields.BooleanField(default=False)
+    from_email = fields.CharField(max_length=320, null=True)
+    from_name = fields.CharField(max_length=256, null=True)
+    reply_to_email = fields.CharField(max_length=320, null=True)
+    reply_to_name = fields.CharField(max_length=256, null=True)
+    version = fields.IntField(default=1)
+    created_at = fields.DatetimeField()
+    updated_at = fields.DatetimeField()
+
+    class Meta:
+        table = "service"

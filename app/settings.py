@@ -1,0 +1,122 @@
+"""One frozen Settings, read once from the environment and the .env file."""
+
+import os
+import socket
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class SettingsError(ValueError):
+    """The environment holds a wrong value; the message names the variables and never shows a value."""
+
+
+class Settings(BaseSettings):
+    """Every setting is the environment variable HELIOGRAPH_<NAME>; docs/operations.md lists them.
+
+    Times are in seconds, sizes in bytes unless the name says characters.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", extra="ignore", frozen=True)
+
+    database_url: str = "sqlite://heliograph.db"
+    database_pool_size: Count = 10
+    database_busy_timeout: Seconds = 10
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    public_url: str | None = None
+    max_body_bytes: Count = 40 * 1024 * 1024
+    admin_api_key: SecretStr | None = None
+    graphiql: bool = True
+    graphiql_assets: Path | None = None
+    log_level: str = "INFO"
+    log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
+
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    secret_key_file: Path | None = None
+    trusted_ca_file: Path | None = None
+
+    max_recipients: Count = 1000
+    max_attachments: Count = 100
+    max_attachment_bytes: Count = 25 * 1024 * 1024
+    max_message_bytes: Count = 50 * 1024 * 1024
+    max_subject_chars: Count = 998
+    max_name_chars: Annotated[int, Field(gt=0, le=256)] = 256
+    max_headers: Count = 50
+    max_header_chars: Count = 4096
+    max_body_chars: Count = 10 * 1024 * 1024
+    max_tags: Count = 20
+    max_tag_chars: Count = 100
+    max_metadata_bytes: Count = 16 * 1024
+    idempotency_ttl: Seconds = 24 * 3600
+    verdict_wait: Seconds = 30
+    max_wait: Seconds = 60
+    wait_poll: Seconds = 1
+
+    ehlo_name: str | None = None
+    smtp_connect_timeout: Seconds = 10
+    smtp_greeting_timeout: Seconds = 30
+    smtp_ehlo_timeout: Seconds = 30
+    smtp_tls_timeout: Seconds = 15
+    smtp_auth_timeout: Seconds = 30
+    smtp_mail_timeout: Seconds = 60
+    smtp_rcpt_timeout: Seconds = 60
+    smtp_data_timeout: Seconds = 60
+    smtp_content_timeout: Seconds = 300
+    smtp_dot_timeout: Seconds = 600
+    smtp_max_connections: Count = 5
+    smtp_max_messages_per_connection: Count = 100
+    smtp_idle_limit: Seconds = 25
+    smtp_noop_after: Seconds = 5
+
+    queue_poll: Seconds = 1
+    queue_batch: Count = 50
+    lease: Seconds = 60
+    lease_renewal: Seconds = 20
+    worker_heartbeat: Seconds = 10
+    worker_lost_after: Seconds = 40
+    drain_timeout: Seconds = 30
+    retry_schedule: Annotated[tuple[float, ...], NoDecode] = (30, 120, 300, 900, 1800, 3600, 7200, 14400)
+    retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    give_up_after: Seconds = 4 * 24 * 3600
+
+    captured_mail_days: Seconds = 7
+    housekeeping_interval: Seconds = 600
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("retry_schedule", mode="before")
+    @classmethod
+    def _split_schedule(cls, value: Any) -> Any:
+        return tuple(float(part) for part in value.split(",")) if isinstance(value, str) else value
+
+    @cached_property
+    def client_name(self) -> str:
+        """What EHLO says: HELIOGRAPH_EHLO_NAME, or the host's name."""
+        return self.ehlo_name or socket.gethostname() or "localhost"
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Read the environment and the file named by HELIOGRAPH_ENV_FILE (default: `.env` in the working folder).
+
+    The environment wins over the file; `overrides` win over both. Raises SettingsError.
+    """
+    env_file = os.environ.get("HELIOGRAPH_ENV_FILE", ".env")
+    try:
+        return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        lines = [
+            f"HELIOGRAPH_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        raise SettingsError("; ".join(lines)) from None

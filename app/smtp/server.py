@@ -1,0 +1,61 @@
+"""One SMTP server, as needed to talk to it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Encryption(StrEnum):
+    """TLS: STARTTLS required (implicit TLS on port 465). SSL: implicit TLS. NONE: clear text."""
+
+    TLS = "TLS"
+    SSL = "SSL"
+    NONE = "NONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """User name and password. The password never shows in a repr."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds each phase may take. RFC 5321 section 4.5.3.2 asks for minutes after connecting."""
+
+    connect: float = 10
+    greeting: float = 30
+    ehlo: float = 30
+    tls: float = 15
+    auth: float = 30
+    mail: float = 60
+    rcpt: float = 60
+    data: float = 60
+    content: float = 300
+    dot: float = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where and how to connect. `client_name` is what EHLO says. `trusted_ca_file`: PEM file trusted besides
+    the system's certificate authorities. `clear_text_auth`: allow AUTH without TLS to a non-loopback host."""
+
+    host: str
+    port: int
+    encryption: Encryption
+    client_name: str
+    credentials: Credentials | None = None
+    timeouts: Timeouts = Timeouts()
+    trusted_ca_file: str | None = None
+    clear_text_auth: bool = False
+
+    @property
+    def implicit_tls(self) -> bool:
+        """TLS from the first byte: asked for, or implied by port 465 (RFC 8314)."""
+        return self.encryption is Encryption.SSL or (self.encryption is Encryption.TLS and self.port == 465)
+
+    @property
+    def starttls(self) -> bool:
+        """STARTTLS is required before anything else is said."""
+        return self.encryption is Encryption.TLS and not self.implicit_tls

@@ -1,0 +1,1 @@
+"""Draft in, receipt or refusal out: the use case behind both doors."""
