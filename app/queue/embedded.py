@@ -1,0 +1,92 @@
+"""The engine on plain tables: the message row itself is the job, so accepting a mail enqueues it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextvars import Context
+from datetime import datetime
+from uuid import UUID
+
+from app.clock import now
+from app.database.connection import as_key, rows
+from app.queue.engine import Handle, Job
+from app.queue.wakeup import Wakeup
+
+PRIORITIES = (0, 1, 2)
+
+# One range scan per priority: a single ORDER BY priority, due_at would walk over every message that is not due yet.
+_DUE = " UNION ALL ".join(
+    f"SELECT * FROM (SELECT id FROM message WHERE service_id = $1 AND priority = {priority} AND due_at <= $2"  # noqa: S608
+    " ORDER BY due_at LIMIT $3) AS due"
+    for priority in PRIORITIES
+)
+
+
+class EmbeddedEngine:
+    """Polls every `poll` seconds, and at once when woken. Keeps services apart: each has its own places, so one
+    whose server hangs holds up nobody else's mail."""
+
+    def __init__(self, wakeup: Wakeup, poll: float) -> None:
+        self._wakeup = wakeup
+        self._poll = poll
+        self._caps: Mapping[UUID, int] = {}
+        self._running: dict[UUID, tuple[UUID, asyncio.Task[None]]] = {}
+
+    async def submit(self, jobs: Sequence[Job]) -> None:
+        """Nothing to do: the rows of the open transaction carry `due_at` already."""
+
+    def services_changed(self, caps: Mapping[UUID, int]) -> None:
+        """Takes effect at the next look at the table."""
+        self._caps = dict(caps)
+
+    async def depth(self) -> Mapping[UUID, int]:
+        """Per service, how many messages are not settled."""
+        counted = await rows(
+            "SELECT service_id, COUNT(*) AS depth FROM message WHERE due_at IS NOT NULL GROUP BY service_id"
+        )
+        return {as_key(row["service_id"]): row["depth"] for row in counted}
+
+    async def run(self, handle: Handle, stop: asyncio.Event) -> None:
+        """See Engine.run. A database error ends it; the caller starts it again."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await self._start_due(handle)
+                waiting = asyncio.create_task(self._wakeup.wait_for_work(self._poll))
+                await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+            await asyncio.gather(*self._tasks(), return_exceptions=True)
+        finally:
+            stopping.cancel()
+            unfinished = self._tasks()
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [task for _, task in self._running.values()]
+
+    async def _start_due(self, handle: Handle) -> None:
+        moment = now()
+        busy = Counter(service_id for service_id, _ in self._running.values())
+        for service_id, cap in self._caps.items():
+            if (free := cap - busy[service_id]) > 0:
+                for message_id in await self._due(service_id, moment, free):
+                    self._start(handle, service_id, message_id)
+
+    async def _due(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
+        # Messages started but not claimed yet still look due; ask for as many more, then leave them out.
+        found = await rows(_DUE, service_id, moment, limit + len(self._running))
+        ids = (as_key(row["id"]) for row in found)
+        return [message_id for message_id in ids if message_id not in self._running][:limit]
+
+    def _start(self, handle: Handle, service_id: UUID, message_id: UUID) -> None:
+        async def handled() -> None:
+            try:
+                await handle(message_id)
+            finally:
+                del self._running[message_id]
+                self._wakeup.work_arrived()
+
+        task = asyncio.create_task(handled(), context=Context())
+        self._running[message_id] = (service_id, task)

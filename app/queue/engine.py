@@ -1,0 +1,37 @@
+"""Engine: what says "try message N now". The rows are the truth; an engine that calls twice does no harm."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+Handle = Callable[[UUID], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A message that wants an attempt at `due_at`. Lower `priority` goes first."""
+
+    message_id: UUID
+    service_id: UUID
+    due_at: datetime
+    priority: int
+
+
+class Engine(Protocol):
+    """Both engines keep this, and one conformance suite holds them to it."""
+
+    async def submit(self, jobs: Sequence[Job]) -> None:
+        """Remember the jobs, inside the caller's open transaction: they exist if and only if it commits."""
+
+    async def run(self, handle: Handle, stop: asyncio.Event) -> None:
+        """Call `handle(message id)` for every due message, side by side, until `stop` is set; then wait for the
+        calls under way. Cancelling it cancels them."""
+
+    def services_changed(self, caps: Mapping[UUID, int]) -> None:
+        """How many messages of each service may be handled side by side; a service not named has none."""
+
+    async def depth(self) -> Mapping[UUID, int]:
+        """Per service, how many messages wait or are being sent."""

@@ -1,0 +1,179 @@
+"""Accept a mail: message, recipients, content, idempotency key and event in one transaction."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from tortoise.exceptions import IntegrityError
+
+from app.database.connection import as_key, execute, execute_many, rows, transaction
+from app.database.key import new_key
+from app.errors import Conflict, ErrorCode, NotFound
+from app.events.record import EventType, Happening, record
+from app.mail.address import Mailbox
+from app.mail.envelope import EnvelopeRecipient
+from app.queue.engine import Engine, Job
+from app.queue.states import MessageState, RecipientState
+
+NORMAL_PRIORITY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The author's key, the digest of the whole request, and since when an earlier use still counts."""
+
+    key: str
+    digest: str
+    valid_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A mail, checked and composed, ready to be accepted. `content` holds the final bytes."""
+
+    id: UUID
+    service_id: UUID
+    service_name: str
+    role_id: UUID
+    api_key_id: UUID
+    message_id_header: str
+    reverse_path: str
+    smtputf8: bool
+    sender: Mailbox
+    subject: str | None
+    recipients: Sequence[EnvelopeRecipient]
+    content: bytes
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    verdict_awaited: bool = False
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The accepted message; `replayed` when the idempotency key had accepted it before."""
+
+    message_id: UUID
+    replayed: bool = False
+
+
+async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
+    """Accept the message, due at once. When this returns, it is durable and will be tried.
+
+    Raises Conflict (the idempotency key belongs to another request) and NotFound (the service is gone meanwhile).
+    """
+    try:
+        async with transaction():
+            await _insert(message, moment)
+            if message.idempotency is not None:
+                await _insert_key(message, message.idempotency, moment)
+            await record([Happening(EventType.ACCEPTED, message.id)], moment)
+            await engine.submit([Job(message.id, message.service_id, moment, NORMAL_PRIORITY)])
+    except _AcceptedBefore as before:
+        return before.receipt
+    except IntegrityError as error:
+        if await rows("SELECT id FROM service WHERE id = $1", message.service_id):
+            raise
+        raise NotFound(
+            f"Could not find a service for {message.service_name}",
+            code=ErrorCode.SERVICE_NOT_FOUND,
+            field=("service",),
+        ) from error
+    return Receipt(message.id)
+
+
+async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | None:
+    """The receipt of an earlier request with this key and digest. Raises Conflict when the digest differs."""
+    found = await rows(
+        "SELECT digest, message_id FROM idempotency_key WHERE role_id = $1 AND key = $2 AND created_at >= $3",
+        role_id,
+        idempotency.key,
+        idempotency.valid_since,
+    )
+    if not found:
+        return None
+    if found[0]["digest"] != idempotency.digest:
+        raise Conflict(
+            f"The idempotency key '{idempotency.key}' was used for another request.",
+            code=ErrorCode.IDEMPOTENCY_CONFLICT,
+            field=("idempotencyKey",),
+        )
+    return Receipt(as_key(found[0]["message_id"]), replayed=True)
+
+
+class _AcceptedBefore(Exception):
+    """Ends the transaction: another request with the same key was faster."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.receipt = receipt
+
+
+async def _insert(message: NewMessage, moment: datetime) -> None:
+    await execute(
+        "INSERT INTO message (id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header,"
+        " reverse_path, smtputf8, from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited,"
+        " due_at, fence, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, $18)",
+        message.id,
+        message.service_id,
+        message.service_name,
+        message.role_id,
+        message.api_key_id,
+        MessageState.QUEUED.value,
+        NORMAL_PRIORITY,
+        message.message_id_header,
+        message.reverse_path,
+        message.smtputf8,
+        message.sender.email,
+        message.sender.name,
+        message.subject,
+        json.dumps(dict(message.metadata)),
+        json.dumps(list(message.tags)),
+        len(message.content),
+        message.verdict_awaited,
+        moment,
+    )
+    await execute("INSERT INTO message_content (message_id, octets) VALUES ($1, $2)", message.id, message.content)
+    await execute_many(
+        "INSERT INTO recipient (id, message_id, position, kind, email, name, address, state, attempt_number, due_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)",
+        [
+            (
+                new_key(),
+                message.id,
+                position,
+                recipient.kind,
+                recipient.email,
+                recipient.name,
+                recipient.address,
+                RecipientState.QUEUED.value,
+                moment,
+            )
+            for position, recipient in enumerate(message.recipients)
+        ],
+    )
+
+
+async def _insert_key(message: NewMessage, idempotency: Idempotency, moment: datetime) -> None:
+    await execute(
+        "DELETE FROM idempotency_key WHERE role_id = $1 AND key = $2 AND created_at < $3",
+        message.role_id,
+        idempotency.key,
+        idempotency.valid_since,
+    )
+    inserted = await rows(
+        "INSERT INTO idempotency_key (id, role_id, key, digest, message_id, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (role_id, key) DO NOTHING RETURNING id",
+        new_key(),
+        message.role_id,
+        idempotency.key,
+        idempotency.digest,
+        message.id,
+        moment,
+    )
+    if not inserted:
+        receipt = await find_receipt(message.role_id, idempotency)
+        assert receipt is not None, "the row that was in the way is there"
+        raise _AcceptedBefore(receipt)

@@ -1,0 +1,49 @@
+"""Remove a service, and decide about its mail that has not left yet."""
+
+from datetime import datetime
+from uuid import UUID
+
+from app.database.connection import as_key, execute, rows, transaction
+from app.errors import Conflict, NotFound
+from app.events.record import EventType, Happening, record
+from app.queue.derive import refresh_message
+from app.queue.states import RecipientState
+
+
+async def remove_service(service_id: UUID, moment: datetime, *, cancel_unsent: bool = False) -> int:
+    """Delete the service; returns how many recipients were cancelled. Its sent mail stays readable.
+
+    Raises NotFound, and Conflict (IN_USE) while mail is unsent unless `cancel_unsent`; mail that is being sent
+    at this very moment is never cancelled: the Conflict then says to try again.
+    """
+    async with transaction():
+        if not await rows("UPDATE service SET is_active = $2 WHERE id = $1 RETURNING id", service_id, False):
+            raise NotFound("The service does not exist.", field=("id",))
+        unsent = await rows(
+            "SELECT id, lease_owner FROM message WHERE service_id = $1 AND settled_at IS NULL", service_id
+        )
+        if unsent and not cancel_unsent:
+            raise Conflict(
+                f"The service still has {len(unsent)} unsent messages. Wait for them, or set cancelUnsent to true.",
+                field=("cancelUnsent",),
+            )
+        if any(row["lease_owner"] for row in unsent):
+            raise Conflict("A message of the service is being sent right now. Try again in a moment.", retryable=True)
+        cancelled = 0
+        for row in unsent:
+            cancelled += await _cancel_message(as_key(row["id"]), moment)
+        await execute("DELETE FROM service WHERE id = $1", service_id)
+    return cancelled
+
+
+async def _cancel_message(message_id: UUID, moment: datetime) -> int:
+    cancelled = await rows(
+        "UPDATE recipient SET state = $2, due_at = NULL, settled_at = $3 WHERE message_id = $1 AND settled_at IS NULL"
+        " RETURNING id",
+        message_id,
+        RecipientState.CANCELLED.value,
+        moment,
+    )
+    await record([Happening(EventType.CANCELLED, message_id, as_key(row["id"])) for row in cancelled], moment)
+    await refresh_message(message_id, moment)
+    return len(cancelled)

@@ -1,0 +1,115 @@
+"""Outcomes, attempt rows and events in one transaction, only while the lease holds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.database.connection import execute_many, transaction
+from app.database.key import new_key
+from app.events.record import EventType, Happening, record
+from app.mail.reply import Reply
+from app.queue.claim import Claim, end_lease
+from app.queue.derive import refresh_message
+from app.queue.states import RecipientState, may_become
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt made of one recipient. `due_at` is set when, and only when, it is to be tried again."""
+
+    recipient_id: UUID
+    number: int
+    state: RecipientState
+    due_at: datetime | None = None
+    reply: Reply | None = None
+    detail: str | None = None
+    phase: str | None = None
+    in_doubt: bool = False
+
+    def __post_init__(self) -> None:
+        if not may_become(RecipientState.CLAIMED, self.state):
+            raise ValueError(f"an attempt cannot end in {self.state}")
+        if (self.due_at is not None) != (self.state is RecipientState.DEFERRED):
+            raise ValueError("a recipient has a next attempt if and only if it is deferred")
+
+
+Judge = Callable[[bool], Sequence[Settlement]]
+
+
+async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datetime) -> bool:
+    """Write what `judge(verdict_awaited)` says of every claimed recipient and end the lease.
+
+    False, and nothing written, when the lease was lost meanwhile: another worker has the message now.
+    `judge` runs inside the transaction, because whether a client still waits must not change under it.
+    """
+    async with transaction():
+        held = await end_lease(claim)
+        if not held:
+            return False
+        settlements = judge(bool(held[0]["verdict_awaited"]))
+        await _write_recipients(settlements, moment)
+        await _write_attempts(claim, settlements, started_at, moment)
+        await record([_happening(claim, settlement) for settlement in settlements], moment)
+        await refresh_message(claim.message_id, moment)
+        if any(settlement.due_at for settlement in settlements):
+            await execute_many("UPDATE message SET verdict_awaited = $2 WHERE id = $1", [(claim.message_id, False)])
+    return True
+
+
+async def _write_recipients(settlements: Sequence[Settlement], moment: datetime) -> None:
+    await execute_many(
+        "UPDATE recipient SET state = $2, due_at = $3, reply_code = $4, reply_enhanced = $5, reply_text = $6,"
+        " detail = $7, settled_at = $8 WHERE id = $1",
+        [
+            (s.recipient_id, s.state.value, s.due_at, *_reply_columns(s), None if s.due_at else moment)
+            for s in settlements
+        ],
+    )
+
+
+async def _write_attempts(
+    claim: Claim, settlements: Sequence[Settlement], started_at: datetime, moment: datetime
+) -> None:
+    await execute_many(
+        "INSERT INTO attempt (id, message_id, recipient_id, worker_id, started_at, finished_at, number, outcome,"
+        " phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        [
+            (
+                new_key(),
+                claim.message_id,
+                s.recipient_id,
+                claim.worker_id,
+                started_at,
+                moment,
+                s.number,
+                s.state.value,
+                s.phase,
+                s.in_doubt,
+                *_reply_columns(s),
+            )
+            for s in settlements
+        ],
+    )
+
+
+def _reply_columns(settlement: Settlement) -> tuple[int | None, str | None, str | None, str | None]:
+    reply = settlement.reply
+    if reply is None:
+        return None, None, None, settlement.detail
+    return reply.code, reply.enhanced_code, storable(reply.text), settlement.detail
+
+
+def storable(text: str) -> str:
+    """A server may answer with any bytes; the database takes neither U+0000 nor lone surrogates."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _happening(claim: Claim, settlement: Settlement) -> Happening:
+    data: dict[str, object] = {"attempt": settlement.number}
+    if settlement.reply is not None:
+        data["code"] = settlement.reply.code
+    if settlement.due_at is not None:
+        data["until"] = settlement.due_at.isoformat()
+    return Happening(EventType(settlement.state.value), claim.message_id, settlement.recipient_id, data)

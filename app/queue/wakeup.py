@@ -1,0 +1,45 @@
+"""A row changed: tell whoever waits for it in this process. Other processes find out by polling."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+
+class Wakeup:
+    """Signals between the doors and the worker of one process; losing one costs a poll interval, never a mail."""
+
+    def __init__(self) -> None:
+        self._work = asyncio.Event()
+        self._watchers: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
+
+    def work_arrived(self) -> None:
+        """Some message became due: the engine looks at once. Call it after the commit."""
+        self._work.set()
+
+    async def wait_for_work(self, seconds: float) -> None:
+        """Return when work arrived since the last call, or after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._work.wait()
+        except TimeoutError:
+            return
+        self._work.clear()
+
+    def message_changed(self, message_id: UUID) -> None:
+        """A recipient of the message changed its state. Call it after the commit."""
+        for event in self._watchers.get(message_id, ()):
+            event.set()
+
+    @contextmanager
+    def watching(self, message_id: UUID) -> Iterator[asyncio.Event]:
+        """An event that is set when the message changes; the watcher clears it before it looks at the row."""
+        event = asyncio.Event()
+        self._watchers[message_id].add(event)
+        try:
+            yield event
+        finally:
+            self._watchers[message_id].discard(event)
+            if not self._watchers[message_id]:
+                del self._watchers[message_id]
