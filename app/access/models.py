@@ -1,5 +1,7 @@
 """The tables of roles, their grants, and API keys."""
 
+from uuid import UUID
+
 from tortoise import fields
 from tortoise.models import Model
 
@@ -32,9 +34,10 @@ class Grant(Model):
     role: fields.ForeignKeyRelation[Role] = fields.ForeignKeyField(
         "heliograph.Role", related_name="grants", on_delete=fields.CASCADE
     )
-    service = fields.ForeignKeyField(
+    service: fields.ForeignKeyNullableRelation[Model] = fields.ForeignKeyField(
         "heliograph.Service", related_name="grants", null=True, on_delete=fields.CASCADE
     )
+    service_id: UUID | None
     actions: fields.JSONField[list[str]] = fields.JSONField()
 
     class Meta:

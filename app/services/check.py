@@ -1,0 +1,182 @@
+"""What a service has to be like. Pure: values in, problems or values in stored form out."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+
+import idna
+
+from app.errors import ErrorCode, Problem
+from app.mail.address import Mailbox, check_mailbox
+from app.services.models import ServiceKind
+from app.smtp.server import Encryption
+
+MAX_LABEL_CHARS = 128
+MAX_DESCRIPTION_CHARS = 2000
+MAX_HOST_CHARS = 255
+MAX_USERNAME_CHARS = 255
+MAX_PASSWORD_CHARS = 1024
+MAX_DISPLAY_NAME_CHARS = 256
+
+_NAME = re.compile(r"[a-z0-9_-]{1,40}")
+_HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceValues:
+    """A whole service, as given. An empty text means the same as None.
+
+    `kind` and `encryption` are names of ServiceKind and Encryption. None for `encryption` means TLS, for `port` 465
+    with SSL and else 587. `password_kept`: no new password, but one is stored and stays.
+    """
+
+    name: str
+    kind: str = ServiceKind.SMTP
+    label: str | None = None
+    description: str | None = None
+    is_active: bool = True
+    host: str | None = None
+    port: int | None = None
+    encryption: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    password_kept: bool = False
+    clear_text_auth: bool = False
+    from_email: str | None = None
+    from_name: str | None = None
+    reply_to_email: str | None = None
+    reply_to_name: str | None = None
+
+
+def check_service(values: ServiceValues) -> tuple[Problem, ...]:
+    """Everything that is wrong, each problem with the path of its field as GraphQL names it; empty if nothing is."""
+    return (
+        *_check_name(values.name),
+        *_check_text("label", values.label, MAX_LABEL_CHARS),
+        *_check_text("description", values.description, MAX_DESCRIPTION_CHARS, allowed="\t\r\n"),
+        *_check_kind(values),
+        *_check_mailbox("fromEmail", values.from_email),
+        *_check_text("fromName", values.from_name, MAX_DISPLAY_NAME_CHARS),
+        *_check_mailbox("replyToEmail", values.reply_to_email),
+        *_check_text("replyToName", values.reply_to_name, MAX_DISPLAY_NAME_CHARS),
+    )
+
+
+def in_stored_form(values: ServiceValues) -> ServiceValues:
+    """The same service as it is stored: name in lower case, host as A-labels, defaults filled in, None for empty.
+
+    Only for values without problems.
+    """
+    smtp = values.kind == ServiceKind.SMTP
+    encryption = Encryption(values.encryption or Encryption.TLS) if smtp else Encryption.NONE
+    return replace(
+        values,
+        name=values.name.lower(),
+        label=values.label or None,
+        description=values.description or None,
+        host=_host(values.host) if values.host else None,
+        port=(values.port or (465 if encryption is Encryption.SSL else 587)) if smtp else None,
+        encryption=encryption,
+        username=values.username or None,
+        password=values.password or None,
+        clear_text_auth=values.clear_text_auth and smtp,
+        from_email=values.from_email or None,
+        from_name=values.from_name or None,
+        reply_to_email=values.reply_to_email or None,
+        reply_to_name=values.reply_to_name or None,
+    )
+
+
+def is_service_name(name: str) -> bool:
+    """Whether a service could have this name, in any case."""
+    return _NAME.fullmatch(name.lower()) is not None
+
+
+def _check_name(name: str) -> Iterator[Problem]:
+    if not is_service_name(name):
+        yield _problem("name", "A service name has 1 to 40 characters: letters a to z, digits, '_' and '-'.")
+
+
+def _check_text(path: str, text: str | None, limit: int, allowed: str = "") -> Iterator[Problem]:
+    if text is None:
+        return
+    if len(text) > limit:
+        yield _problem(path, f"At most {limit} characters are allowed.")
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") and char not in allowed for char in text):
+        yield _problem(path, "Control characters are not allowed.")
+
+
+def _check_mailbox(path: str, email: str | None) -> Iterator[Problem]:
+    problem = check_mailbox(Mailbox(email)) if email else None
+    if problem is not None:
+        yield replace(problem, field=(path,))
+
+
+def _check_kind(values: ServiceValues) -> Iterator[Problem]:
+    match values.kind:
+        case ServiceKind.SMTP:
+            yield from _check_smtp(values)
+        case ServiceKind.SANDBOX:
+            yield from _check_sandbox(values)
+        case _:
+            yield _problem("kind", "The kind of a service is SMTP or SANDBOX.")
+
+
+def _check_sandbox(values: ServiceValues) -> Iterator[Problem]:
+    given = (
+        ("host", values.host),
+        ("port", values.port),
+        ("username", values.username),
+        ("password", values.password or values.password_kept),
+    )
+    for path, value in given:
+        if value:
+            yield _problem(path, "A SANDBOX service delivers into the built-in inbox and takes no server.")
+
+
+def _check_smtp(values: ServiceValues) -> Iterator[Problem]:
+    if not values.host:
+        yield _problem("host", "An SMTP service needs a host.")
+    elif _host(values.host) is None:
+        yield _problem("host", "The host is a host name or an IP address, without scheme, port and spaces.")
+    if values.port is not None and not 1 <= values.port <= 65535:
+        yield _problem("port", "A port is a number from 1 to 65535.")
+    if values.encryption and values.encryption not in list(Encryption):
+        yield _problem("encryption", "The encryption is TLS, SSL or NONE.")
+    yield from _check_credentials(values)
+
+
+def _check_credentials(values: ServiceValues) -> Iterator[Problem]:
+    yield from _check_text("username", values.username, MAX_USERNAME_CHARS)
+    yield from _check_text("password", values.password, MAX_PASSWORD_CHARS)
+    has_password = bool(values.password) or values.password_kept
+    if values.username and not has_password:
+        yield _problem("password", "A user name needs a password; give both or neither.")
+    if has_password and not values.username:
+        yield _problem("username", "A password needs a user name; give both or neither.")
+
+
+def _host(text: str) -> str | None:
+    """The host as an IP address or as A-labels in lower case (RFC 5890), or None if it is neither."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return _host_name(text.removesuffix("."))
+
+
+def _host_name(text: str) -> str | None:
+    try:
+        name = text.lower() if text.isascii() else idna.encode(text, uts46=True).decode()
+    except idna.IDNAError:
+        return None
+    labels = name.split(".")
+    # A name that ends in a number would be taken for an IPv4 address by resolvers: 127.1, 0x7f.1.
+    numeric = labels[-1].isdecimal() or labels[-1].startswith("0x")
+    fits = len(name) <= MAX_HOST_CHARS and all(_HOST_LABEL.fullmatch(label) for label in labels)
+    return name if fits and not numeric else None
+
+
+def _problem(path: str, message: str) -> Problem:
+    return Problem(ErrorCode.INVALID_INPUT, message, (path,))

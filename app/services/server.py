@@ -1,0 +1,46 @@
+"""A stored service as the SMTP server to talk to."""
+
+from app.services.models import Service, ServiceKind
+from app.services.secret import Sealer
+from app.settings import Settings
+from app.smtp.server import Credentials, Encryption, Server, Timeouts
+
+
+def server_for(service: Service, settings: Settings, sealer: Sealer) -> Server:
+    """Where and how to reach a service of kind SMTP, its password unsealed.
+
+    Raises SealError if the password cannot be unsealed, ValueError for a SANDBOX service, which has no server.
+    """
+    if service.kind != ServiceKind.SMTP or service.host is None or service.port is None:
+        raise ValueError(f"the service {service.name} is not an SMTP server")
+    return Server(
+        host=service.host,
+        port=service.port,
+        encryption=Encryption(service.encryption),
+        client_name=settings.client_name,
+        credentials=_credentials(service, sealer),
+        timeouts=_timeouts(settings),
+        trusted_ca_file=str(settings.trusted_ca_file) if settings.trusted_ca_file else None,
+        clear_text_auth=service.clear_text_auth,
+    )
+
+
+def _credentials(service: Service, sealer: Sealer) -> Credentials | None:
+    if service.username is None or service.sealed_password is None:
+        return None
+    return Credentials(service.username, sealer.open(service.sealed_password, service.id))
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
+        connect=settings.smtp_connect_timeout,
+        greeting=settings.smtp_greeting_timeout,
+        ehlo=settings.smtp_ehlo_timeout,
+        tls=settings.smtp_tls_timeout,
+        auth=settings.smtp_auth_timeout,
+        mail=settings.smtp_mail_timeout,
+        rcpt=settings.smtp_rcpt_timeout,
+        data=settings.smtp_data_timeout,
+        content=settings.smtp_content_timeout,
+        dot=settings.smtp_dot_timeout,
+    )
