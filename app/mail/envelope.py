@@ -1,6 +1,12 @@
 """Draft to Envelope: reverse-path and recipients (RFC 5321)."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from app.mail.address import Mailbox, mailbox_key, needs_smtputf8, wire_address
+from app.mail.draft import Draft
+
+RecipientKind = Literal["to", "cc", "bcc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +20,45 @@ class Envelope:
     reverse_path: str
     recipients: tuple[str, ...]
     smtputf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeRecipient:
+    """One mailbox that gets one copy. `email` and `name` as the author wrote them, `address` in wire form."""
+
+    kind: RecipientKind
+    email: str
+    name: str | None
+    address: str
+
+
+def make_envelope(
+    reverse_path: str, draft: Draft, *, sender: Mailbox | None = None, reply_to: Mailbox | None = None
+) -> Envelope:
+    """The envelope of a checked draft. An empty `reverse_path` is the null reverse-path of RFC 5321.
+
+    `sender` and `reply_to` are the mailboxes `compose` is given, where they are not the draft's own.
+    """
+    own = (email for email in (draft.from_email, draft.reply_to_email) if email)
+    resolved = (mailbox.email for mailbox in (sender, reply_to) if mailbox)
+    in_header = (*own, *resolved, *(mailbox.email for mailbox in (*draft.to, *draft.cc)))
+    return Envelope(
+        reverse_path=wire_address(reverse_path) if reverse_path else "",
+        recipients=tuple(recipient.address for recipient in envelope_recipients(draft)),
+        smtputf8=any(needs_smtputf8(email) for email in in_header),
+    )
+
+
+def envelope_recipients(draft: Draft) -> tuple[EnvelopeRecipient, ...]:
+    """To, then Cc, then Bcc of a checked draft, each mailbox once: the first place it is named in wins."""
+    groups: tuple[tuple[RecipientKind, tuple[Mailbox, ...]], ...] = (
+        ("to", draft.to),
+        ("cc", draft.cc),
+        ("bcc", draft.bcc),
+    )
+    unique: dict[str, EnvelopeRecipient] = {}
+    for kind, mailboxes in groups:
+        for mailbox in mailboxes:
+            recipient = EnvelopeRecipient(kind, mailbox.email, mailbox.name, wire_address(mailbox.email))
+            unique.setdefault(mailbox_key(mailbox.email), recipient)
+    return tuple(unique.values())

@@ -1,0 +1,93 @@
+"""Draft to content bytes: header section and MIME tree (RFC 5322, RFC 2045)."""
+
+import re
+from datetime import datetime
+from email.utils import format_datetime
+from hashlib import sha256
+from mimetypes import MimeTypes
+from os.path import splitext
+
+from app.mail.address import Mailbox
+from app.mail.draft import Attachment, Draft
+from app.mail.header import address_field, structured_field, unstructured_field
+from app.mail.mime import file_entity, multipart_entity, text_entity
+
+_DIRECTORY = re.compile(r"^[A-Za-z]:|[/\\]")
+_UNNAMED_FILE = "attachment"
+_UNKNOWN_TYPE = "application/octet-stream"
+_COMMON_TYPES, _STANDARD_TYPES = MimeTypes().types_map
+
+
+def compose(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> bytes:
+    """The final bytes of a checked draft: CRLF line ends, no line over 998 octets, not yet dot-stuffed.
+
+    All is 7-bit, but for From, To, Cc and Reply-To fields with a local part beyond ASCII: those are UTF-8
+    (RFC 6532), and the envelope says `smtputf8`. Bcc is never written. `message_id` comes with its angle
+    brackets; `date` is timezone-aware. The same arguments give the same bytes.
+    Raises ValueError if a header field would hold a control character.
+    """
+    header = _header_section(draft, sender, reply_to, message_id, date)
+    mark = sha256(message_id.encode()).hexdigest()[:24]
+    return header.encode() + _content(draft, mark)
+
+
+def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> str:
+    fields = [structured_field("Date", format_datetime(date)), address_field("From", [sender])]
+    for name, mailboxes in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", (reply_to,) if reply_to else ())):
+        if mailboxes:
+            fields.append(address_field(name, mailboxes))
+    if draft.subject is not None:
+        fields.append(unstructured_field("Subject", draft.subject))
+    fields.append(structured_field("Message-ID", message_id))
+    fields.append(structured_field("MIME-Version", "1.0"))
+    fields += (unstructured_field(name, value) for name, value in draft.headers)
+    return "".join(fields)
+
+
+def _content(draft: Draft, mark: str) -> bytes:
+    """mixed(alternative(text, related(html, inline files)), files), each level only where it is needed."""
+    inline = [attachment for attachment in draft.attachments if draft.html and attachment.content_id]
+    files = [attachment for attachment in draft.attachments if not (draft.html and attachment.content_id)]
+    bodies = []
+    if draft.text or not (draft.html or files):
+        bodies.append(text_entity(draft.text or "", "plain"))
+    if draft.html:
+        bodies.append(_html(draft.html, inline, mark))
+    if len(bodies) == 2:
+        bodies = [multipart_entity("alternative", bodies, mark=mark)]
+    if not files:
+        return bodies[0]
+    return multipart_entity("mixed", [*bodies, *(_file(attachment, "attachment") for attachment in files)], mark=mark)
+
+
+def _html(html: str, inline: list[Attachment], mark: str) -> bytes:
+    root = text_entity(html, "html")
+    if not inline:
+        return root
+    entities = [root, *(_file(attachment, "inline") for attachment in inline)]
+    return multipart_entity("related", entities, mark=mark, root_type="text/html")
+
+
+def _file(attachment: Attachment, disposition: str) -> bytes:
+    name = file_name(attachment.name)
+    return file_entity(
+        attachment.content,
+        _media_type(attachment.content_type, name),
+        name=name,
+        disposition=disposition,
+        content_id=attachment.content_id,
+    )
+
+
+def file_name(name: str) -> str:
+    """The last component of what may be a path of any system, never empty: a receiver gets no directory to obey."""
+    last = _DIRECTORY.split(name)[-1].strip(" ")
+    return _UNNAMED_FILE if last in ("", ".", "..") else last
+
+
+def _media_type(content_type: str | None, name: str) -> str:
+    """The type as given, else as the extension says. A message/* file goes out as octets: RFC 2046 section 5.2
+    allows it no base64, and without base64 it would not arrive as it is."""
+    extension = splitext(name)[1].lower()
+    media_type = content_type or _STANDARD_TYPES.get(extension) or _COMMON_TYPES.get(extension) or _UNKNOWN_TYPE
+    return _UNKNOWN_TYPE if media_type.lower().startswith("message/") else media_type

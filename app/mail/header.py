@@ -1,0 +1,152 @@
+"""Header fields, folded (RFC 5322 section 2.2), with text beyond ASCII in them (RFC 2047, RFC 2231).
+
+Written here and not by the standard library, which turns long ASCII tokens such as List-Unsubscribe links into
+encoded-words unless its lines may grow to 998, decodes encoded-words that a file name or a media type poses as,
+and needs more than a second for some thousand addresses.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import quote
+
+from app.mail.address import Mailbox, wire_address
+from app.mail.characters import header_breaking
+
+_LINE = 78
+_LONGEST_LINE = 998
+_ENCODED_WORD_LENGTH = 75
+_SHORTEST_ROOM = 32
+_PARAMETER_LENGTH = 56
+_TOKEN = re.compile(r" +[^ ]+")
+_ENCODED_WORD = re.compile(r"=\?[^?]*\?[BbQq]\?")
+_PLAIN_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_PLAIN_PARAMETER = re.compile(r"[ !#-\[\]-~]*")
+_ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
+_Q_LITERALS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+
+
+def unstructured_field(name: str, value: str) -> str:
+    """The field `name: value` with its CRLF. Text beyond ASCII, and nothing else that fits, becomes encoded-words.
+
+    Folding only adds line breaks before spaces that are in the value, so that unfolding gives it back exactly.
+    """
+    tokens = _TOKEN.findall(f" {value}")
+    if _must_be_encoded(value) or any(len(token) + len(name) >= _LONGEST_LINE for token in tokens):
+        tokens = _encoded_words(value, len(name) + 1)
+    return _field(name, tokens)
+
+
+def address_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
+    """An address-list field with its CRLF. Domains are A-labels; a local part beyond ASCII stays UTF-8 (RFC 6532)."""
+    tokens: list[str] = []
+    for mailbox in mailboxes:
+        if tokens:
+            tokens[-1] += ","
+        tokens += _mailbox_tokens(mailbox, len(name) + 1)
+    return _field(name, tokens)
+
+
+def structured_field(name: str, value: str, parameters: Mapping[str, str] | None = None) -> str:
+    """The field `name: value; parameter="..."` with its CRLF; `value` is ASCII and never encoded.
+
+    A parameter that is long, beyond ASCII or posing as an encoded-word is written as RFC 2231 has it.
+    """
+    tokens = _TOKEN.findall(f" {value}")
+    for attribute, text in (parameters or {}).items():
+        for token in _parameter_tokens(attribute, text):
+            tokens[-1] += ";"
+            tokens.append(token)
+    return _field(name, tokens)
+
+
+def _mailbox_tokens(mailbox: Mailbox, column: int) -> list[str]:
+    address = wire_address(mailbox.email)
+    if not mailbox.name or mailbox.name.isspace():
+        return [f" {address}"]
+    return [*_phrase_tokens(mailbox.name, column), f" <{address}>"]
+
+
+def _phrase_tokens(name: str, column: int) -> list[str]:
+    if _must_be_encoded(name) or "  " in name:
+        return _encoded_words(name, column)
+    if not _PLAIN_PHRASE.fullmatch(name):
+        name = '"{}"'.format(name.replace("\\", r"\\").replace('"', r"\""))
+    return _TOKEN.findall(f" {name}")
+
+
+def _must_be_encoded(text: str) -> bool:
+    """Text that a reader would not give back as it is: beyond ASCII, spaces at an end, or posing as an encoded-word."""
+    return not text.isascii() or text != text.strip() or _ENCODED_WORD.search(text) is not None
+
+
+def _encoded_words(text: str, column: int) -> list[str]:
+    """`text` as RFC 2047 encoded-words, each with the space before it; the first one starts at `column`.
+
+    Every word holds whole characters, in Q or B, whichever is shorter for the whole text.
+    """
+    octets = text.encode()
+    q_length = sum(1 if octet in _Q_LITERALS or octet == 0x20 else 3 for octet in octets)
+    in_q = q_length <= 4 * -(-len(octets) // 3)
+    return [f" {_q_word(part) if in_q else _b_word(part)}" for part in _word_sized(octets.decode(), column, in_q)]
+
+
+def _word_sized(text: str, column: int, in_q: bool) -> Iterator[str]:
+    room = max(_SHORTEST_ROOM, _ENCODED_WORD_LENGTH - column)
+    part, size = "", 0
+    for char in text:
+        octets = char.encode()
+        size += len(_q_encoded(octets)) if in_q else len(octets)
+        length = len("=?utf-8?q??=") + (size if in_q else 4 * -(-size // 3))
+        if part and length > room:
+            yield part
+            part, size = "", len(_q_encoded(octets)) if in_q else len(octets)
+            room = _ENCODED_WORD_LENGTH
+        part += char
+    yield part
+
+
+def _q_word(text: str) -> str:
+    return f"=?utf-8?q?{_q_encoded(text.encode())}?="
+
+
+def _q_encoded(octets: bytes) -> str:
+    return "".join(
+        chr(octet) if octet in _Q_LITERALS else "_" if octet == 0x20 else f"={octet:02X}" for octet in octets
+    )
+
+
+def _b_word(text: str) -> str:
+    return f"=?utf-8?b?{b64encode(text.encode()).decode('ascii')}?="
+
+
+def _parameter_tokens(attribute: str, text: str) -> list[str]:
+    plain = _PLAIN_PARAMETER.fullmatch(text) and not _ENCODED_WORD.search(text) and text == text.strip()
+    if plain and len(text) <= _PARAMETER_LENGTH:
+        return [f' {attribute}="{text}"']
+    pieces = [""]
+    for escaped in (quote(char, safe=_ATTRIBUTE_CHARACTERS) for char in text):
+        if len(pieces[-1]) + len(escaped) > _PARAMETER_LENGTH:
+            pieces.append("")
+        pieces[-1] += escaped
+    pieces[0] = f"utf-8''{pieces[0]}"
+    if len(pieces) == 1:
+        return [f" {attribute}*={pieces[0]}"]
+    return [f" {attribute}*{number}*={piece}" for number, piece in enumerate(pieces)]
+
+
+def _field(name: str, tokens: Iterable[str]) -> str:
+    """Put tokens, each with the space before it, on lines of 78 where they can be broken.
+
+    Raises ValueError for a control character: the last guard before the wire, after `check_draft`.
+    """
+    lines, line = [], f"{name}:"
+    for token in tokens:
+        if len(line) + len(token) > _LINE and line != f"{name}:":
+            lines.append(line)
+            line = ""
+        line += token
+    lines.append(line)
+    if any(header_breaking(line) for line in lines):
+        raise ValueError(f"the {name} field holds a control character")
+    return "".join(f"{line}\r\n" for line in lines)

@@ -1,0 +1,65 @@
+"""MIME entities as octets: text, file, multipart (RFC 2045, RFC 2046)."""
+
+import re
+from base64 import encodebytes
+from binascii import b2a_qp
+from collections.abc import Sequence
+
+from app.mail.header import structured_field
+
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_LINE = 78
+# No octets in quoted-printable or base64 can hold "=_" (RFC 2045 section 6.7), so no part can hold a boundary.
+_BOUNDARY_START = "=_"
+_PLAIN_TEXT = re.compile(r"[\t\r\n -~]*")
+
+
+def text_entity(text: str, subtype: str) -> bytes:
+    """A text/`subtype` entity in UTF-8, 7-bit. Every line break becomes CRLF, and the last line gets one too."""
+    lines = _LINE_BREAK.split(text)
+    if lines[-1]:
+        lines.append("")
+    encoding, body = _encode_text("\r\n".join(lines), max(map(len, lines)))
+    header = structured_field("Content-Type", f"text/{subtype}", {"charset": "utf-8"})
+    return _entity(header + structured_field("Content-Transfer-Encoding", encoding), body)
+
+
+def _encode_text(text: str, longest_line: int) -> tuple[str, bytes]:
+    octets = text.encode()
+    if longest_line <= _LINE and _BOUNDARY_START not in text and _PLAIN_TEXT.fullmatch(text):
+        return "7bit", octets
+    quoted, base64 = b2a_qp(octets), _base64(octets)
+    return ("quoted-printable", quoted) if len(quoted) <= len(base64) else ("base64", base64)
+
+
+def file_entity(
+    content: bytes, content_type: str, *, name: str, disposition: str, content_id: str | None = None
+) -> bytes:
+    """A file's octets in base64, whatever its type, so that they arrive as they are.
+
+    `disposition` is "attachment" or "inline" (RFC 2183); `content_id` comes without angle brackets.
+    """
+    header = structured_field("Content-Type", content_type)
+    header += structured_field("Content-Transfer-Encoding", "base64")
+    header += structured_field("Content-Disposition", disposition, {"filename": name})
+    if content_id:
+        header += structured_field("Content-ID", f"<{content_id}>")
+    return _entity(header, _base64(content))
+
+
+def multipart_entity(subtype: str, entities: Sequence[bytes], *, mark: str, root_type: str | None = None) -> bytes:
+    """A multipart/`subtype` of finished entities. `mark` (letters and digits) tells this mail's boundaries from
+    those of any other; `root_type` is the type of a multipart/related's first entity (RFC 2387)."""
+    boundary = f"{_BOUNDARY_START}{mark}_{subtype}"
+    parameters = {"boundary": boundary} | ({"type": root_type} if root_type else {})
+    delimiter = f"--{boundary}\r\n".encode()
+    body = b"".join(delimiter + entity + b"\r\n" for entity in entities) + f"--{boundary}--\r\n".encode()
+    return _entity(structured_field("Content-Type", f"multipart/{subtype}", parameters), body)
+
+
+def _entity(header: str, body: bytes) -> bytes:
+    return header.encode("ascii") + b"\r\n" + body
+
+
+def _base64(octets: bytes) -> bytes:
+    return encodebytes(octets).replace(b"\n", b"\r\n")
