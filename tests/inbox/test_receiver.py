@@ -325,7 +325,7 @@ async def test_a_reply_can_be_held_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "provocation"), [(Stage.NOOP, b"NOOP\r\n"), (Stage.CONTENT, b"x\r\n"), (Stage.QUIT, b"QUIT")]
+    ("stage", "provocation"), [(Stage.NOOP, b"NOOP\r\n"), (Stage.CONTENT, b"x\r\n"), (Stage.QUIT, b"QUIT\r\n")]
 )
 async def test_a_hanging_session_does_not_hinder_stopping(stage: Stage, provocation: bytes) -> None:
     async with kept(script=Script().on(stage, Hang())) as receiver, client(receiver) as peer:

@@ -1,0 +1,307 @@
+"""Connect, TLS or STARTTLS, EHLO, authenticate: every phase by its own clock."""
+
+import asyncio
+import contextlib
+import functools
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import cast
+
+from aiosmtplib import SMTP, SMTPResponse, SMTPServerDisconnected
+from aiosmtplib.protocol import SMTPProtocol
+
+from app.mail.reply import Reply, Severity
+from app.smtp.auth import authenticate
+from app.smtp.failure import (
+    Cause,
+    Failure,
+    Phase,
+    SmtpFailure,
+    failure_from,
+    is_reply_code,
+    not_offered,
+    refused,
+    reply_from,
+)
+from app.smtp.server import Server
+
+
+async def connect(server: Server) -> "Connection":
+    """A connection that is ready for MAIL: greeted, encrypted as `server` demands, authenticated.
+
+    Certificate and host name are always verified. Where STARTTLS is demanded and not offered, nothing more
+    is said. Raises SmtpFailure; nothing stays open then, nor on cancellation.
+    """
+    timeouts = server.timeouts
+    async with _within(server, Phase.CONNECT, timeouts.connect):
+        connected = await _reach(server.host, server.port)
+    connection = Connection(server)
+    try:
+        await connection.open(connected)
+        await connection.greet()
+        await connection.ehlo()
+        if server.starttls:
+            await connection.starttls()
+            await connection.ehlo()
+        if server.credentials is not None:
+            async with connection.within(Phase.AUTH, timeouts.auth):
+                await authenticate(connection.client, server, server.credentials)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _reach(host: str, port: int) -> socket.socket:
+    """The first of the host's addresses that accepts, in the order of the resolver. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    refusal: OSError | None = None
+    for family, kind, protocol, _, address in await _resolve(host, port):
+        candidate = socket.socket(family, kind, protocol)
+        candidate.setblocking(False)
+        try:
+            await loop.sock_connect(candidate, address)
+        except OSError as error:
+            candidate.close()
+            refusal = error
+        except BaseException:
+            candidate.close()
+            raise
+        else:
+            return candidate
+    raise refusal or socket.gaierror("no address")
+
+
+async def _resolve(
+    host: str, port: int
+) -> Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
+    try:
+        return cast(
+            "Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int]]]",
+            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM),
+        )
+    except UnicodeError as error:
+        raise socket.gaierror("not a host name") from error
+
+
+class Connection:
+    """One session with one server, lent to one transaction at a time.
+
+    aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
+    greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
+    connection: its reply would be taken for the next command's.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.client = SMTP(hostname=server.host, port=server.port, start_tls=False, timeout=None)
+        self.client.local_hostname = server.client_name
+        self.messages_sent = 0
+        self.in_transaction = False
+        self._protocol = _Protocol(connection_lost_callback=self._lost)
+
+    @property
+    def extensions(self) -> Mapping[str, str]:
+        """What the last EHLO offered: keyword in lower case to its parameters."""
+        return self.client.esmtp_extensions
+
+    @property
+    def usable(self) -> bool:
+        """Whether another command may be sent: not closed by us, nor by the server as far as is known."""
+        return self.client.is_connected
+
+    async def noop(self) -> None:
+        """Ask whether the server is still there. Raises SmtpFailure, closed then."""
+        await self._expect(b"NOOP")
+
+    async def reset(self) -> None:
+        """Make the server forget the unfinished transaction. Raises SmtpFailure, closed then."""
+        await self._expect(b"RSET")
+        self.in_transaction = False
+
+    def quit_soon(self) -> None:
+        """Send QUIT and close, without waiting for the reply."""
+        with contextlib.suppress(SMTPServerDisconnected):
+            self._protocol.write(b"QUIT\r\n")
+        self.client.close()
+
+    def close(self) -> None:
+        """Close at once; what was not yet sent is not sent any more."""
+        transport = self._protocol.transport
+        if transport is not None:
+            cast(asyncio.Transport, transport).abort()
+        self.client.close()
+
+    async def command(self, phase: Phase, seconds: float, *words: bytes) -> Reply:
+        """Send one command, return its reply, whatever it says. Raises SmtpFailure: 421, a lost connection, no
+        reply within `seconds`, no SMTP; the connection is closed then."""
+        async with self.within(phase, seconds):
+            response = await self.client.execute_command(*words, timeout=None)
+        return self._judged(response.code, response.message, phase)
+
+    async def upload(self, chunks: Sequence[bytes | memoryview], seconds: float) -> None:
+        """Send content but for its last chunk, at the pace of the server. Raises SmtpFailure (CONTENT), with the
+        reply of a server that refused the content before its end."""
+        try:
+            async with self.within(Phase.CONTENT, seconds):
+                for chunk in chunks:
+                    self._protocol.put(chunk)
+                    await self._protocol.room()
+        except SmtpFailure as error:
+            early = self._protocol.early_reply
+            if early is None or early.code < 400:
+                raise
+            raise SmtpFailure(refused(reply_from(early.code, early.message), Phase.CONTENT, self.server)) from error
+
+    async def finish(self, chunk: bytes, seconds: float) -> Reply:
+        """Send the last chunk, final dot included, and return the reply to it. Raises SmtpFailure: CONTENT when
+        nothing of the chunk was sent, else DOT, in doubt unless it carries a reply."""
+        async with self.within(Phase.CONTENT, seconds):
+            self._protocol.put(chunk)
+        async with self.within(Phase.DOT, seconds):
+            response = await self._protocol.read_response()
+        return self._judged(response.code, response.message, Phase.DOT)
+
+    @contextlib.asynccontextmanager
+    async def within(self, phase: Phase, seconds: float) -> AsyncIterator[None]:
+        """Give the block `seconds`; whatever it raises closes the connection and becomes an SmtpFailure."""
+        try:
+            async with _within(self.server, phase, seconds):
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+    def protocol_failure(self, reply: Reply, phase: Phase) -> SmtpFailure:
+        """The failure of a reply that makes no sense in `phase`; closes the connection."""
+        self.close()
+        message = f"The server answered {reply.code}, which makes no sense here ({phase})."
+        return SmtpFailure(Failure(phase, Cause.PROTOCOL, message))
+
+    async def open(self, connected: socket.socket) -> None:
+        """Take over the socket, and start implicit TLS where the server wants it. For `connect` only."""
+        implicit, timeouts = self.server.implicit_tls, self.server.timeouts
+        try:
+            context = await _context(self.server, implicit)
+        except BaseException:
+            connected.close()
+            raise
+        phase, seconds = (Phase.TLS, timeouts.tls) if implicit else (Phase.CONNECT, timeouts.connect)
+        async with self.within(phase, seconds):
+            await asyncio.get_running_loop().create_connection(
+                lambda: self._protocol,
+                sock=connected,
+                ssl=context,
+                server_hostname=self.server.host.rstrip(".") if implicit else None,
+                ssl_handshake_timeout=2 * seconds if implicit else None,  # so that `within` is the clock
+            )
+        self.client.protocol = self._protocol
+        self.client.transport = self._protocol.transport
+
+    async def greet(self) -> None:
+        """Wait for 220."""
+        async with self.within(Phase.GREETING, self.server.timeouts.greeting):
+            response = await self._protocol.read_response()
+        self._positive(self._judged(response.code, response.message, Phase.GREETING), Phase.GREETING)
+
+    async def ehlo(self) -> None:
+        """Say EHLO, learn the extensions."""
+        async with self.within(Phase.EHLO, self.server.timeouts.ehlo):
+            await self.client.ehlo(timeout=None)
+
+    async def starttls(self) -> None:
+        """Upgrade to TLS (RFC 3207), or fail if that is not offered."""
+        if "starttls" not in self.extensions:
+            self.close()
+            raise SmtpFailure(not_offered(self.server))
+        context = await _context(self.server, True)
+        async with self.within(Phase.TLS, self.server.timeouts.tls):
+            await self.client.starttls(tls_context=context, server_hostname=self.server.host.rstrip("."), timeout=None)
+
+    async def _expect(self, verb: bytes) -> None:
+        """A probe of a warm connection may take as long as making a new one."""
+        reply = await self.command(Phase.MAIL, self.server.timeouts.connect, verb)
+        self._positive(reply, Phase.MAIL)
+
+    def _positive(self, reply: Reply, phase: Phase) -> None:
+        if reply.severity is not Severity.POSITIVE:
+            self.close()
+            raise SmtpFailure(refused(reply, phase, self.server))
+
+    def _judged(self, code: int, text: str, phase: Phase) -> Reply:
+        """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all."""
+        reply = reply_from(code, text)
+        if not is_reply_code(code):
+            raise self.protocol_failure(reply, phase)
+        if code == 421:
+            self.close()
+            raise SmtpFailure(refused(reply, phase, self.server))
+        return reply
+
+    def _lost(self, _: SMTPProtocol) -> None:
+        self.client.close()
+
+
+class _Protocol(SMTPProtocol):
+    """aiosmtplib's protocol, and content with flow control.
+
+    Its own `execute_data_command` rewrites line ends in three copies of the whole content, puts all of it into
+    the transport's buffer, and starts the clock for the final reply while most of it is still there: a slow
+    link then times out after the server took the mail. These are the same steps, a chunk at a time.
+    """
+
+    def put(self, chunk: bytes | memoryview) -> None:
+        """Write; a reply that comes early is kept. Raises SMTPServerDisconnected, nothing written then."""
+        self._response_pending = True
+        self.write(cast(bytes, chunk))
+
+    async def room(self) -> None:
+        """Wait until the transport has room for another chunk. Raises ConnectionError."""
+        await self._drain_helper()
+
+    @property
+    def early_reply(self) -> SMTPResponse | None:
+        """The reply that came while content was still being sent."""
+        waiter = self._response_waiter
+        if waiter is None or not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
+            return None
+        return waiter.result()
+
+
+@contextlib.asynccontextmanager
+async def _within(server: Server, phase: Phase, seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except SmtpFailure:
+        raise
+    except Exception as error:
+        # The text of a refused AUTH may repeat the user name: it must not get into a traceback.
+        raise SmtpFailure(failure_from(error, phase, server)) from (None if phase is Phase.AUTH else error)
+
+
+async def _context(server: Server, wanted: bool) -> ssl.SSLContext | None:
+    """The shared TLS context: made in a thread, as loading the system's authorities takes 25 ms."""
+    if not wanted:
+        return None
+    try:
+        return await asyncio.to_thread(_fresh_context, server.trusted_ca_file)
+    except OSError as error:
+        message = "Certificate error: the file of trusted certificate authorities cannot be read."
+        raise SmtpFailure(Failure(Phase.TLS, Cause.TLS, message)) from error
+
+
+def _fresh_context(trusted_ca_file: str | None) -> ssl.SSLContext:
+    changed = os.stat(trusted_ca_file).st_mtime_ns if trusted_ca_file else 0
+    return _make_context(trusted_ca_file, changed)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_context(trusted_ca_file: str | None, _changed: int) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if trusted_ca_file:
+        context.load_verify_locations(cafile=trusted_ca_file)
+    return context
