@@ -18,4 +18,19 @@ def new_key() -> UUID:
         # 74 random bits below the time stamp; a key that would not increase continues from the last one.
         value = max((milliseconds << 74) | secrets.randbits(73), _last + 1)
         _last = value
-    return UUID(int=(value >> 74 << 80) | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | (value & (1 << 62) - 1))
+    return UUID(
+        int=(value >> 74 << 80) | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | (value & (1 << 62) - 1)
+    )
+
+
+def public_id(kind: str, key: UUID) -> str:
+    """How a key shows outside: its kind and 32 hex digits, e.g. `msg_01a20440c507751f9930f7fdeeecb569`."""
+    return f"{kind}_{key.hex}"
+
+
+def parse_public_id(text: str) -> tuple[str, UUID] | None:
+    """Kind and key of a public id, or None when it is not one."""
+    kind, separator, digits = text.rpartition("_")
+    if not separator or len(digits) != 32 or not set(digits) <= set("0123456789abcdef"):
+        return None
+    return kind, UUID(hex=digits)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from app.database.connection import as_key, execute, rows, transaction
+from app.database.connection import as_key, dialect, execute, rows, transaction
 from app.errors import Conflict, NotFound
 from app.events.record import EventType, Happening, record
 from app.queue.derive import refresh_message
@@ -17,10 +17,12 @@ async def remove_service(service_id: UUID, moment: datetime, *, cancel_unsent: b
     at this very moment is never cancelled: the Conflict then says to try again.
     """
     async with transaction():
-        if not await rows("UPDATE service SET is_active = $2 WHERE id = $1 RETURNING id", service_id, False):
+        # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
+        if not await rows(f"SELECT id FROM service WHERE id = $1{_row_lock()}", service_id):  # noqa: S608
             raise NotFound("The service does not exist.", field=("id",))
         unsent = await rows(
-            "SELECT id, lease_owner FROM message WHERE service_id = $1 AND settled_at IS NULL", service_id
+            f"SELECT id, lease_owner FROM message WHERE service_id = $1 AND settled_at IS NULL{_row_lock()}",  # noqa: S608
+            service_id,
         )
         if unsent and not cancel_unsent:
             raise Conflict(
@@ -34,6 +36,11 @@ async def remove_service(service_id: UUID, moment: datetime, *, cancel_unsent: b
             cancelled += await _cancel_message(as_key(row["id"]), moment)
         await execute("DELETE FROM service WHERE id = $1", service_id)
     return cancelled
+
+
+def _row_lock() -> str:
+    """SQLite has no row locks and needs none: its transaction holds the whole database."""
+    return " FOR UPDATE" if dialect() == "postgres" else ""
 
 
 async def _cancel_message(message_id: UUID, moment: datetime) -> int:

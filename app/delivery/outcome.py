@@ -1,0 +1,62 @@
+"""What an attempt's result means for each recipient. Pure."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from app.delivery.backoff import RetryPolicy, next_attempt
+from app.mail.reply import Reply, Severity
+from app.queue.claim import Claim, ClaimedRecipient
+from app.queue.settle import Settlement
+from app.queue.states import RecipientState
+from app.smtp.failure import Failure
+from app.smtp.transaction import TransactionResult
+
+
+def judge_attempt(
+    claim: Claim,
+    result: TransactionResult,
+    moment: datetime,
+    policy: RetryPolicy,
+    draw_jitter: Callable[[], float],
+    *,
+    verdict_awaited: bool,
+) -> list[Settlement]:
+    """One settlement per claimed recipient.
+
+    A reply of the server decides for its recipient: 2yz sent, 4yz deferred, 5yz failed. Where there is none, the
+    failure decides for all: deferred, but when the server could not be talked to at all while a client awaits the
+    verdict, failed. A deferral past the policy's end is expired.
+    """
+
+    def judge(recipient: ClaimedRecipient) -> Settlement:
+        reply = result.replies.get(recipient.address)
+        if reply is not None:
+            state = _state_of(reply)
+            detail, phase, in_doubt = None, None, False
+        else:
+            failure = _failure(result)
+            reply, detail, phase, in_doubt = failure.reply, failure.message, failure.phase.value, failure.in_doubt
+            state = RecipientState.FAILED if failure.of_service and verdict_awaited else RecipientState.DEFERRED
+        due_at = None
+        if state is RecipientState.DEFERRED:
+            due_at = next_attempt(recipient.number, claim.created_at, moment, policy, draw_jitter())
+            state = RecipientState.DEFERRED if due_at else RecipientState.EXPIRED
+        return Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt)
+
+    return [judge(recipient) for recipient in claim.recipients]
+
+
+def _state_of(reply: Reply) -> RecipientState:
+    match reply.severity:
+        case Severity.POSITIVE:
+            return RecipientState.SENT
+        case Severity.PERMANENT:
+            return RecipientState.FAILED
+        case Severity.TRANSIENT:
+            return RecipientState.DEFERRED
+
+
+def _failure(result: TransactionResult) -> Failure:
+    if result.failure is None:
+        raise ValueError("a transaction names a reply for every recipient, or a failure")
+    return result.failure

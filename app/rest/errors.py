@@ -1,0 +1,72 @@
+"""The error envelope: always the same four keys."""
+
+import logging
+import secrets
+from collections.abc import Mapping
+
+from starlette.responses import JSONResponse
+
+from app.errors import ErrorCode, Problem, Refusal
+
+logger = logging.getLogger(__name__)
+
+STATUS: Mapping[ErrorCode, int] = {
+    ErrorCode.TOO_LARGE: 413,
+    ErrorCode.UNAUTHENTICATED: 401,
+    ErrorCode.INVALID_API_KEY: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.ROLE_INACTIVE: 403,
+    ErrorCode.SERVICE_INACTIVE: 403,
+    ErrorCode.SERVICE_NOT_FOUND: 404,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.NAME_TAKEN: 409,
+    ErrorCode.IN_USE: 409,
+    ErrorCode.IDEMPOTENCY_CONFLICT: 409,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.INTERNAL: 500,
+}
+RETRY_AFTER_SECONDS = 5
+
+
+def error_response(
+    status: int,
+    message: str,
+    context: Mapping[str, object] | None = None,
+    *,
+    code: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """The envelope. `code` is the SMTP reply code where there is one, else the HTTP status."""
+    error = {
+        "code": code or status,
+        "context": dict(context) if context else None,
+        "message": message,
+        "status_code": status,
+    }
+    return JSONResponse({"error": error}, status_code=status, headers=dict(headers or {}))
+
+
+def refusal_response(refusal: Refusal) -> JSONResponse:
+    """The first problem in the four keys; when there are several, all of them in the context."""
+    first, *others = refusal.problems
+    status = STATUS.get(first.code, 400)
+    context: dict[str, object] = {"error_code": first.code.value}
+    if first.field:
+        context["field"] = ".".join(first.field)
+    if first.retryable:
+        context |= {"retryable": True, "retry_after": RETRY_AFTER_SECONDS}
+    if others:
+        context["problems"] = [_problem(problem) for problem in refusal.problems]
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if first.retryable else {}
+    return error_response(status, first.message, context, headers=headers)
+
+
+def unexpected_response(error: Exception) -> JSONResponse:
+    """Says nothing of the error but an id, under which the log has it."""
+    error_id = secrets.token_hex(8)
+    logger.error("unexpected error %s", error_id, exc_info=error)
+    return error_response(500, f"Internal error. Its id is {error_id}.", {"error_id": error_id})
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    return {"error_code": problem.code.value, "field": ".".join(problem.field), "message": problem.message}

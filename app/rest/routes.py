@@ -1,0 +1,62 @@
+"""The REST routes. Quirks kept on purpose, because clients rely on them:
+
+- the service's name is matched in any case, and a trailing slash is tolerated;
+- the API key may come as `?api_key=`;
+- success is 200 with exactly `{"count": n}`; everything new travels in headers;
+- a mail that the SMTP server refused is a 500, with the reply's code as `error.code`;
+- unknown keys of the body are template variables, never errors;
+- every failure, also 404 and 405 below /api/, has the envelope `{"error": {code, context, message, status_code}}`.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from app.database.connection import is_transient
+from app.errors import Refusal, Unavailable
+from app.rest.errors import error_response, refusal_response, unexpected_response
+from app.rest.send import Sender
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def rest_routes(sender: Sender) -> list[Route]:
+    """The compatibility route, and the envelope for everything else below /api/."""
+    send = _Enveloped(sender.send)
+    unknown = _Enveloped(_unknown_path)
+    return [
+        Route("/api/v2/{service}", send),
+        Route("/api/v2/{service}/", send),
+        Route("/api", unknown),
+        Route("/api/{path:path}", unknown),
+    ]
+
+
+class _Enveloped:
+    """An ASGI application, so that it answers every method itself; a function would be given GET only."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._endpoint(request)
+        except Refusal as refusal:
+            return refusal_response(refusal)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception as error:
+            if is_transient(error):
+                return refusal_response(Unavailable("The database is not available right now. Try again soon."))
+            return unexpected_response(error)
+
+
+async def _unknown_path(request: Request) -> Response:
+    return error_response(404, "There is nothing here. Mail is sent with POST /api/v2/{service}.")

@@ -1,0 +1,125 @@
+"""`POST /api/v2/{service}`: submit, wait for the verdict, answer as DreamFactory's connector did."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from app.access.authenticate import authenticate
+from app.access.offered_key import offered_key
+from app.database.key import public_id
+from app.errors import InvalidInput, TooLarge
+from app.mail.draft import Draft
+from app.queue.lookup import StoredRecipient, list_recipients
+from app.queue.put import Receipt
+from app.queue.states import MessageState, RecipientState
+from app.rest.body import read_draft
+from app.rest.errors import error_response
+from app.settings import Settings
+from app.submission.submit import Submission, Submitter
+from app.submission.verdict import VerdictWaiter
+
+# Parsing a body up to this size takes less than handing it to a thread and back.
+_PARSED_AT_ONCE = 64 * 1024
+
+_WAITING = frozenset({MessageState.QUEUED, MessageState.SENDING, MessageState.DEFERRED, MessageState.HELD})
+_ACCEPTED = frozenset({MessageState.SENT, MessageState.PARTIALLY_SENT})
+
+
+class Sender:
+    """Answers the route. One rule holds: a 500 means nothing will be sent later, a 200 means sent or durably queued."""
+
+    def __init__(self, settings: Settings, submitter: Submitter, waiter: VerdictWaiter) -> None:
+        self._settings = settings
+        self._submitter = submitter
+        self._waiter = waiter
+
+    async def send(self, request: Request) -> JSONResponse:
+        """Raises a Refusal; what the SMTP server said is answered here, whatever it was."""
+        if request.method != "POST":
+            message = f"The method {request.method} is not supported; use POST."
+            return error_response(405, message, headers={"Allow": "POST"})
+        principal = await authenticate(offered_key(request.headers, request.query_params.get("api_key")))
+        at_once = _prefers_async(request)
+        submission = Submission(
+            service_name=request.path_params["service"],
+            draft=await _read_draft(request, self._settings.max_body_bytes),
+            principal=principal,
+            idempotency_key=request.headers.get("idempotency-key"),
+            verdict_awaited=not at_once,
+        )
+        receipt = await self._submitter.submit(submission)
+        if at_once:
+            recipients = await _recipients(receipt.message_id)
+            return _accepted(receipt, recipients, "queued", status=202)
+        state = await self._waiter.wait_and_end(receipt.message_id, self._settings.verdict_wait)
+        return _answer(receipt, state, await _recipients(receipt.message_id))
+
+
+def _prefers_async(request: Request) -> bool:
+    """RFC 7240 section 4.1."""
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return any(preference.strip().lower() == "respond-async" for preference in preferences)
+
+
+async def _read_draft(request: Request, limit: int) -> Draft:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type.startswith("multipart/"):
+        raise InvalidInput("Send the mail as a JSON object, with 'Content-Type: application/json'.")
+    octets = bytearray()
+    async for chunk in request.stream():
+        octets += chunk
+        if len(octets) > limit:
+            raise TooLarge(f"The request body is larger than {limit} bytes.")
+    if len(octets) <= _PARSED_AT_ONCE:
+        return _parse(bytes(octets))
+    return await asyncio.to_thread(_parse, bytes(octets))
+
+
+def _parse(octets: bytes) -> Draft:
+    if not octets.strip():
+        raise InvalidInput("No valid data in request.")
+    try:
+        body: Any = orjson.loads(octets)
+    except ValueError:
+        raise InvalidInput("Invalid or malformed JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidInput("No valid data in request. The body must be a JSON object.")
+    return read_draft(body)
+
+
+async def _recipients(message_id: UUID) -> list[StoredRecipient]:
+    return (await list_recipients([message_id]))[message_id]
+
+
+def _answer(receipt: Receipt, state: MessageState, recipients: list[StoredRecipient]) -> JSONResponse:
+    if state in _WAITING:
+        return _accepted(receipt, recipients, "queued")
+    if state in _ACCEPTED:
+        return _accepted(receipt, recipients, "sent")
+    return _failed(receipt, recipients)
+
+
+def _accepted(receipt: Receipt, recipients: list[StoredRecipient], word: str, status: int = 200) -> JSONResponse:
+    refused = sum(recipient.state is RecipientState.FAILED for recipient in recipients)
+    headers = _headers(receipt) | {"X-Message-Status": word}
+    return JSONResponse({"count": len(recipients) - refused}, status_code=status, headers=headers)
+
+
+def _failed(receipt: Receipt, recipients: list[StoredRecipient]) -> JSONResponse:
+    first = recipients[0]
+    context: dict[str, object] = {"retryable": False}
+    if first.reply is None:
+        message = first.detail or f"The mail was {first.state.value}."
+        return error_response(500, message, context, headers=_headers(receipt))
+    context |= {"smtp_code": first.reply.code, "enhanced_code": first.reply.enhanced_code}
+    message = first.detail or str(first.reply)
+    return error_response(500, message, context, code=first.reply.code, headers=_headers(receipt))
+
+
+def _headers(receipt: Receipt) -> dict[str, str]:
+    headers = {"X-Message-Id": public_id("msg", receipt.message_id)}
+    return headers | {"Idempotent-Replayed": "true"} if receipt.replayed else headers

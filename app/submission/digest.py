@@ -1,0 +1,25 @@
+"""What an idempotency key stands for: the whole request, attachments too."""
+
+import hashlib
+import json
+from dataclasses import fields
+
+from app.mail.draft import Attachment, Draft
+
+
+def digest_request(service_name: str, draft: Draft) -> str:
+    """SHA-256, in hex, of the service and of every field of the draft as the author gave them."""
+    request = {field.name: getattr(draft, field.name) for field in fields(draft)}
+    request["service"] = service_name.lower()
+    request["attachments"] = [_attachment(attachment) for attachment in draft.attachments]
+    canonical = json.dumps(request, sort_keys=True, default=_plain, ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _attachment(attachment: Attachment) -> list[str | None]:
+    content = hashlib.sha256(attachment.content).hexdigest()
+    return [attachment.name, content, attachment.content_type, attachment.content_id]
+
+
+def _plain(value: object) -> object:
+    return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]

@@ -1,0 +1,179 @@
+"""THE use case behind both doors: Draft in, Receipt or refusal out."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.access.policy import require
+from app.access.principal import Action, Principal
+from app.clock import now
+from app.database.finish import finish
+from app.database.key import new_key
+from app.errors import ErrorCode, Forbidden, InvalidInput, NotFound, Problem, TooLarge
+from app.mail.address import Mailbox, wire_address
+from app.mail.check import check_draft
+from app.mail.compose import compose
+from app.mail.draft import Draft, DraftLimits
+from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, make_envelope
+from app.mail.placeholders import fill
+from app.queue.engine import Engine
+from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
+from app.queue.wakeup import Wakeup
+from app.services.manage import find_service
+from app.services.models import Service
+from app.settings import Settings
+from app.submission.digest import digest_request
+
+MAX_IDEMPOTENCY_KEY_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a door asks for. `verdict_awaited`: the client waits for the first attempt, and a server that cannot
+    be talked to then fails the mail instead of deferring it."""
+
+    service_name: str
+    draft: Draft
+    principal: Principal
+    idempotency_key: str | None = None
+    verdict_awaited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A draft that passed every guard, composed."""
+
+    sender: Mailbox
+    subject: str | None
+    recipients: tuple[EnvelopeRecipient, ...]
+    envelope: Envelope
+    message_id_header: str
+    content: bytes
+
+
+class Submitter:
+    """Submits mail for the doors of one process."""
+
+    def __init__(self, settings: Settings, engine: Engine, wakeup: Wakeup) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._wakeup = wakeup
+        self._limits = _draft_limits(settings)
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
+
+        Forbidden, NotFound, Conflict, InvalidInput, TooLarge: as the guard steps below say.
+        """
+        service = await self._permitted_service(submission)
+        moment = now()
+        idempotency = await self._idempotency(submission, moment)
+        if idempotency is not None:
+            earlier = await find_receipt(submission.principal.role_id, idempotency)
+            if earlier is not None:
+                return earlier
+        key = new_key()
+        prepared = await asyncio.to_thread(self._prepare, submission.draft, service, key, moment)
+        receipt = await finish(put(_new_message(key, submission, service, prepared, idempotency), moment, self._engine))
+        self._wakeup.work_arrived()
+        return receipt
+
+    async def _permitted_service(self, submission: Submission) -> Service:
+        """The role is asked before the service's existence shows."""
+        name, principal = submission.service_name, submission.principal
+        service = await find_service(name)
+        require(principal, Action.SEND, service.id if service else None)
+        if service is None:
+            raise NotFound(
+                f"Could not find a service for {name[:80]}", code=ErrorCode.SERVICE_NOT_FOUND, field=("service",)
+            )
+        if not service.is_active:
+            raise Forbidden(
+                f"Service {service.name} is deactivated.", code=ErrorCode.SERVICE_INACTIVE, field=("service",)
+            )
+        return service
+
+    async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
+        key = submission.idempotency_key
+        if key is None:
+            return None
+        if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS or not key.isprintable():
+            raise InvalidInput(
+                f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.",
+                field=("idempotencyKey",),
+            )
+        digest = await asyncio.to_thread(digest_request, submission.service_name, submission.draft)
+        return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
+
+    def _prepare(self, draft: Draft, service: Service, key: UUID, moment: datetime) -> Prepared:
+        filled = fill(draft)
+        sender, reply_to, missing = _resolve_sender(filled, service)
+        problems = (*check_draft(filled, self._limits), *missing)
+        if problems:
+            raise InvalidInput(problems=problems)
+        assert sender is not None, "a draft without a sender has a problem"
+        header = f"<{key.hex}@{wire_address(sender.email).rpartition('@')[2]}>"
+        content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
+        if len(content) > self._settings.max_message_bytes:
+            raise TooLarge(
+                f"The composed mail has {len(content)} bytes; the limit is {self._settings.max_message_bytes}."
+            )
+        envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
+        return Prepared(sender, filled.subject, envelope_recipients(filled), envelope, header, content)
+
+
+def _resolve_sender(
+    draft: Draft, service: Service
+) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
+    """From and Reply-To: the draft's field, else the service's default; never an invented sender."""
+    from_email = service.from_email if draft.from_email is None else draft.from_email
+    from_name = service.from_name if draft.from_name is None else draft.from_name
+    reply_email = service.reply_to_email if draft.reply_to_email is None else draft.reply_to_email
+    reply_name = service.reply_to_name if draft.reply_to_name is None else draft.reply_to_name
+    reply_to = Mailbox(reply_email, reply_name or None) if reply_email else None
+    if not from_email:
+        missing = Problem(
+            ErrorCode.NO_SENDER, "No sender: give a from address, or a default one on the service.", ("from", "email")
+        )
+        return None, reply_to, (missing,)
+    return Mailbox(from_email, from_name or None), reply_to, ()
+
+
+def _new_message(
+    key: UUID, submission: Submission, service: Service, prepared: Prepared, idempotency: Idempotency | None
+) -> NewMessage:
+    return NewMessage(
+        id=key,
+        service_id=service.id,
+        service_name=service.name,
+        role_id=submission.principal.role_id,
+        api_key_id=submission.principal.api_key_id,
+        message_id_header=prepared.message_id_header,
+        reverse_path=prepared.envelope.reverse_path,
+        smtputf8=prepared.envelope.smtputf8,
+        sender=prepared.sender,
+        subject=prepared.subject,
+        recipients=prepared.recipients,
+        content=prepared.content,
+        metadata=submission.draft.metadata,
+        tags=submission.draft.tags,
+        verdict_awaited=submission.verdict_awaited,
+        idempotency=idempotency,
+    )
+
+
+def _draft_limits(settings: Settings) -> DraftLimits:
+    return DraftLimits(
+        max_recipients=settings.max_recipients,
+        max_attachments=settings.max_attachments,
+        max_attachment_bytes=settings.max_attachment_bytes,
+        max_subject_chars=settings.max_subject_chars,
+        max_name_chars=settings.max_name_chars,
+        max_headers=settings.max_headers,
+        max_header_chars=settings.max_header_chars,
+        max_body_chars=settings.max_body_chars,
+        max_tags=settings.max_tags,
+        max_tag_chars=settings.max_tag_chars,
+        max_metadata_bytes=settings.max_metadata_bytes,
+    )
