@@ -28,14 +28,25 @@ class Settings(BaseSettings):
     database_url: str = "sqlite://heliograph.db"
     database_pool_size: Count = 10
     database_busy_timeout: Seconds = 10
+    database_command_timeout: Seconds = 60
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     public_url: str | None = None
     max_body_bytes: Count = 40 * 1024 * 1024
     admin_api_key: SecretStr | None = None
+    api_key_use_interval: Seconds = 60
     graphiql: bool = True
     graphiql_assets: Path | None = None
+    graphql_max_tokens: Count = 2000
+    graphql_max_depth: Count = 15
+    graphql_max_fields: Count = 500
+    graphql_max_aliases: Count = 50
+    graphql_max_directives: Count = 50
+    graphql_max_operations: Count = 10
+    graphql_max_root_mutations: Count = 10
+    graphql_cached_chars: Count = 16_000
+    graphql_connection_init_timeout: Seconds = 10
     log_level: str = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
 

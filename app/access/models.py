@@ -13,7 +13,7 @@ class Role(Model):
 
     id = fields.UUIDField(primary_key=True, default=new_key)
     name = fields.CharField(max_length=64)
-    description = fields.TextField(null=True)
+    description: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     is_active = fields.BooleanField(default=True)
     created_at = fields.DatetimeField()
     updated_at = fields.DatetimeField()

@@ -1,15 +1,15 @@
 """What a service has to be like. Pure: values in, problems or values in stored form out."""
 
 import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import idna
 
 from app.errors import ErrorCode, Problem
-from app.mail.address import Mailbox, check_mailbox
+from app.mail.address import check_email
+from app.mail.characters import header_breaking, unstorable
 from app.services.models import ServiceKind
 from app.smtp.server import Encryption
 
@@ -55,11 +55,11 @@ def check_service(values: ServiceValues) -> tuple[Problem, ...]:
     return (
         *_check_name(values.name),
         *_check_text("label", values.label, MAX_LABEL_CHARS),
-        *_check_text("description", values.description, MAX_DESCRIPTION_CHARS, allowed="\t\r\n"),
+        *_check_text("description", values.description, MAX_DESCRIPTION_CHARS, unstorable),
         *_check_kind(values),
-        *_check_mailbox("fromEmail", values.from_email),
+        *_check_email("fromEmail", values.from_email),
         *_check_text("fromName", values.from_name, MAX_DISPLAY_NAME_CHARS),
-        *_check_mailbox("replyToEmail", values.reply_to_email),
+        *_check_email("replyToEmail", values.reply_to_email),
         *_check_text("replyToName", values.reply_to_name, MAX_DISPLAY_NAME_CHARS),
     )
 
@@ -91,7 +91,7 @@ def in_stored_form(values: ServiceValues) -> ServiceValues:
 
 def is_service_name(name: str) -> bool:
     """Whether a service could have this name, in any case."""
-    return _NAME.fullmatch(name.lower()) is not None
+    return name.isascii() and _NAME.fullmatch(name.lower()) is not None
 
 
 def _check_name(name: str) -> Iterator[Problem]:
@@ -99,17 +99,17 @@ def _check_name(name: str) -> Iterator[Problem]:
         yield _problem("name", "A service name has 1 to 40 characters: letters a to z, digits, '_' and '-'.")
 
 
-def _check_text(path: str, text: str | None, limit: int, allowed: str = "") -> Iterator[Problem]:
-    if text is None:
-        return
-    if len(text) > limit:
+def _check_text(
+    path: str, text: str | None, limit: int, forbidden: Callable[[str], str | None] = header_breaking
+) -> Iterator[Problem]:
+    if len(text or "") > limit:
         yield _problem(path, f"At most {limit} characters are allowed.")
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") and char not in allowed for char in text):
+    if forbidden(text or ""):
         yield _problem(path, "Control characters are not allowed.")
 
 
-def _check_mailbox(path: str, email: str | None) -> Iterator[Problem]:
-    problem = check_mailbox(Mailbox(email)) if email else None
+def _check_email(path: str, email: str | None) -> Iterator[Problem]:
+    problem = check_email(email) if email else None
     if problem is not None:
         yield replace(problem, field=(path,))
 

@@ -21,14 +21,14 @@ class Service(Model):
     id = fields.UUIDField(primary_key=True, default=new_key)
     name = fields.CharField(max_length=40)
     label = fields.CharField(max_length=128, null=True)
-    description = fields.TextField(null=True)
+    description: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     kind = fields.CharField(max_length=16)
     is_active = fields.BooleanField(default=True)
     host = fields.CharField(max_length=255, null=True)
     port = fields.IntField(null=True)
     encryption = fields.CharField(max_length=8)
     username = fields.CharField(max_length=255, null=True)
-    sealed_password = fields.TextField(null=True)
+    sealed_password: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     clear_text_auth = fields.BooleanField(default=False)
     from_email = fields.CharField(max_length=320, null=True)
     from_name = fields.CharField(max_length=256, null=True)

@@ -1,0 +1,86 @@
+"""An API key becomes a principal."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app import clock
+from app.access.principal import Action, GrantRule, Principal
+from app.access.raw_key import digest_of
+from app.database.connection import as_document, as_key, as_moment, execute, rows
+from app.database.transient import is_transient
+from app.errors import ErrorCode, Forbidden, Unauthenticated
+
+_LOG = logging.getLogger(__name__)
+
+_KEY_WITH_ROLE_AND_GRANTS = """
+SELECT k.id, k.name, k.expires_at, k.revoked_at, k.last_used_at, k.role_id,
+       r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions
+FROM api_key k
+JOIN role r ON r.id = k.role_id
+LEFT JOIN access_grant g ON g.role_id = r.id
+WHERE k.digest = $1
+"""
+
+
+async def authenticate(
+    api_key: str | None, *, record_use_every: float = 60, now: Callable[[], datetime] = clock.now
+) -> Principal:
+    """Who this API key stands for, as it was given in the request; None or "" where none was.
+
+    Writes down when the key was last used, to within `record_use_every` seconds. Raises Unauthenticated, with one
+    and the same answer for a key that is unknown, revoked or expired, and Forbidden where the role is inactive.
+    """
+    if not api_key:
+        raise Unauthenticated("No session token (JWT) or API Key detected in request.")
+    moment = now()
+    found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest_of(api_key))
+    if not found or not _is_valid(found[0], moment):
+        raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
+    if not found[0]["is_active"]:
+        raise Forbidden("Access Forbidden. The role is inactive.", code=ErrorCode.ROLE_INACTIVE)
+    await _record_use(found[0], moment, timedelta(seconds=record_use_every))
+    return _principal(found)
+
+
+def _is_valid(key: dict[str, Any], moment: datetime) -> bool:
+    expires_at = as_moment(key["expires_at"])
+    return key["revoked_at"] is None and (expires_at is None or moment < expires_at)
+
+
+async def _record_use(key: dict[str, Any], moment: datetime, interval: timedelta) -> None:
+    last_used_at = as_moment(key["last_used_at"])
+    if last_used_at is not None and moment - last_used_at < interval:
+        return
+    try:
+        await execute(
+            "UPDATE api_key SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at <= $3)",
+            moment,
+            as_key(key["id"]),
+            moment - interval,
+        )
+    except Exception as error:
+        # A database too busy for this note is no reason to refuse the request.
+        if not is_transient(error):
+            raise
+        _LOG.warning("The last use of an API key was not recorded: the database is busy.")
+
+
+def _principal(found: Sequence[dict[str, Any]]) -> Principal:
+    key = found[0]
+    return Principal(
+        role_id=as_key(key["role_id"]),
+        role_name=key["role_name"],
+        api_key_id=as_key(key["id"]),
+        api_key_name=key["name"],
+        grants=tuple(_rule(row) for row in found if row["grant_id"] is not None),
+    )
+
+
+def _rule(row: dict[str, Any]) -> GrantRule:
+    service_id: UUID | None = as_key(row["service_id"])
+    granted = as_document(row["actions"])
+    # An action that a newer version knows is not granted by this one.
+    return GrantRule(service_id, frozenset(action for action in Action if action in granted))

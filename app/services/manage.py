@@ -1,0 +1,148 @@
+"""Make, change and find services.
+
+What changes something takes the principal who asks, `by`; None is the operator at the machine, who may do everything.
+Removing a service is in app/queue, because it has to look at unsent mail.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from datetime import datetime
+from typing import TypedDict
+from uuid import UUID
+
+from tortoise.exceptions import IntegrityError
+
+from app import clock
+from app.access.policy import ServiceScope, require, require_for_all
+from app.access.principal import Action, Principal
+from app.database.connection import transaction
+from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
+from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
+from app.services.models import Service
+from app.services.secret import Sealer
+
+_COLUMNS = tuple(value.name for value in fields(ServiceValues) if not value.name.startswith("password"))
+
+
+class ServiceChanges(TypedDict, total=False):
+    """What to change of a service; what is absent stays, None clears (for `port` and `encryption`: the default).
+
+    The kind never changes: what was captured in a sandbox is another thing than what left.
+    """
+
+    name: str
+    label: str | None
+    description: str | None
+    is_active: bool
+    host: str | None
+    port: int | None
+    encryption: str | None
+    username: str | None
+    password: str | None
+    clear_text_auth: bool
+    from_email: str | None
+    from_name: str | None
+    reply_to_email: str | None
+    reply_to_name: str | None
+
+
+async def create_service(
+    values: ServiceValues, by: Principal | None, sealer: Sealer, *, now: Callable[[], datetime] = clock.now
+) -> Service:
+    """The new service, its password sealed. Needs MANAGE for all services.
+
+    Raises Forbidden, InvalidInput with every problem, Conflict NAME_TAKEN.
+    """
+    if by is not None:
+        require_for_all(by, Action.MANAGE)
+    _refuse_problems(values)
+    service = Service(version=0, created_at=now())
+    async with _unique_name(service.id, values.name):
+        await _save(service, values, sealer, now())
+    return service
+
+
+async def update_service(
+    service: Service,
+    changes: ServiceChanges,
+    by: Principal | None,
+    sealer: Sealer,
+    *,
+    now: Callable[[], datetime] = clock.now,
+) -> Service:
+    """The service as changed, read again before; its version has grown. Needs MANAGE for this service.
+
+    User name and password are both set or both cleared; a password that is absent from `changes` stays.
+    Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
+    """
+    if by is not None:
+        require(by, Action.MANAGE, service.id)
+    async with _unique_name(service.id, changes.get("name", "")), transaction():
+        current = await Service.filter(id=service.id).select_for_update().first()
+        if current is None:
+            raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
+        values = changed(current, changes)
+        _refuse_problems(values)
+        await _save(current, values, sealer, now())
+    return current
+
+
+async def get_service(service_id: UUID) -> Service:
+    """Raises NotFound; whether the asker may know is checked before, by `require`."""
+    service = await Service.get_or_none(id=service_id)
+    if service is None:
+        raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
+    return service
+
+
+async def find_service(name: str) -> Service | None:
+    """The service of this name, in any case."""
+    return await Service.get_or_none(name=name.lower()) if is_service_name(name) else None
+
+
+async def list_services(after: UUID | None, limit: int, scope: ServiceScope) -> list[Service]:
+    """At most `limit` services of the scope, in the order they were made, from the one behind `after`."""
+    query = Service.exclude(id__in=scope.service_ids) if scope.all else Service.filter(id__in=scope.service_ids)
+    if after is not None:
+        query = query.filter(id__gt=after)
+    return await query.order_by("id").limit(limit)
+
+
+def changed(service: Service, changes: ServiceChanges) -> ServiceValues:
+    """The whole service as it would be after `changes`. Pure."""
+    current = {column: getattr(service, column) for column in _COLUMNS}
+    password_kept = service.sealed_password is not None and "password" not in changes
+    return ServiceValues(**{**current, **changes, "password_kept": password_kept})
+
+
+def _refuse_problems(values: ServiceValues) -> None:
+    problems = check_service(values)
+    if problems:
+        raise InvalidInput(problems=problems)
+
+
+@asynccontextmanager
+async def _unique_name(service_id: UUID, name: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        if await Service.filter(name=name.lower()).exclude(id=service_id).exists():
+            message = f"There is a service named {name.lower()!r} already."
+            raise Conflict(message, code=ErrorCode.NAME_TAKEN, field=("name",)) from None
+        raise
+
+
+async def _save(service: Service, values: ServiceValues, sealer: Sealer, moment: datetime) -> None:
+    stored = in_stored_form(values)
+    service.update_from_dict({column: getattr(stored, column) for column in _COLUMNS})
+    service.sealed_password = _sealed_password(service, stored, sealer)
+    service.version += 1
+    service.updated_at = moment
+    await service.save()
+
+
+def _sealed_password(service: Service, stored: ServiceValues, sealer: Sealer) -> str | None:
+    if stored.password_kept:
+        return service.sealed_password
+    return sealer.seal(stored.password, service.id) if stored.password else None
