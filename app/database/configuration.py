@@ -1,0 +1,99 @@
+"""The Tortoise configuration: which database, through which client, with which models and migrations."""
+
+import os
+from importlib.util import find_spec
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+APP_LABEL = "heliograph"
+CONNECTION = "default"
+MODELS = (
+    "app.services.models",
+    "app.access.models",
+    "app.queue.models",
+    "app.events.models",
+    "app.inbox.models",
+)
+
+
+class DatabaseUrlError(ValueError):
+    """The database URL cannot be used; the message says why and never shows the URL, which may hold a password."""
+
+
+def tortoise_config(
+    database_url: str,
+    *,
+    pool_size: int = 10,
+    busy_timeout: float = 10,
+    command_timeout: float | None = None,
+    foreign_keys: bool = True,
+) -> dict[str, Any]:
+    """The configuration for `sqlite://path` (absolute: `sqlite:///path`) or a `postgres[ql]://` URL as libpq reads it.
+
+    `busy_timeout`: seconds to wait for a lock, or for a free connection of the pool (of at most `pool_size`).
+    `command_timeout`: seconds one statement may take on PostgreSQL. `foreign_keys`: SQLite enforces them.
+    Raises DatabaseUrlError for any other scheme, or for PostgreSQL when its driver is not installed.
+    """
+    scheme = database_url.partition("://")[0]
+    if scheme == "sqlite":
+        connection = _sqlite(database_url, busy_timeout, foreign_keys)
+    elif scheme in ("postgres", "postgresql"):
+        connection = _postgres(database_url, pool_size, busy_timeout, command_timeout)
+    else:
+        raise DatabaseUrlError("the database URL must start with sqlite://, postgres:// or postgresql://")
+    app = {"models": list(MODELS), "migrations": migrations_module(), "default_connection": CONNECTION}
+    return {
+        "connections": {CONNECTION: connection},
+        "apps": {APP_LABEL: app},
+        "use_tz": True,
+        "timezone": "UTC",
+    }
+
+
+def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool) -> dict[str, Any]:
+    # busy_timeout goes first: turning on WAL waits for other processes that are just opening the file.
+    return {
+        "engine": "app.database.sqlite",
+        "credentials": {
+            "file_path": sqlite_path(database_url),
+            "busy_timeout": int(busy_timeout * 1000),
+            "journal_mode": "WAL",
+            "synchronous": "FULL",
+            "foreign_keys": "ON" if foreign_keys else "OFF",
+            "journal_size_limit": 64 * 1024 * 1024,
+        },
+    }
+
+
+def sqlite_path(database_url: str) -> str:
+    """The file that a `sqlite://` URL names. Raises DatabaseUrlError where it names none, or asks for memory."""
+    url = urlsplit(database_url)
+    path = unquote(url.netloc + url.path)
+    if not PurePath(path).name or path.startswith(":") or url.query or url.fragment:
+        raise DatabaseUrlError("a sqlite:// URL names a file, and nothing else: sqlite://heliograph.db")
+    return path
+
+
+def _postgres(database_url: str, pool_size: int, busy_timeout: float, command_timeout: float | None) -> dict[str, Any]:
+    if find_spec("asyncpg") is None:
+        raise DatabaseUrlError("PostgreSQL needs its driver: pip install 'heliograph[postgres]'")
+    return {
+        "engine": "app.database.asyncpg",
+        "credentials": {
+            "dsn": database_url,
+            "minsize": 1,
+            "maxsize": pool_size,
+            "busy_timeout": busy_timeout,
+            "command_timeout": command_timeout,
+        },
+    }
+
+
+def migrations_module() -> str:
+    """Where the migrations are: inside the package when installed from a wheel, beside it in a checkout."""
+    return "app.migrations" if find_spec("app.migrations") else "migrations"
+
+
+# For the `tortoise` command line (makemigrations), which finds this name in pyproject.toml.
+TORTOISE_ORM = tortoise_config(os.environ.get("HELIOGRAPH_DATABASE_URL", "sqlite://heliograph.db"))

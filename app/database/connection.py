@@ -1,0 +1,126 @@
+"""The open database: transactions, and plain SQL that is written once for SQLite and PostgreSQL.
+
+SQL has $1, $2 … for its arguments, which may be UUID, aware datetime, bool, int, float, str, bytes or None; JSON is
+passed as text. What models write, plain SQL reads and compares, and the other way round.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, cast
+
+from tortoise.backends.base.client import TransactionContext
+from tortoise.context import TortoiseContext
+from tortoise.log import db_client_logger
+
+from app.database.configuration import CONNECTION, tortoise_config
+from app.database.finish import finish
+from app.database.transient import is_transient
+from app.database.values import as_document, as_key, as_moment
+from app.settings import Settings
+
+__all__ = [
+    "Dialect",
+    "as_document",
+    "as_key",
+    "as_moment",
+    "close_database",
+    "dialect",
+    "execute",
+    "execute_many",
+    "finish",
+    "is_transient",
+    "open_database",
+    "rows",
+    "transaction",
+]
+
+Dialect = Literal["sqlite", "postgres"]
+
+_context: TortoiseContext | None = None
+
+
+class _Client(Protocol):
+    """What both clients, and their transactions, add to Tortoise's."""
+
+    async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]: ...
+    async def run(self, sql: str, args: Sequence[Any]) -> int: ...
+    async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None: ...
+
+
+async def open_database(settings: Settings) -> None:
+    """Connect, for the whole process: every task uses this database until `close_database`.
+
+    Raises DatabaseUrlError, or what the driver raises when the database cannot be reached (see `is_transient`).
+    RuntimeError when a database is open already.
+    """
+    global _context
+    if _context is not None:
+        raise RuntimeError("a database is open already")
+    context = TortoiseContext()
+    try:
+        await finish(_connect(context, settings))
+    except BaseException:
+        await finish(context.close_connections())
+        raise
+    _context = context
+
+
+async def _connect(context: TortoiseContext, settings: Settings) -> None:
+    # At DEBUG, Tortoise logs the values of every statement: sealed passwords and whole mails.
+    db_client_logger.setLevel(logging.INFO)
+    config = tortoise_config(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        busy_timeout=settings.database_busy_timeout,
+        command_timeout=settings.database_command_timeout,
+    )
+    with context:
+        await context.init(config, _enable_global_fallback=True)
+    await context.db().create_connection(with_db=True)
+
+
+async def close_database() -> None:
+    """Close what `open_database` opened; does nothing when none is open. Every entry point ends with this."""
+    global _context
+    if _context is not None:
+        context, _context = _context, None
+        await finish(context.close_connections())
+
+
+def transaction() -> TransactionContext:
+    """`async with transaction():` commits at its end, rolls back on any exception. Inside another one: a savepoint.
+
+    Models and plain SQL inside it take part. Never wait for the network inside one, and never start a task there:
+    on SQLite every other statement of the process waits, and a task started inside is refused once it is over.
+    """
+    return _database().db()._in_transaction()
+
+
+async def rows(sql: str, *args: Any) -> list[dict[str, Any]]:
+    """The rows of a SELECT, or of a RETURNING, by column name. Decode values with `as_key` and its like."""
+    return await _client().fetch(sql, args)
+
+
+async def execute(sql: str, *args: Any) -> int:
+    """How many rows an INSERT, UPDATE or DELETE touched, not counting cascades. For RETURNING use `rows`."""
+    return await _client().run(sql, args)
+
+
+async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
+    """Run the statement once for each element of `args`: all of them, or none."""
+    await _client().run_many(sql, args)
+
+
+def dialect() -> Dialect:
+    """Which SQL the open database speaks."""
+    return cast(Dialect, _database().db().capabilities.dialect)
+
+
+def _client() -> _Client:
+    return cast(_Client, _database().connections.get(CONNECTION))
+
+
+def _database() -> TortoiseContext:
+    if _context is None:
+        raise RuntimeError("no database is open")
+    return _context

@@ -1,0 +1,24 @@
+"""Run a piece of work to its end, also when the task that waits for it is cancelled."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which always runs to its end; only then is a cancellation that came meanwhile raised.
+
+    Where the work failed as well, its exception is the cause of the CancelledError.
+    """
+    task = asyncio.ensure_future(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is None:
+        return task.result()
+    raise cancellation from None if task.cancelled() else task.exception()

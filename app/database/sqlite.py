@@ -1,0 +1,232 @@
+"""Tortoise's SQLite client, made safe against cancellation and against other processes.
+
+A transaction begins IMMEDIATE: a deferred one that reads and then writes fails at once with "database is locked"
+when another process wrote in between. The connection's thread works through a queue in order, so a ROLLBACK queued
+behind a statement whose waiting task was cancelled always undoes that statement.
+"""
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+import aiosqlite
+from tortoise.backends.base.client import (
+    ConnectionWrapper,
+    NestedTransactionContext,
+    TransactionalDBClient,
+    TransactionContext,
+)
+from tortoise.backends.sqlite.client import SqliteClient, SqliteTransactionWrapper
+from tortoise.connection import get_connections
+from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError, TransactionManagementError
+
+from app.database.finish import finish
+
+
+def _moment_text(moment: datetime) -> str:
+    """UTC, so that moments compare as text; the form in which Tortoise itself writes and reads them."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs its time zone")
+    return moment.astimezone(UTC).isoformat(" ")
+
+
+# These replace what Tortoise registers, which keeps whatever offset a moment came with.
+sqlite3.register_adapter(datetime, _moment_text)
+sqlite3.register_adapter(UUID, str)
+
+
+class _PlainSql(SqliteClient):
+    """Statements written with $1, $2 … for either database."""
+
+    async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
+        """The rows of one statement."""
+        async with self.acquire_connection() as connection:
+            try:
+                return [dict(row) for row in await connection.execute_fetchall(_numbered(sql), args)]
+            except sqlite3.Error as error:
+                raise _translated(error) from error
+
+    async def run(self, sql: str, args: Sequence[Any]) -> int:
+        """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades."""
+        async with self.acquire_connection() as connection:
+            try:
+                cursor = await connection.execute(_numbered(sql), args)
+                if cursor.rowcount < 0 and sql.lstrip()[:4].upper() == "WITH":
+                    cursor = await connection.execute("SELECT changes()")
+                    (count,) = await cursor.fetchone() or (0,)
+                    return int(count)
+                return int(max(cursor.rowcount, 0))
+            except sqlite3.Error as error:
+                raise _translated(error) from error
+
+    async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None:
+        """One statement once for each of `args`: all of them, or none."""
+        await self.execute_many(_numbered(sql), list(args))
+
+
+class Client(_PlainSql):
+    """One connection with its thread, lent to one transaction or one statement at a time."""
+
+    def __init__(self, file_path: str, **pragmas: Any) -> None:
+        super().__init__(file_path, **pragmas)
+        self._closed = False
+
+    def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
+        return _Lent(self._lock, self)
+
+    def _in_transaction(self) -> TransactionContext:
+        return _TransactionContext(self, self._lock)
+
+    async def create_connection(self, with_db: bool) -> None:
+        """Open the file, unless it is open. Raises DBConnectionError once the client was closed."""
+        if self._closed:
+            raise DBConnectionError("the database is closed")
+        if self._connection is None:
+            self._connection = await finish(self._connect())
+
+    async def _connect(self) -> aiosqlite.Connection:
+        connection = aiosqlite.connect(self.filename, isolation_level=None)
+        # A process that fails before it has closed the database must still be able to exit.
+        connection._thread.daemon = True
+        try:
+            await connection
+            connection.row_factory = sqlite3.Row
+            for pragma, value in self.pragmas.items():
+                await connection.execute_fetchall(f"PRAGMA {pragma}={value}")
+            await self._post_connect()
+        except sqlite3.Error as error:
+            await connection.close()
+            raise _translated(error) from error
+        return connection
+
+    async def close(self) -> None:
+        """Close for good, after what was queued before. A task that comes late opens nothing again."""
+        self._closed = True
+        await finish(super().close())
+
+    async def execute_many(self, query: str, values: list[Any]) -> None:
+        async with self._in_transaction() as transaction:
+            await transaction.execute_many(query, values)
+
+
+class Transaction(_PlainSql, SqliteTransactionWrapper):
+    """What models and plain SQL talk to inside a transaction; refuses to be used once the transaction is over."""
+
+    def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
+        if self._finalized:
+            raise TransactionManagementError("the transaction is over; this task was started inside it")
+        return ConnectionWrapper(self._lock, self)
+
+    def _in_transaction(self) -> TransactionContext:
+        return NestedTransactionContext(Transaction(self))
+
+    async def begin(self) -> None:
+        """Take the write lock, waiting for it as long as busy_timeout says."""
+        try:
+            await self._connection.execute("BEGIN IMMEDIATE")
+        except asyncio.CancelledError:
+            await finish(self._connection.rollback())
+            raise
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    async def commit(self) -> None:
+        """Commit; what cannot be committed is rolled back."""
+        try:
+            await self._connection.commit()
+        except BaseException as error:
+            await finish(self._connection.rollback())
+            if isinstance(error, sqlite3.Error):
+                raise _translated(error) from error
+            raise
+        finally:
+            self._finalized = True
+
+    async def rollback(self) -> None:
+        """Undo everything, also when cancelled."""
+        self._finalized = True
+        await finish(self._connection.rollback())
+
+    async def execute_script(self, query: str) -> None:
+        """Run the statements of a script one by one: SQLite's own executescript would commit the transaction."""
+        statement = ""
+        for piece in re.split(r"(?<=;)", query):
+            statement += piece
+            if sqlite3.complete_statement(statement):
+                await self.execute_query(statement)
+                statement = ""
+        if statement.strip():
+            await self.execute_query(statement)
+
+
+class _Lent(ConnectionWrapper[aiosqlite.Connection]):
+    """The connection for one statement. Gives the lock back also when connecting fails."""
+
+    async def __aenter__(self) -> aiosqlite.Connection:
+        await self._lock.acquire()
+        try:
+            # Read again: another task may have opened or closed the connection while this one waited.
+            self.connection = self.client._connection
+            await self.ensure_connection()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self.connection
+
+
+class _TransactionContext(TransactionContext):
+    """Holds the client's lock from before BEGIN until after COMMIT or ROLLBACK, whatever is cancelled meanwhile."""
+
+    def __init__(self, parent: Client, lock: asyncio.Lock) -> None:
+        self._parent = parent
+        self._lock = lock
+
+    async def __aenter__(self) -> TransactionalDBClient:
+        await self._lock.acquire()
+        try:
+            await self._parent.create_connection(with_db=True)
+            self._transaction = Transaction(self._parent)
+            await self._transaction.begin()
+            self._connections = get_connections()
+            self._token = self._connections.set(self._parent.connection_name, self._transaction)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._transaction
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._connections.reset(self._token)
+            if not self._transaction._finalized:
+                await (self._transaction.commit() if exc_type is None else self._transaction.rollback())
+        finally:
+            self._lock.release()
+
+
+@lru_cache(maxsize=1024)
+def _numbered(sql: str) -> str:
+    """$1 is ?1 to SQLite. Text in quotes is left as it is."""
+    return _PLACEHOLDER.sub(lambda found: f"?{found[1]}" if found[1] else found[0], sql)
+
+
+_PLACEHOLDER = re.compile(r"'[^']*'|\"[^\"]*\"|\$(\d+)")
+
+
+def _translated(error: sqlite3.Error) -> Exception:
+    """The exception Tortoise raises for the same error; anything else stays what it is."""
+    if isinstance(error, sqlite3.IntegrityError):
+        return IntegrityError(error)
+    if isinstance(error, sqlite3.OperationalError):
+        return OperationalError(error)
+    return error
+
+
+client_class = Client

@@ -1,0 +1,35 @@
+"""Values of plain SQL rows: what SQLite keeps as text, PostgreSQL has types for."""
+
+from datetime import UTC, datetime
+from typing import Any, overload
+from uuid import UUID
+
+import orjson
+
+
+@overload
+def as_key(value: None) -> None: ...
+@overload
+def as_key(value: UUID | str) -> UUID: ...
+def as_key(value: UUID | str | None) -> UUID | None:
+    """A key, from either database."""
+    if value is None or isinstance(value, UUID):
+        return value
+    return UUID(value)
+
+
+@overload
+def as_moment(value: None) -> None: ...
+@overload
+def as_moment(value: datetime | str) -> datetime: ...
+def as_moment(value: datetime | str | None) -> datetime | None:
+    """A timezone-aware moment in UTC, from either database."""
+    if value is None:
+        return None
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def as_document(value: str | bytes | None) -> Any:
+    """What a JSON column holds; None for SQL's NULL (and for JSON's null)."""
+    return None if value is None else orjson.loads(value)

@@ -1,0 +1,1 @@
+"""Written by `tortoise makemigrations`, finished by hand, applied by `heliograph migrate`."""
