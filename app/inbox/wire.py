@@ -77,10 +77,12 @@ class Wire(asyncio.Protocol):
         try:
             async with asyncio.timeout(self._idle_timeout):
                 secured = await loop.start_tls(self._transport, self, context, server_side=True)
-        except OSError as error:
+        except BaseException as error:
             self.abort()
-            self.connection_lost(error)  # asyncio does not say so when a handshake fails
-            raise ClosedError from error
+            self.connection_lost(None)  # asyncio does not say so when a handshake ends early
+            if isinstance(error, OSError):
+                raise ClosedError from error
+            raise
         if secured is None:
             raise ClosedError
         self._transport = secured

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
-from aiosmtplib import SMTP, SMTPResponse, SMTPServerDisconnected
+from aiosmtplib import SMTP, SMTPResponse, SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from app.mail.reply import Reply, Severity
@@ -149,16 +149,16 @@ class Connection:
                 for chunk in chunks:
                     self._protocol.put(chunk)
                     await self._protocol.room()
-        except SmtpFailure as error:
-            early = self._protocol.early_reply
-            if early is None or early.code < 400:
-                raise
-            raise SmtpFailure(refused(reply_from(early.code, early.message), Phase.CONTENT, self.server)) from error
+                    self._heed_early_reply()
+        except SmtpFailure:
+            self._heed_early_reply()
+            raise
 
     async def finish(self, chunk: bytes, seconds: float) -> Reply:
         """Send the last chunk, final dot included, and return the reply to it. Raises SmtpFailure: CONTENT when
         nothing of the chunk was sent, else DOT, in doubt unless it carries a reply."""
         async with self.within(Phase.CONTENT, seconds):
+            self._heed_early_reply()
             self._protocol.put(chunk)
         async with self.within(Phase.DOT, seconds):
             response = await self._protocol.read_response()
@@ -231,14 +231,31 @@ class Connection:
             raise SmtpFailure(refused(reply, phase, self.server))
 
     def _judged(self, code: int, text: str, phase: Phase) -> Reply:
-        """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all."""
+        """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all.
+
+        More than one reply to one command (a 421 behind it, or nonsense) is where the session ends, too: the
+        second one would be taken for the next command's.
+        """
         reply = reply_from(code, text)
+        if self._protocol.unread:
+            self.close()
         if not is_reply_code(code):
             raise self.protocol_failure(reply, phase)
         if code == 421:
             self.close()
             raise SmtpFailure(refused(reply, phase, self.server))
         return reply
+
+    def _heed_early_reply(self) -> None:
+        """A reply before the final dot: the server will not take the content, so the dot must not follow."""
+        early = self._protocol.early_reply
+        if early is None:
+            return
+        reply = reply_from(early.code, early.message)
+        if reply.severity is Severity.POSITIVE or not is_reply_code(reply.code):
+            raise self.protocol_failure(reply, Phase.CONTENT)
+        self.close()
+        raise SmtpFailure(refused(reply, Phase.CONTENT, self.server))
 
     def _lost(self, _: SMTPProtocol) -> None:
         self.client.close()
@@ -262,12 +279,20 @@ class _Protocol(SMTPProtocol):
         await self._drain_helper()
 
     @property
+    def unread(self) -> bool:
+        """Whether the server sent more than the reply that was read last."""
+        return bool(self._buffer)
+
+    @property
     def early_reply(self) -> SMTPResponse | None:
         """The reply that came while content was still being sent."""
         waiter = self._response_waiter
-        if waiter is None or not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
+        if waiter is None or not waiter.done() or waiter.cancelled():
             return None
-        return waiter.result()
+        error = waiter.exception()
+        if isinstance(error, SMTPResponseException):
+            return SMTPResponse(error.code, error.message)
+        return None if error else waiter.result()
 
 
 @contextlib.asynccontextmanager

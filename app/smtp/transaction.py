@@ -96,11 +96,19 @@ async def _data(connection: Connection, accepted: list[str], timeouts: Timeouts,
 
 
 async def _content(connection: Connection, content: bytes, timeouts: Timeouts) -> Reply:
-    """Send the content and the final dot; until the last chunk is begun, the server cannot have taken the mail."""
+    """Send the content and the final dot; until the last chunk is begun, the server cannot have taken the mail.
+
+    A refusal amid the content is as good as one after it, though the connection is closed then.
+    """
     stuffed = memoryview(_stuffed(content))
-    chunks = [stuffed[start : start + _CHUNK] for start in range(0, len(stuffed), _CHUNK)] or [stuffed]
-    await connection.upload(chunks[:-1], timeouts.content)
-    reply = await connection.finish(bytes(chunks[-1]) + b".\r\n", timeouts.dot)
+    chunks = [stuffed[start : start + _CHUNK] for start in range(0, len(stuffed), _CHUNK)]
+    try:
+        await connection.upload(chunks[:-1], timeouts.content)
+        reply = await connection.finish(bytes(chunks[-1]) + b".\r\n", timeouts.dot)
+    except SmtpFailure as error:
+        if error.failure.reply is None or error.failure.reply.code == 421:
+            raise
+        return error.failure.reply
     connection.in_transaction = False
     connection.messages_sent += 1
     _is(reply, 2, connection, Phase.DOT)

@@ -1,0 +1,378 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Reset, Script, Stage
+from app.mail.envelope import Envelope
+from app.mail.reply import Reply
+from app.smtp.connection import Connection, connect
+from app.smtp.failure import Cause, Phase
+from app.smtp.server import Server, Timeouts
+from app.smtp.transaction import TransactionResult, transact
+
+MakeServer = Callable[..., Server]
+
+CONTENT = b"Subject: x\r\n\r\nhello\r\n"
+LARGE = b"Subject: x\r\n\r\n" + (b"y" * 76 + b"\r\n") * 400_000
+ENVELOPE = Envelope("a@example.org", ("b@example.org", "c@example.org", "d@example.org"))
+B, C, D = ENVELOPE.recipients
+TAKEN = Reply(250, "Taken", "2.0.0")
+
+
+@asynccontextmanager
+async def connected(receiver: Receiver, server_for: MakeServer) -> AsyncIterator[Connection]:
+    connection = await connect(server_for(receiver))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def sent(
+    receiver: Receiver,
+    server_for: MakeServer,
+    envelope: Envelope = ENVELOPE,
+    content: bytes = CONTENT,
+    timeouts: Timeouts | None = None,
+) -> tuple[TransactionResult, Connection]:
+    async with connected(receiver, server_for) as connection:
+        result = await transact(connection, envelope, content, timeouts or connection.server.timeouts)
+        assert connection.usable is (result.failure is None)
+        return result, connection
+
+
+async def test_every_recipient_gets_the_reply_to_the_final_dot(server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        result, connection = await sent(receiver, server_for)
+        assert result == TransactionResult({B: TAKEN, C: TAKEN, D: TAKEN})
+        assert (connection.messages_sent, connection.in_transaction) == (1, False)
+        [mail] = receiver.mails
+        assert (mail.reverse_path, mail.recipients, mail.content) == ("a@example.org", (B, C, D), CONTENT)
+        assert mail.parameters == {"SIZE": str(len(CONTENT))}
+        assert receiver.sessions[0].verbs == ["EHLO", "MAIL", "RCPT", "RCPT", "RCPT", "DATA"]
+
+
+async def test_one_connection_takes_one_mail_after_another(server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver, connected(receiver, server_for) as connection:
+        for count in range(1, 4):
+            await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+            assert connection.messages_sent == len(receiver.mails) == count
+
+
+async def test_a_recipient_named_twice_gets_one_copy(server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        await sent(receiver, server_for, Envelope("", (B, B)))
+        assert receiver.mails[0].recipients == (B,)
+        assert receiver.mails[0].reverse_path == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b".\r\n",
+        b"\r\n",
+        b"..\r\n.\r\n...\r\n",
+        b"Subject: x\r\n\r\nsmuggled\r\n.\r\nMAIL FROM:<evil@example.org>\r\n",
+        b"a" * 998 + b"\r\n" + b"." * 997 + b"\r\n",
+        (b"." * 61 + b"\r\n") * 5000,
+        b"\x00\xff\xfe\r\n",
+        LARGE,
+    ],
+    ids=lambda content: f"{content[:20]!r}",
+)
+async def test_content_arrives_byte_for_byte(content: bytes, server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        result, _ = await sent(receiver, server_for, content=content)
+        assert result.failure is None
+        assert receiver.mails[0].content == content
+        assert receiver.sessions[0].verbs.count("MAIL") == 1
+
+
+async def test_any_lines_arrive_byte_for_byte(server_for: MakeServer) -> None:
+    lines = st.lists(st.text(alphabet=".a\0\u00ff ", max_size=4).map(str.encode), min_size=1, max_size=6)
+    async with Receiver(keep=True) as receiver, connected(receiver, server_for) as connection:
+        loop = asyncio.get_running_loop()
+
+        async def arrives(content: bytes) -> None:
+            await transact(connection, ENVELOPE, content, connection.server.timeouts)
+            assert receiver.mails[-1].content == content
+
+        @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(lines)
+        def check(some: list[bytes]) -> None:
+            asyncio.run_coroutine_threadsafe(arrives(b"\r\n".join(some) + b"\r\n"), loop).result(10)
+
+        await asyncio.to_thread(check)
+
+
+@pytest.mark.parametrize("content", [b"", b"no end", b"a\nb\r\n", b"a\rb\r\n", b"\r\n.\n", b"a\r\r\n", b"a\n\rb\r\n"])
+async def test_content_with_other_line_ends_is_not_sent(content: bytes, server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        result, _ = await sent(receiver, server_for, content=content)
+        assert {reply.enhanced_code for reply in result.replies.values()} == {"5.6.0"}
+        assert receiver.sessions[0].verbs == ["EHLO"]
+
+
+async def test_each_recipient_has_its_own_reply(server_for: MakeServer) -> None:
+    script = Script().on(Stage.RCPT, "550 5.1.1 no such user", address=B).on(Stage.RCPT, "452 4.2.2 full", address=C)
+    async with Receiver(keep=True, script=script) as receiver:
+        result, _ = await sent(receiver, server_for)
+        assert result == TransactionResult(
+            {B: Reply(550, "no such user", "5.1.1"), C: Reply(452, "full", "4.2.2"), D: TAKEN}
+        )
+        assert receiver.mails[0].recipients == (D,)
+
+
+async def test_data_is_not_said_when_no_recipient_is_left(server_for: MakeServer) -> None:
+    script = Script().on(Stage.RCPT, "550 5.1.1 no such user", times=3)
+    async with Receiver(keep=True, script=script) as receiver, connected(receiver, server_for) as connection:
+        result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+        assert {reply.code for reply in result.replies.values()} == {550}
+        assert "DATA" not in receiver.sessions[0].verbs
+        assert connection.in_transaction
+        await connection.reset()
+        assert not connection.in_transaction
+        result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+        assert result.replies == {B: TAKEN, C: TAKEN, D: TAKEN}
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT])
+@pytest.mark.parametrize("code", [451, 550])
+async def test_a_refusal_in_any_phase_is_the_reply_of_all(stage: Stage, code: int, server_for: MakeServer) -> None:
+    async with Receiver(keep=True, script=Script().on(stage, f"{code} {code // 100}.7.1 no")) as receiver:
+        result, _ = await sent(receiver, server_for)
+        refusal = Reply(code, "no", f"{code // 100}.7.1")
+        assert result == TransactionResult({B: refusal, C: refusal, D: refusal})
+        assert receiver.mails == []
+
+
+BROKEN: list[tuple[Action, Cause, int | None]] = [
+    (Answer("421 4.3.2 bye"), Cause.REFUSED, 421),
+    (Drop(), Cause.DISCONNECTED, None),
+    (Reset(), Cause.DISCONNECTED, None),
+    (Hang(), Cause.TIMED_OUT, None),
+    (Raw(b"garbage\r\n"), Cause.PROTOCOL, None),
+    (Raw(b"123 too low\r\n"), Cause.PROTOCOL, None),
+    (Raw(b"550-endless\r\n" * 10_000), Cause.PROTOCOL, None),
+]
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT])
+@pytest.mark.parametrize(("action", "cause", "code"), BROKEN)
+async def test_a_session_may_break_in_any_phase(
+    stage: Stage, action: Action, cause: Cause, code: int | None, server_for: MakeServer
+) -> None:
+    address = C if stage is Stage.RCPT else None
+    script = Script().on(Stage.RCPT, "550 5.1.1 no", address=B).on(stage, action, address=address)
+    timeouts = replace(Timeouts(), **{stage.value: 0.1}) if isinstance(action, Hang) else None
+    async with Receiver(keep=True, script=script) as receiver:
+        result, connection = await sent(receiver, server_for, timeouts=timeouts)
+        assert result.failure is not None
+        assert result.failure.phase == stage.value
+        assert result.failure.cause is cause
+        assert (result.failure.reply.code if result.failure.reply else None) == code
+        assert result.failure.in_doubt is (stage is Stage.DOT and code is None)
+        assert not result.failure.of_service
+        assert set(result.replies) == (set() if stage is Stage.MAIL else {B})
+        assert not connection.usable
+        assert receiver.mails == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "reply"), [(Stage.MAIL, "354 go on"), (Stage.RCPT, "354 go on"), (Stage.DATA, "250 ok")]
+)
+async def test_a_positive_reply_out_of_place_ends_the_session(stage: Stage, reply: str, server_for: MakeServer) -> None:
+    async with Receiver(keep=True, script=Script().on(stage, reply)) as receiver:
+        result, _ = await sent(receiver, server_for)
+        assert result.failure is not None
+        assert (result.failure.phase, result.failure.cause) == (Phase(stage.value), Cause.PROTOCOL)
+
+
+async def test_354_to_the_final_dot_is_in_doubt(server_for: MakeServer) -> None:
+    async with Receiver(keep=True, script=Script().on(Stage.DOT, Raw(b"354 more\r\n"))) as receiver:
+        result, _ = await sent(receiver, server_for)
+        assert result.failure is not None
+        assert result.failure.in_doubt
+
+
+@pytest.mark.parametrize("action", [Drop(), Reset(), Hang()])
+async def test_a_reply_lost_after_the_mail_was_taken_is_in_doubt(action: Action, server_for: MakeServer) -> None:
+    async with Receiver(keep=True, script=Script().on(Stage.ACCEPTED, action)) as receiver:
+        result, _ = await sent(receiver, server_for, timeouts=Timeouts(dot=0.1))
+        assert result.replies == {}
+        assert result.failure is not None
+        assert result.failure.in_doubt
+        assert len(receiver.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "cause"), [(Drop(), Cause.DISCONNECTED), (Reset(), Cause.DISCONNECTED), (Hang(), Cause.TIMED_OUT)]
+)
+async def test_a_session_that_breaks_amid_the_content_is_not_in_doubt(
+    action: Action, cause: Cause, server_for: MakeServer
+) -> None:
+    async with Receiver(keep=True, script=Script().on(Stage.CONTENT, action)) as receiver:
+        timeouts = Timeouts(content=0.3 if isinstance(action, Hang) else 20)
+        result, _ = await sent(receiver, server_for, content=LARGE, timeouts=timeouts)
+        assert result.failure is not None
+        assert (result.failure.phase, result.failure.cause) == (Phase.CONTENT, cause)
+        assert not result.failure.in_doubt
+
+
+async def test_a_server_that_left_after_354_has_taken_nothing(server_for: MakeServer) -> None:
+    async with Receiver(script=Script().on(Stage.DATA, Answer("354 go on", close=True))) as receiver:
+        result, _ = await sent(receiver, server_for, content=LARGE)
+        assert result.failure is not None
+        assert (result.failure.phase, result.failure.in_doubt) == (Phase.CONTENT, False)
+
+
+@pytest.mark.parametrize("close", [False, True])
+async def test_a_refusal_amid_the_content_is_told_and_the_connection_closed(
+    close: bool, server_for: MakeServer
+) -> None:
+    script = Script().on(Stage.CONTENT, Answer("552 5.3.4 enough", close=close))
+    async with Receiver(keep=True, script=script) as receiver, connected(receiver, server_for) as connection:
+        result = await transact(connection, ENVELOPE, LARGE, connection.server.timeouts)
+        if close and result.failure is not None:  # a reset may overtake the reply
+            assert (result.failure.phase, result.failure.cause) == (Phase.CONTENT, Cause.DISCONNECTED)
+        else:
+            assert {reply.code for reply in result.replies.values()} == {552}
+        assert not connection.usable
+        assert receiver.mails == []
+
+
+@pytest.mark.parametrize("early", [b"250 taken\r\n", b"what?\r\n"])
+async def test_a_reply_amid_the_content_that_makes_no_sense_is_not_a_verdict(
+    early: bytes, server_for: MakeServer
+) -> None:
+    async with Receiver(script=Script().on(Stage.CONTENT, Raw(early))) as receiver:
+        result, _ = await sent(receiver, server_for, content=LARGE)
+        assert result.replies == {}
+        assert result.failure is not None
+        assert (result.failure.phase, result.failure.cause) == (Phase.CONTENT, Cause.PROTOCOL)
+
+
+async def test_421_right_behind_the_verdict_does_not_spoil_it(server_for: MakeServer) -> None:
+    script = Script().on(Stage.ACCEPTED, Raw(b"250 2.0.0 Taken\r\n421 4.3.2 bye\r\n"))
+    async with Receiver(script=script) as receiver, connected(receiver, server_for) as connection:
+        result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+        assert result == TransactionResult({B: TAKEN, C: TAKEN, D: TAKEN})
+        assert not connection.usable
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT])
+async def test_two_replies_to_one_command_are_never_taken_for_the_next_one_s(
+    stage: Stage, server_for: MakeServer
+) -> None:
+    async with Receiver(keep=True, script=Script().on(stage, Raw(b"250 one\r\n250 two\r\n"))) as receiver:
+        result, _ = await sent(receiver, server_for)
+        assert result.replies == {}
+        assert result.failure is not None
+        assert result.failure.phase is Phase.RCPT
+        assert receiver.mails == []
+
+
+async def test_size_is_compared_before_anything_is_sent(server_for: MakeServer) -> None:
+    async with Receiver(keep=True, max_bytes=len(CONTENT) - 1) as receiver:
+        result, _ = await sent(receiver, server_for)
+        assert {(reply.code, reply.enhanced_code) for reply in result.replies.values()} == {(552, "5.3.4")}
+        assert receiver.sessions[0].verbs == ["EHLO"]
+
+
+@pytest.mark.parametrize("parameter", ["", " 0", " much", " 99999999999999999999999"])
+async def test_a_size_without_a_limit_limits_nothing(parameter: str, server_for: MakeServer) -> None:
+    script = Script().on(Stage.EHLO, f"250 receiver.invalid\n250 SIZE{parameter}")
+    async with Receiver(script=script) as receiver:
+        result, _ = await sent(receiver, server_for)
+        assert result.replies == {B: TAKEN, C: TAKEN, D: TAKEN}
+
+
+async def test_a_server_without_extensions_gets_plain_commands(server_for: MakeServer) -> None:
+    async with Receiver(keep=True, extensions=()) as receiver:
+        result, _ = await sent(receiver, server_for)
+        assert result.replies == {B: TAKEN, C: TAKEN, D: TAKEN}
+        assert receiver.sessions[0].commands[1] == "MAIL FROM:<a@example.org>"
+
+
+UMLAUT = "jürgen@example.org"
+
+
+@pytest.mark.parametrize(
+    ("envelope", "reached"),
+    [
+        (Envelope("a@example.org", (B, UMLAUT)), (B,)),
+        (Envelope(UMLAUT, (B,)), ()),
+        (Envelope("a@example.org", (B,), smtputf8=True), ()),
+        (Envelope("a@example.org", (UMLAUT,)), ()),
+    ],
+)
+async def test_smtputf8_is_needed_for_a_non_ascii_local_part(
+    envelope: Envelope, reached: tuple[str, ...], server_for: MakeServer
+) -> None:
+    async with Receiver(keep=True, extensions=("8BITMIME",)) as receiver:
+        result, _ = await sent(receiver, server_for, envelope)
+        unreached = [address for address in envelope.recipients if address not in reached]
+        assert all(
+            (result.replies[address].code, result.replies[address].enhanced_code) == (550, "5.6.7")
+            for address in unreached
+        )
+        assert tuple(address for mail in receiver.mails for address in mail.recipients) == reached
+        assert not any("SMTPUTF8" in command for command in receiver.sessions[0].commands)
+    async with Receiver(keep=True) as receiver:
+        result, _ = await sent(receiver, server_for, envelope)
+        assert {reply.code for reply in result.replies.values()} == {250}
+        assert receiver.mails[0].recipients == envelope.recipients
+        assert "SMTPUTF8" in receiver.mails[0].parameters
+
+
+async def test_eight_bit_content_is_announced(server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        await sent(receiver, server_for, content="Subject: ä\r\n\r\n".encode())
+        assert receiver.mails[0].parameters["BODY"] == "8BITMIME"
+
+
+@pytest.mark.parametrize("address", ["b@x>\r\nRCPT TO:<c@x", "b@x> SIZE=1", "b c@x", "b\0@x", "\udcff@x", '"open@x'])
+async def test_an_address_that_would_break_out_of_its_command_is_not_sent(address: str, server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        result, _ = await sent(receiver, server_for, Envelope("a@example.org", (address, B)))
+        assert result.replies == {address: result.replies[address], B: TAKEN}
+        assert result.replies[address].enhanced_code == "5.1.3"
+        assert receiver.mails[0].recipients == (B,)
+        result, _ = await sent(receiver, server_for, Envelope(address, (B,)))
+        assert result.replies[B].enhanced_code == "5.1.3"
+
+
+async def test_a_quoted_local_part_is_sent_as_it_is(server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        await sent(receiver, server_for, Envelope('"a b>c\\""@example.org', (B,)))
+        assert receiver.mails[0].reverse_path == '"a b>c\\""@example.org'
+
+
+async def test_a_reply_is_made_safe_to_store(server_for: MakeServer) -> None:
+    noise = b"550-5.1.1 \xff\xfe\x00\x1b[31m\r\n550 5.1.1 second\r\n"
+    async with Receiver(script=Script().on(Stage.MAIL, Raw(noise))) as receiver:
+        result, _ = await sent(receiver, server_for)
+        text = result.replies[B].text
+        assert text == "\ufffd\ufffd  [31m\nsecond"
+        assert text.encode()
+
+
+async def test_cancellation_closes_the_connection(server_for: MakeServer) -> None:
+    event = asyncio.Event()
+
+    async def on_mail(_: object) -> None:
+        event.set()
+        await asyncio.Event().wait()
+
+    async with Receiver(on_mail=on_mail) as receiver, connected(receiver, server_for) as connection:
+        sending = asyncio.ensure_future(transact(connection, ENVELOPE, CONTENT, connection.server.timeouts))
+        await event.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert not connection.usable
