@@ -1,0 +1,161 @@
+"""One GraphQL request out of one HTTP request, or an HttpError that says why not.
+
+The rules are those of GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.requests import Request
+
+from app.errors import ErrorCode
+from app.graphql.errors import RequestErrorCode
+
+JSON = "application/json"
+GRAPHQL_RESPONSE_JSON = "application/graphql-response+json"
+
+_QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
+_CHARSET = re.compile(r'charset="?([^";\s]*)', re.IGNORECASE)
+
+
+class HttpError(Exception):
+    """The HTTP request is not a GraphQL request that this server takes."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: RequestErrorCode | ErrorCode,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """The parameters of a well-formed request. Query and variables may hold secrets and stay out of the repr."""
+
+    query: str = field(repr=False)
+    operation_name: str | None = None
+    variables: dict[str, Any] | None = field(default=None, repr=False)
+    extensions: dict[str, Any] | None = field(default=None, repr=False)
+
+
+def response_type(headers: Headers) -> str:
+    """The media type to answer in, by Accept: RFC 9110 section 12.5.1. Raises HttpError 406.
+
+    Of two types wanted equally the one named first wins; no Accept, `*/*` and `application/*` mean application/json.
+    """
+    accepted = _media_ranges(headers) or {"*/*": 1.0}
+    named = list(accepted)
+    best = max(
+        (JSON, GRAPHQL_RESPONSE_JSON),
+        key=lambda offer: (_quality(accepted, offer), -named.index(offer) if offer in named else -len(named)),
+    )
+    if _quality(accepted, best) == 0:
+        raise HttpError(
+            HTTPStatus.NOT_ACCEPTABLE,
+            RequestErrorCode.NOT_ACCEPTABLE,
+            f"This endpoint answers in {GRAPHQL_RESPONSE_JSON} or in {JSON}.",
+        )
+    return best
+
+
+def wants_html(headers: Headers) -> bool:
+    """Whether Accept names text/html, as a browser's does and `*/*` does not."""
+    return _media_ranges(headers).get("text/html", 0) > 0
+
+
+async def read_request(request: Request, max_body_bytes: int) -> GraphQLRequest:
+    """The GraphQL request in a POST body of at most `max_body_bytes` bytes. Raises HttpError 400, 413 or 415."""
+    _check_content_type(request.headers)
+    return parse_request(await _read_body(request, max_body_bytes))
+
+
+def parse_request(body: bytes) -> GraphQLRequest:
+    """The GraphQL request in a JSON body. Raises HttpError 400."""
+    try:
+        parameters = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise _bad_request("The body is not JSON in UTF-8, or nests too deeply.") from None
+    if not isinstance(parameters, dict):
+        raise _bad_request('The body must be one JSON object, such as {"query": "{ __typename }"}.')
+    query = parameters.get("query")
+    if not isinstance(query, str) or not query:
+        raise _bad_request("`query` must be a string that is not empty.")
+    return GraphQLRequest(
+        query,
+        _optional(parameters, "operationName", str, "a string"),
+        _optional(parameters, "variables", dict, "an object"),
+        _optional(parameters, "extensions", dict, "an object"),
+    )
+
+
+def _media_ranges(headers: Headers) -> dict[str, float]:
+    """Each media range of Accept with its quality, in the order given; parameters other than q are passed over."""
+    ranges: dict[str, float] = {}
+    for item in ",".join(headers.getlist("accept")).split(","):
+        media_range, *parameters = (part.strip() for part in item.split(";"))
+        if media_range:
+            quality = next((match[1] for part in parameters if (match := _QUALITY.fullmatch(part))), "1")
+            ranges.setdefault(media_range.lower(), float(quality))
+    return ranges
+
+
+def _quality(accepted: Mapping[str, float], media_type: str) -> float:
+    return next((accepted[name] for name in (media_type, "application/*", "*/*") if name in accepted), 0)
+
+
+def _check_content_type(headers: Headers) -> None:
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    charset = _CHARSET.search(parameters)
+    if media_type.strip().lower() != JSON or (charset and charset[1].lower() not in ("utf-8", "utf8")):
+        raise _unsupported(f"Send the request as {JSON} in UTF-8.", {"Accept-Post": JSON})
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise _unsupported("Send the body uncompressed.", {"Accept-Encoding": "identity"})
+
+
+async def _read_body(request: Request, max_body_bytes: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_body_bytes:
+            raise _too_large(max_body_bytes)
+    return bytes(body)
+
+
+def _optional(parameters: dict[str, Any], name: str, kind: type, said: str) -> Any:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise _bad_request(f"`{name}` must be {said} or null.")
+    return value
+
+
+def _bad_request(message: str) -> HttpError:
+    return HttpError(HTTPStatus.BAD_REQUEST, RequestErrorCode.BAD_REQUEST, message)
+
+
+def _unsupported(message: str, headers: Mapping[str, str]) -> HttpError:
+    return HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, RequestErrorCode.UNSUPPORTED_MEDIA_TYPE, message, headers)
+
+
+def _too_large(max_body_bytes: int) -> HttpError:
+    # The rest of the body is not read, so the connection cannot carry another request: RFC 9110 section 15.5.14.
+    return HttpError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        ErrorCode.TOO_LARGE,
+        f"The body is over the limit of {max_body_bytes} bytes.",
+        {"Connection": "close"},
+    )

@@ -1,0 +1,236 @@
+"""The GraphQL endpoint: POST for queries and mutations, WebSocket for subscriptions, GraphiQL for browsers.
+
+HTTP keeps to GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/), WebSocket to graphql-transport-ws.
+Every answer is JSON but for GraphiQL's page. GET carries no GraphQL request: a link must not be able to run one.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import orjson
+import strawberry
+from graphql import GraphQLError
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
+
+from app.errors import ErrorCode, Refusal
+from app.graphql.errors import INTERNAL_MESSAGE, RequestErrorCode, log_internal, presented, problem_extensions
+from app.graphql.graphiql import GraphiQL
+from app.graphql.request import JSON, GraphQLRequest, HttpError, read_request, response_type, wants_html
+from app.graphql.websocket import TransportWsHandler, WebSocketAdapter
+
+Context = TypeVar("Context")
+
+OPERATIONS_BY_POST = {OperationType.QUERY, OperationType.MUTATION}
+
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+STATUS_OF_REFUSAL = {
+    ErrorCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    ErrorCode.INVALID_API_KEY: HTTPStatus.UNAUTHORIZED,
+    ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    ErrorCode.ROLE_INACTIVE: HTTPStatus.FORBIDDEN,
+    ErrorCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""For a refusal raised before the operation runs; a resolver's refusal is part of a 200."""
+
+
+async def accept_connection(context: Any) -> None:
+    """The default `on_connect`: every WebSocket may connect."""
+
+
+class GraphQLView(GraphQL[Context, None]):
+    """An ASGI application for one schema; put it into a Starlette application with `routes()`.
+
+    `make_context` is awaited once per HTTP request and once per WebSocket. A Refusal it raises answers the HTTP request
+    with 401, 403, 503 or 400; any other exception with a masked 500.
+
+    `on_connect` is awaited with the context when a WebSocket client has sent connection_init, whose payload Strawberry
+    has put into `context.connection_params` if the context has this attribute. A Refusal it raises closes the socket
+    with 4403.
+    """
+
+    graphql_transport_ws_handler_class = TransportWsHandler
+    websocket_adapter_class = WebSocketAdapter
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        make_context: Callable[[HTTPConnection], Awaitable[Context]],
+        *,
+        on_connect: Callable[[Context], Awaitable[None]] = accept_connection,
+        graphiql: GraphiQL | None = None,
+        max_body_bytes: int = 40 * 1024 * 1024,
+        connection_init_timeout: float = 10,
+        allowed_origins: Sequence[str] = (),
+    ) -> None:
+        super().__init__(
+            schema,
+            graphql_ide=None,
+            allow_queries_via_get=False,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            connection_init_wait_timeout=timedelta(seconds=connection_init_timeout),
+            allowed_origins=allowed_origins,
+        )
+        self._make_context = make_context
+        self._on_connect = on_connect
+        self._graphiql = graphiql
+        self._max_body_bytes = max_body_bytes
+
+    def routes(self, path: str = "/graphql") -> list[BaseRoute]:
+        """The endpoint at `path`, with and without a slash at its end, and GraphiQL's assets below it."""
+        assets = self._graphiql.routes(path) if self._graphiql else []
+        ends = (path, f"{path}/")
+        return [*assets, *(Route(end, self) for end in ends), *(WebSocketRoute(end, self) for end in ends)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request or serve one WebSocket."""
+        if scope["type"] == "websocket":
+            await super().__call__(scope, receive, send)
+            return
+        try:
+            response = await self._answer(Request(scope, receive))
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        media_type = JSON
+        try:
+            if page := self._page(request):
+                return page
+            _check_method(request, self._graphiql is not None)
+            media_type = response_type(request.headers)
+            return await self._run(await read_request(request, self._max_body_bytes), request, media_type)
+        except HttpError as error:
+            shown = {"message": error.message, "extensions": {"code": error.code.value}}
+            return _errors_only([shown], error.status, media_type, error.headers)
+        except Refusal as refusal:
+            return _refused(refusal, media_type)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            masked = {"message": INTERNAL_MESSAGE, "extensions": log_internal(error)}
+            return _errors_only([masked], HTTPStatus.INTERNAL_SERVER_ERROR, media_type)
+
+    def _page(self, request: Request) -> Response | None:
+        if request.method not in ("GET", "HEAD") or not wants_html(request.headers):
+            return None
+        if self._graphiql is None:
+            raise HttpError(
+                HTTPStatus.NOT_FOUND,
+                ErrorCode.NOT_FOUND,
+                "GraphiQL is switched off on this server; send GraphQL requests by POST.",
+            )
+        return self._graphiql.page(request)
+
+    async def _run(self, asked: GraphQLRequest, request: Request, media_type: str) -> Response:
+        context = await self._make_context(request)
+        try:
+            result = await self.schema.execute(
+                asked.query,
+                variable_values=asked.variables,
+                context_value=context,
+                operation_name=asked.operation_name,
+                allowed_operation_types=OPERATIONS_BY_POST,
+                operation_extensions=asked.extensions,
+            )
+        except CannotGetOperationTypeError as error:
+            shown = presented(GraphQLError(str(error), original_error=error))
+            return _request_error([shown], media_type)
+        except InvalidOperationTypeError:
+            raise HttpError(
+                HTTPStatus.BAD_REQUEST,
+                RequestErrorCode.BAD_REQUEST,
+                f"A subscription needs a WebSocket with the subprotocol {GRAPHQL_TRANSPORT_WS_PROTOCOL}.",
+            ) from None
+        return _result(result, media_type)
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
+        """The context of a WebSocket, for Strawberry."""
+        return await self._make_context(request)
+
+    async def on_ws_connect(self, context: Context) -> None:
+        """Let `on_connect` judge the connection_init payload, for Strawberry."""
+        try:
+            await self._on_connect(context)
+        except Refusal as refusal:
+            raise ConnectionRejectionError from refusal
+
+    def decode_json(self, data: str | bytes) -> object:
+        """JSON text to a value; raises orjson.JSONDecodeError, also when it nests too deeply."""
+        return orjson.loads(data)
+
+    def encode_json(self, data: object) -> str:
+        """A WebSocket message as text: bytes would go out as a binary frame, which the protocol does not know."""
+        return orjson.dumps(data).decode()
+
+
+def _check_method(request: Request, has_page: bool) -> None:
+    if request.method == "POST":
+        return
+    # GET of this resource exists only as a page for browsers; whoever asks for JSON is told of POST alone.
+    asked_for_json = request.method in ("GET", "HEAD")
+    raise HttpError(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        RequestErrorCode.METHOD_NOT_ALLOWED,
+        "Send GraphQL requests by POST.",
+        {"Allow": "POST" if asked_for_json or not has_page else "GET, HEAD, POST"},
+    )
+
+
+def _result(result: ExecutionResult, media_type: str) -> Response:
+    errors = result.errors or []
+    if isinstance(result, PreExecutionError) or (
+        result.data is None and errors and all(error.path is None for error in errors)
+    ):
+        return _request_error(errors, media_type)
+    body: dict[str, Any] = {"data": result.data}
+    if errors:
+        body["errors"] = [error.formatted for error in errors]
+    if result.extensions:
+        body["extensions"] = result.extensions
+    return _response(body, HTTPStatus.OK, media_type)
+
+
+def _request_error(errors: Sequence[GraphQLError], media_type: str) -> Response:
+    """The operation did not run. Under application/json a GraphQL request error is a 200, as clients of old expect."""
+    if any((error.extensions or {}).get("code") == ErrorCode.INTERNAL for error in errors):
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    else:
+        status = HTTPStatus.OK if media_type == JSON else HTTPStatus.BAD_REQUEST
+    return _errors_only([error.formatted for error in errors], status, media_type)
+
+
+def _refused(refusal: Refusal, media_type: str) -> Response:
+    problem = refusal.problems[0]
+    status = STATUS_OF_REFUSAL.get(problem.code, HTTPStatus.BAD_REQUEST)
+    # RFC 9110 section 15.5.2: a 401 names a scheme to authenticate with.
+    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
+    error = {"message": problem.message, "extensions": problem_extensions(problem)}
+    return _errors_only([error], status, media_type, headers)
+
+
+def _errors_only(
+    errors: Sequence[Any], status: HTTPStatus, media_type: str, headers: dict[str, str] | None = None
+) -> Response:
+    return _response({"errors": errors}, status, media_type, headers)
+
+
+def _response(
+    body: dict[str, Any], status: HTTPStatus, media_type: str, headers: dict[str, str] | None = None
+) -> Response:
+    content_type = {"Content-Type": f"{media_type}; charset=utf-8"}
+    return Response(orjson.dumps(body), status, {**HEADERS, **content_type, **(headers or {})})

@@ -1,0 +1,148 @@
+"""A pytest plugin: headless Chromium that can reach loopback only, and a real uvicorn server to point it at.
+
+Loaded by `pytest_plugins = ["tests.browser"]` in tests/conftest.py. Chromium is the program that the environment
+variable CHROMIUM names, or /usr/bin/chromium. Without it the tests are skipped, or fail if
+HELIOGRAPH_TEST_REQUIRE_CHROMIUM=1.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
+from starlette.types import ASGIApp
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+REPORT_CSP_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error("CSP violation: " + event.violatedDirective + " " + event.blockedURI));
+"""
+
+
+@dataclass
+class Visit:
+    """One page in a fresh browser profile, and everything about it that a good page would not do."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+    """Addresses off loopback that the page asked for; each request was blocked."""
+    complaints: list[str] = field(default_factory=list)
+    """Console errors, uncaught exceptions and violations of the Content-Security-Policy."""
+
+    def assert_clean(self) -> None:
+        """Fail if the page reached for another host or complained."""
+        assert self.outside == []
+        assert self.complaints == []
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[ASGIApp], str]]:
+    """Serve an ASGI application on a free loopback port, in a thread of its own; returns its base URL."""
+    served: list[_Served] = []
+
+    def start(app: ASGIApp) -> str:
+        served.append(_Served(app))
+        return served[-1].url
+
+    yield start
+    for server in served:
+        server.stop()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Headless Chromium."""
+    executable = _chromium()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def visit(browser: Browser) -> AsyncIterator[Visit]:
+    """A blank page in a fresh profile; end the test with `visit.assert_clean()`."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 900})
+    await context.add_init_script(REPORT_CSP_VIOLATIONS)
+    visit = Visit(await context.new_page())
+    await _watch(context, visit)
+    yield visit
+    await context.close()
+
+
+def _chromium() -> str:
+    executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    if Path(executable).exists():
+        return executable
+    reason = f"no Chromium at {executable}; install it, or name another in CHROMIUM"
+    if os.environ.get("HELIOGRAPH_TEST_REQUIRE_CHROMIUM") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+async def _watch(context: BrowserContext, visit: Visit) -> None:
+    async def gate(route: Route) -> None:
+        if _is_outside(route.request.url):
+            visit.outside.append(route.request.url)
+            await route.abort()
+        else:
+            await route.continue_()
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            visit.complaints.append(message.text)
+
+    await context.route("**/*", gate)
+    visit.page.on("websocket", lambda ws: visit.outside.append(ws.url) if _is_outside(ws.url) else None)
+    visit.page.on("console", heard)
+    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+
+
+def _is_outside(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme not in ("data", "blob", "about") and parts.hostname != "127.0.0.1"
+
+
+class _Served:
+    def __init__(self, app: ASGIApp) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = _Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=2))
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self._thread.start()
+        assert self._server.ready.wait(30), "the server did not start"
+        assert self._server.started, "the application failed to start"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.ready.set()
