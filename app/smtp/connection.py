@@ -57,8 +57,12 @@ async def connect(server: Server) -> "Connection":
 async def _reach(host: str, port: int) -> socket.socket:
     """The first of the host's addresses that accepts, in the order of the resolver. Raises OSError."""
     loop = asyncio.get_running_loop()
-    refusal: OSError | None = None
-    for family, kind, protocol, _, address in await _resolve(host, port):
+    try:
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise socket.gaierror("not a host name") from error
+    refusal: OSError = socket.gaierror("no address")
+    for family, kind, protocol, _, address in addresses:
         candidate = socket.socket(family, kind, protocol)
         candidate.setblocking(False)
         try:
@@ -71,19 +75,7 @@ async def _reach(host: str, port: int) -> socket.socket:
             raise
         else:
             return candidate
-    raise refusal or socket.gaierror("no address")
-
-
-async def _resolve(
-    host: str, port: int
-) -> Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]]]:
-    try:
-        return cast(
-            "Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int]]]",
-            await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM),
-        )
-    except UnicodeError as error:
-        raise socket.gaierror("not a host name") from error
+    raise refusal
 
 
 class Connection:

@@ -16,7 +16,6 @@ MakeServer = Callable[..., Server]
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 
 PATIENT = Timeouts(connect=10, greeting=10, ehlo=10, tls=10, auth=10, mail=10, rcpt=10, data=10, content=10, dot=10)
-CREDENTIALS = Credentials("bob-the-user", "s3cret-pass")
 
 
 @pytest.fixture(scope="session")
