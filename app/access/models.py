@@ -34,6 +34,7 @@ class Grant(Model):
     role: fields.ForeignKeyRelation[Role] = fields.ForeignKeyField(
         "heliograph.Role", related_name="grants", on_delete=fields.CASCADE
     )
+    role_id: UUID
     service: fields.ForeignKeyNullableRelation[Model] = fields.ForeignKeyField(
         "heliograph.Service", related_name="grants", null=True, on_delete=fields.CASCADE
     )
@@ -52,6 +53,7 @@ class ApiKey(Model):
     role: fields.ForeignKeyRelation[Role] = fields.ForeignKeyField(
         "heliograph.Role", related_name="api_keys", on_delete=fields.CASCADE
     )
+    role_id: UUID
     prefix = fields.CharField(max_length=16)
     digest = fields.CharField(max_length=64)
     created_at = fields.DatetimeField()

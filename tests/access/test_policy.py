@@ -104,9 +104,13 @@ def test_a_scope_is_only_these_or_all_but_these() -> None:
 
 
 def test_a_refusal_names_the_role_and_the_action() -> None:
-    with pytest.raises(Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted SEND for this service\.$"):
+    with pytest.raises(
+        Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted SEND for this service\.$"
+    ):
         require(principal(), Action.SEND, SERVICES[0])
-    with pytest.raises(Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted MANAGE for all services\.$"):
+    with pytest.raises(
+        Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted MANAGE for all services\.$"
+    ):
         require_for_all(principal(grant(SERVICES[0], Action.MANAGE)), Action.MANAGE)
 
 
