@@ -81,7 +81,7 @@ def _file(attachment: Attachment, disposition: str) -> bytes:
 
 def file_name(name: str) -> str:
     """The last component of what may be a path of any system, never empty: a receiver gets no directory to obey."""
-    last = _DIRECTORY.split(name)[-1].strip(" ")
+    last = _DIRECTORY.split(name)[-1].strip()
     return _UNNAMED_FILE if last in ("", ".", "..") else last
 
 

@@ -17,6 +17,7 @@ _LINE = 78
 _LONGEST_LINE = 998
 _ENCODED_WORD_LENGTH = 75
 _SHORTEST_ROOM = 32
+_NAME_WORD_LENGTH = 980
 _PARAMETER_LENGTH = 56
 _TOKEN = re.compile(r" +[^ ]+")
 _ENCODED_WORD = re.compile(r"=\?[^?]*\?[BbQq]\?")
@@ -33,7 +34,8 @@ def unstructured_field(name: str, value: str) -> str:
     """
     tokens = _TOKEN.findall(f" {value}")
     if _must_be_encoded(value) or any(len(token) + len(name) >= _LONGEST_LINE for token in tokens):
-        tokens = _encoded_words(value, len(name) + 1)
+        first = max(_SHORTEST_ROOM, _ENCODED_WORD_LENGTH - len(f"{name}:"))
+        tokens = _encoded_words(value, first, _ENCODED_WORD_LENGTH)
     return _field(name, tokens)
 
 
@@ -43,7 +45,7 @@ def address_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
     for mailbox in mailboxes:
         if tokens:
             tokens[-1] += ","
-        tokens += _mailbox_tokens(mailbox, len(name) + 1)
+        tokens += _mailbox_tokens(mailbox)
     return _field(name, tokens)
 
 
@@ -60,16 +62,18 @@ def structured_field(name: str, value: str, parameters: Mapping[str, str] | None
     return _field(name, tokens)
 
 
-def _mailbox_tokens(mailbox: Mailbox, column: int) -> list[str]:
+def _mailbox_tokens(mailbox: Mailbox) -> list[str]:
     address = wire_address(mailbox.email)
     if not mailbox.name or mailbox.name.isspace():
         return [f" {address}"]
-    return [*_phrase_tokens(mailbox.name, column), f" <{address}>"]
+    return [*_phrase_tokens(mailbox.name), f" <{address}>"]
 
 
-def _phrase_tokens(name: str, column: int) -> list[str]:
-    if _must_be_encoded(name) or "  " in name:
-        return _encoded_words(name, column)
+def _phrase_tokens(name: str) -> list[str]:
+    if _must_be_encoded(name):
+        # One word, over the 75 characters of RFC 2047 if it must be: Python's reader, unlike the RFC, puts a space
+        # between two encoded-words of a display name, and would give the name back altered.
+        return _encoded_words(name, _NAME_WORD_LENGTH, _NAME_WORD_LENGTH)
     if not _PLAIN_PHRASE.fullmatch(name):
         name = '"{}"'.format(name.replace("\\", r"\\").replace('"', r"\""))
     return _TOKEN.findall(f" {name}")
@@ -80,30 +84,31 @@ def _must_be_encoded(text: str) -> bool:
     return not text.isascii() or text != text.strip() or _ENCODED_WORD.search(text) is not None
 
 
-def _encoded_words(text: str, column: int) -> list[str]:
-    """`text` as RFC 2047 encoded-words, each with the space before it; the first one starts at `column`.
+def _encoded_words(text: str, first: int, rest: int) -> list[str]:
+    """`text` as RFC 2047 encoded-words of at most `first` and then `rest` characters, each with a space before it.
 
     Every word holds whole characters, in Q or B, whichever is shorter for the whole text.
     """
     octets = text.encode()
-    q_length = sum(1 if octet in _Q_LITERALS or octet == 0x20 else 3 for octet in octets)
-    in_q = q_length <= 4 * -(-len(octets) // 3)
-    return [f" {_q_word(part) if in_q else _b_word(part)}" for part in _word_sized(octets.decode(), column, in_q)]
+    in_q = len(_q_encoded(octets)) <= 4 * -(-len(octets) // 3)
+    return [f" {_q_word(part) if in_q else _b_word(part)}" for part in _word_sized(text, in_q, first, rest)]
 
 
-def _word_sized(text: str, column: int, in_q: bool) -> Iterator[str]:
-    room = max(_SHORTEST_ROOM, _ENCODED_WORD_LENGTH - column)
-    part, size = "", 0
+def _word_sized(text: str, in_q: bool, first: int, rest: int) -> Iterator[str]:
+    part, size, room = "", 0, first
     for char in text:
-        octets = char.encode()
-        size += len(_q_encoded(octets)) if in_q else len(octets)
-        length = len("=?utf-8?q??=") + (size if in_q else 4 * -(-size // 3))
-        if part and length > room:
+        more = _encoded_size(char, in_q)
+        if part and len("=?utf-8?q??=") + (size + more if in_q else 4 * -(-(size + more) // 3)) > room:
             yield part
-            part, size = "", len(_q_encoded(octets)) if in_q else len(octets)
-            room = _ENCODED_WORD_LENGTH
+            part, size, room = "", 0, rest
         part += char
+        size += more
     yield part
+
+
+def _encoded_size(char: str, in_q: bool) -> int:
+    octets = char.encode()
+    return len(_q_encoded(octets)) if in_q else len(octets)
 
 
 def _q_word(text: str) -> str:

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-_ENHANCED = re.compile(r"^([245])\.(\d{1,3})\.(\d{1,3})(?:\s+|$)")
+_ENHANCED = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?:[ \t]+|$)")
+_LINE_BREAK = re.compile(r"\r?\n|\r")
+_UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Severity(StrEnum):
@@ -25,13 +27,17 @@ class Reply:
 
     @classmethod
     def parse(cls, code: int, text: str) -> "Reply":
-        """Split the enhanced status code (RFC 2034) off each line of `text`; lines are joined by newlines."""
-        lines = text.split("\n")
+        """Split the enhanced status code (RFC 2034) off each line of `text`; lines are joined by newlines.
+
+        Octets that are no UTF-8, which arrive as lone surrogates, and control characters become U+FFFD, so that
+        whatever a server says can be stored: an attempt that cannot be written down would be made again.
+        """
+        lines = [_UNREADABLE.sub("\ufffd", line) for line in _LINE_BREAK.split(text)]
         first = _ENHANCED.match(lines[0])
         if first is None or first[1] != str(code)[0]:
-            return cls(code, text.strip())
-        enhanced = f"{first[1]}.{int(first[2])}.{int(first[3])}"
-        return cls(code, "\n".join(_ENHANCED.sub("", line, count=1) for line in lines).strip(), enhanced)
+            return cls(code, "\n".join(lines).strip())
+        repeated = first[0].rstrip()
+        return cls(code, "\n".join(_without(repeated, line) for line in lines).strip(), _canonical(first))
 
     @property
     def severity(self) -> Severity:
@@ -42,3 +48,12 @@ class Reply:
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code), self.enhanced_code, self.text) if part)
+
+
+def _without(enhanced: str, line: str) -> str:
+    found = _ENHANCED.match(line)
+    return line[found.end() :] if found and found[0].rstrip() == enhanced else line
+
+
+def _canonical(enhanced: re.Match[str]) -> str:
+    return f"{enhanced[1]}.{int(enhanced[2])}.{int(enhanced[3])}"

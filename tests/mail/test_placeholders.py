@@ -1,0 +1,115 @@
+import html
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import ErrorCode, TooLarge
+from app.mail.draft import Draft, DraftLimits
+from app.mail.placeholders import fill
+
+NAMES = st.sampled_from(["a", "b", "name", "_x", "Größe"])
+JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
+
+
+def test_placeholders_are_filled_in_subject_text_and_html() -> None:
+    draft = Draft(subject="Hi {name}", text="{name}!", html="<b>{name}</b>", template_data={"name": "Jane"})
+    filled = fill(draft)
+    assert (filled.subject, filled.text, filled.html) == ("Hi Jane", "Jane!", "<b>Jane</b>")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("x", "x"),
+        ("", ""),
+        (True, "true"),
+        (False, "false"),
+        (7, "7"),
+        (-3, "-3"),
+        (1.5, "1.5"),
+        (10**20, "1" + "0" * 20),
+    ],
+)
+def test_strings_numbers_and_booleans_substitute(value: object, written: str) -> None:
+    assert fill(Draft(text="<{v}>", template_data={"v": value})).text == f"<{written}>"
+
+
+@pytest.mark.parametrize("value", [None, [], ["a"], {"a": 1}])
+def test_null_lists_and_objects_leave_the_placeholder(value: object) -> None:
+    assert fill(Draft(text="{v}", template_data={"v": value}, variables={"v": "raw"})).text == "{v}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["body {color:red}", "p{margin:0}", "{ name }", "{1a}", "{}", "{name", "name}", "{na-me}", "{Name}", "{{name"],
+)
+def test_what_is_no_known_placeholder_survives(text: str) -> None:
+    assert fill(Draft(html=text, template_data={"name": "X", "color": "blue"})).html == text
+
+
+def test_template_data_is_escaped_in_html_and_variables_are_raw() -> None:
+    draft = Draft(
+        subject="{safe}{raw}",
+        text="{safe}{raw}",
+        html="{safe}{raw}",
+        template_data={"safe": "<a href='x'>&\""},
+        variables={"raw": "<br>"},
+    )
+    filled = fill(draft)
+    assert filled.html == "&lt;a href=&#x27;x&#x27;&gt;&amp;&quot;<br>"
+    assert filled.text == filled.subject == "<a href='x'>&\"<br>"
+
+
+def test_template_data_wins_over_a_variable_of_the_same_name() -> None:
+    filled = fill(Draft(html="{v}", template_data={"v": "<1>"}, variables={"v": "<2>"}))
+    assert filled.html == "&lt;1&gt;"
+
+
+def test_doubled_braces_keep_the_outer_pair() -> None:
+    assert fill(Draft(text="{{name}}", variables={"name": "x"})).text == "{x}"
+
+
+def test_absent_parts_stay_absent() -> None:
+    filled = fill(Draft(template_data={"v": "x"}))
+    assert (filled.subject, filled.text, filled.html) == (None, None, None)
+
+
+def test_a_filled_part_over_the_limit_is_refused_before_it_is_built() -> None:
+    draft = Draft(text="{v}" * 1000, template_data={"v": "x" * 1_000_000})
+    with pytest.raises(TooLarge) as refusal:
+        fill(draft, DraftLimits(max_body_chars=5000))
+    (problem,) = refusal.value.problems
+    assert (problem.code, problem.field) == (ErrorCode.TOO_LARGE, ("text",))
+    assert "1000000000 characters" in problem.message
+    assert "5000" in problem.message
+
+
+def test_a_filled_part_of_exactly_the_limit_passes() -> None:
+    assert fill(Draft(text="{v}", variables={"v": "x" * 50}), DraftLimits(max_body_chars=50)).text == "x" * 50
+
+
+@given(st.lists(NAMES | st.sampled_from(["{", "}", "unknown"])), st.sets(NAMES))
+def test_values_are_never_expanded_again(parts: list[str], values: set[str]) -> None:
+    braced = {name: f"{{{name}}}{{a}}{{b}}" for name in values}
+    text = "".join(f"{{{part}}}" if part.isidentifier() else part for part in parts)
+    expected = "".join(braced.get(part, f"{{{part}}}") if part.isidentifier() else part for part in parts)
+    assert fill(Draft(text=text, variables=braced)).text == expected
+
+
+@given(st.text(), st.dictionaries(NAMES, JSON_VALUES, min_size=1))
+def test_what_substitutes_does_and_what_does_not_stays(text: str, values: dict[str, object]) -> None:
+    name, value = next(iter(values.items()))
+    filled = fill(Draft(text=f"{text}\n{{{name}}}", html=f"{{{name}}}", template_data={name: value}))
+    written = value if isinstance(value, str) else json.dumps(value)
+    known = isinstance(value, str | int | float)
+    assert filled.text is not None
+    assert filled.text.endswith(f"\n{written}" if known else f"\n{{{name}}}")
+    assert filled.html == (html.escape(written) if known else f"{{{name}}}")
+
+
+@given(st.text(), st.dictionaries(st.text(), st.text()))
+def test_a_text_without_placeholders_is_untouched(text: str, values: dict[str, str]) -> None:
+    plain = text.replace("{", "(")
+    assert fill(Draft(text=plain, template_data=values)).text == plain
