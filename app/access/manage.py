@@ -36,9 +36,10 @@ async def create_role(values: RoleValues, by: Principal | None, *, now: Callable
     _require_manage(by)
     service_ids = await _service_ids()
     _refuse(check_role(values, service_ids.keys()))
-    role = Role(created_at=now())
+    moment = now()
+    role = Role(created_at=moment)
     async with _unique_name(role.id, values.name), transaction():
-        await _save(role, values, now())
+        await _save(role, values, moment)
         await _put_grants(role, values.grants, service_ids)
     return await get_role(role.id)
 

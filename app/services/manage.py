@@ -57,9 +57,10 @@ async def create_service(
     if by is not None:
         require_for_all(by, Action.MANAGE)
     _refuse_problems(values)
-    service = Service(version=0, created_at=now())
+    moment = now()
+    service = Service(version=0, created_at=moment)
     async with _unique_name(service.id, values.name):
-        await _save(service, values, sealer, now())
+        await _save(service, values, sealer, moment)
     return service
 
 
