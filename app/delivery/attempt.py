@@ -99,9 +99,7 @@ class Attempter:
         moment = now()
 
         def judge(verdict_awaited: bool) -> list[Settlement]:
-            return judge_attempt(
-                claim, result, moment, self._retry, _draw_jitter, verdict_awaited=verdict_awaited
-            )
+            return judge_attempt(claim, result, moment, self._retry, _draw_jitter, verdict_awaited=verdict_awaited)
 
         if await finish(settle(claim, judge, started_at, moment)):
             logger.info("message %s: attempt settled", claim.message_id)

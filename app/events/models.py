@@ -12,8 +12,10 @@ class Event(Model):
     """Something that happened to a message, or to one of its recipients."""
 
     id = fields.UUIDField(primary_key=True, default=new_key)
-    message = fields.ForeignKeyField("heliograph.Message", related_name="events", on_delete=fields.CASCADE)
-    recipient = fields.ForeignKeyField(
+    message: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField(
+        "heliograph.Message", related_name="events", on_delete=fields.CASCADE
+    )
+    recipient: fields.ForeignKeyNullableRelation[Model] = fields.ForeignKeyField(
         "heliograph.Recipient", related_name="events", null=True, on_delete=fields.CASCADE
     )
     type = fields.CharField(max_length=32)

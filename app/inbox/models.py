@@ -4,13 +4,16 @@ from tortoise import fields
 from tortoise.models import Model
 
 from app.database.key import new_key
+from app.services.models import Service
 
 
 class CapturedMail(Model):
     """A mail that a SANDBOX service delivered into the inbox: its envelope and its bytes as received."""
 
     id = fields.UUIDField(primary_key=True, default=new_key)
-    service = fields.ForeignKeyField("heliograph.Service", related_name="captured", on_delete=fields.CASCADE)
+    service: fields.ForeignKeyRelation[Service] = fields.ForeignKeyField(
+        "heliograph.Service", related_name="captured", on_delete=fields.CASCADE
+    )
     received_at = fields.DatetimeField()
     reverse_path = fields.CharField(max_length=320)
     recipients: fields.JSONField[list[str]] = fields.JSONField()

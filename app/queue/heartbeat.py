@@ -28,7 +28,8 @@ async def leave(worker_id: UUID) -> None:
 async def last_beat() -> datetime | None:
     """When any worker last gave a sign of life."""
     found = await rows("SELECT MAX(beat_at) AS beat_at FROM worker")
-    return as_moment(found[0]["beat_at"])
+    beat_at: str | datetime | None = found[0]["beat_at"]
+    return as_moment(beat_at)
 
 
 async def forget_lost_workers(moment: datetime, lost_after: float) -> int:

@@ -5,7 +5,9 @@ from typing import Any
 from tortoise import fields
 from tortoise.models import Model
 
+from app.access.models import ApiKey, Role
 from app.database.key import new_key
+from app.services.models import Service
 
 
 class Message(Model):
@@ -18,12 +20,14 @@ class Message(Model):
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
-    service = fields.ForeignKeyField(
+    service: fields.ForeignKeyNullableRelation[Service] = fields.ForeignKeyField(
         "heliograph.Service", related_name="messages", null=True, on_delete=fields.SET_NULL
     )
     service_name = fields.CharField(max_length=40)
-    role = fields.ForeignKeyField("heliograph.Role", related_name="messages", null=True, on_delete=fields.SET_NULL)
-    api_key = fields.ForeignKeyField(
+    role: fields.ForeignKeyNullableRelation[Role] = fields.ForeignKeyField(
+        "heliograph.Role", related_name="messages", null=True, on_delete=fields.SET_NULL
+    )
+    api_key: fields.ForeignKeyNullableRelation[ApiKey] = fields.ForeignKeyField(
         "heliograph.ApiKey", related_name="messages", null=True, on_delete=fields.SET_NULL
     )
     state = fields.CharField(max_length=16)
@@ -52,7 +56,7 @@ class Message(Model):
 class Content(Model):
     """The final bytes of a message: header section and body, CRLF line ends, 7-bit. Never changed."""
 
-    message = fields.OneToOneField(
+    message: fields.OneToOneRelation[Message] = fields.OneToOneField(
         "heliograph.Message", related_name="content", primary_key=True, on_delete=fields.CASCADE
     )
     octets = fields.BinaryField()
@@ -66,7 +70,9 @@ class Recipient(Model):
     `detail` says what happened where there was no reply."""
 
     id = fields.UUIDField(primary_key=True, default=new_key)
-    message = fields.ForeignKeyField("heliograph.Message", related_name="recipients", on_delete=fields.CASCADE)
+    message: fields.ForeignKeyRelation[Message] = fields.ForeignKeyField(
+        "heliograph.Message", related_name="recipients", on_delete=fields.CASCADE
+    )
     position = fields.IntField()
     kind = fields.CharField(max_length=3)
     email = fields.CharField(max_length=320)
@@ -89,8 +95,12 @@ class Attempt(Model):
     """One attempt at one recipient: when, by which worker, how far it came, what was answered."""
 
     id = fields.UUIDField(primary_key=True, default=new_key)
-    message = fields.ForeignKeyField("heliograph.Message", related_name="attempts", on_delete=fields.CASCADE)
-    recipient = fields.ForeignKeyField("heliograph.Recipient", related_name="attempts", on_delete=fields.CASCADE)
+    message: fields.ForeignKeyRelation[Message] = fields.ForeignKeyField(
+        "heliograph.Message", related_name="attempts", on_delete=fields.CASCADE
+    )
+    recipient: fields.ForeignKeyRelation[Recipient] = fields.ForeignKeyField(
+        "heliograph.Recipient", related_name="attempts", on_delete=fields.CASCADE
+    )
     number = fields.IntField()
     worker_id = fields.UUIDField()
     started_at = fields.DatetimeField()
@@ -111,10 +121,12 @@ class IdempotencyKey(Model):
     """The key of an accepted request, the digest of that request, and the message it made."""
 
     id = fields.UUIDField(primary_key=True, default=new_key)
-    role = fields.ForeignKeyField("heliograph.Role", related_name="idempotency_keys", on_delete=fields.CASCADE)
+    role: fields.ForeignKeyRelation[Role] = fields.ForeignKeyField(
+        "heliograph.Role", related_name="idempotency_keys", on_delete=fields.CASCADE
+    )
     key = fields.CharField(max_length=256)
     digest = fields.CharField(max_length=64)
-    message = fields.ForeignKeyField(
+    message: fields.ForeignKeyRelation[Message] = fields.ForeignKeyField(
         "heliograph.Message", related_name="idempotency_keys", on_delete=fields.CASCADE
     )
     created_at = fields.DatetimeField()

@@ -3,6 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
+from app.access.policy import require_for_all
+from app.access.principal import Action, Principal
 from app.database.connection import as_key, dialect, execute, rows, transaction
 from app.errors import Conflict, NotFound
 from app.events.record import EventType, Happening, record
@@ -10,12 +12,17 @@ from app.queue.derive import refresh_message
 from app.queue.states import RecipientState
 
 
-async def remove_service(service_id: UUID, moment: datetime, *, cancel_unsent: bool = False) -> int:
+async def remove_service(
+    service_id: UUID, by: Principal | None, moment: datetime, *, cancel_unsent: bool = False
+) -> int:
     """Delete the service; returns how many recipients were cancelled. Its sent mail stays readable.
 
-    Raises NotFound, and Conflict (IN_USE) while mail is unsent unless `cancel_unsent`; mail that is being sent
-    at this very moment is never cancelled: the Conflict then says to try again.
+    `by` needs MANAGE for all services; None is the operator at the machine.
+    Raises Forbidden, NotFound, and Conflict (IN_USE) while mail is unsent unless `cancel_unsent`; mail that is
+    being sent at this very moment is never cancelled: the Conflict then says to try again.
     """
+    if by is not None:
+        require_for_all(by, Action.MANAGE)
     async with transaction():
         # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
         if not await rows(f"SELECT id FROM service WHERE id = $1{_row_lock()}", service_id):  # noqa: S608

@@ -82,8 +82,10 @@ def _mailboxes(value: Any, field: str, problems: list[Problem]) -> Iterator[Mail
                 continue
             case str():
                 yield from parse_mailboxes(entry)
-            case {"email": str(email), **rest} if isinstance(rest.get("name"), str | None):
-                yield Mailbox(email, rest.get("name") or None)
+            case {"email": str(email), "name": str() | None as name}:
+                yield Mailbox(email, name or None)
+            case {"email": str(email)} if "name" not in entry:
+                yield Mailbox(email)
             case _:
                 problems.append(
                     Problem(
@@ -120,7 +122,7 @@ def _attachment(entry: Any, field: str, problems: list[Problem]) -> Iterator[Att
             problems.append(Problem(ErrorCode.INVALID_INPUT, message, (field,)))
 
 
-def _optional(entry: Mapping[str, Any], field: str) -> str | None:
+def _optional(entry: Mapping[Any, Any], field: str) -> str | None:
     value = entry.get(field)
     return str(value) if value not in (None, "") else None
 
@@ -139,5 +141,7 @@ def _template_data(value: Any, problems: list[Problem]) -> Mapping[str, Any]:
         return {}
     if isinstance(value, dict):
         return value
-    problems.append(Problem(ErrorCode.INVALID_INPUT, "The field 'template_data' must be an object.", ("template_data",)))
+    problems.append(
+        Problem(ErrorCode.INVALID_INPUT, "The field 'template_data' must be an object.", ("template_data",))
+    )
     return {}

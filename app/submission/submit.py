@@ -123,9 +123,7 @@ class Submitter:
         return Prepared(sender, filled.subject, envelope_recipients(filled), envelope, header, content)
 
 
-def _resolve_sender(
-    draft: Draft, service: Service
-) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
+def _resolve_sender(draft: Draft, service: Service) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
     """From and Reply-To: the draft's field, else the service's default; never an invented sender."""
     from_email = service.from_email if draft.from_email is None else draft.from_email
     from_name = service.from_name if draft.from_name is None else draft.from_name

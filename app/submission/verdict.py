@@ -41,9 +41,7 @@ class VerdictWaiter:
         mail before it, and shows, or defers the mail after it.
         """
         await self.wait(message_id, seconds)
-        ended = await rows(
-            "UPDATE message SET verdict_awaited = $2 WHERE id = $1 RETURNING state", message_id, False
-        )
+        ended = await rows("UPDATE message SET verdict_awaited = $2 WHERE id = $1 RETURNING state", message_id, False)
         return MessageState(ended[0]["state"])
 
 

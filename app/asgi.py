@@ -1,0 +1,72 @@
+"""Settings in, Starlette application out; opens the database, and may run the worker inside."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute
+
+from app.access.offered_key import offered_key
+from app.database.connection import close_database, open_database
+from app.graphql.context import Context, Parts
+from app.graphql.cost import OperationLimits
+from app.graphql.graphiql import GraphiQL
+from app.graphql.schema import make_schema
+from app.graphql.view import GraphQLView
+from app.health import health_routes
+from app.inbox.page import inbox_routes
+from app.queue.embedded import EmbeddedEngine
+from app.queue.wakeup import Wakeup
+from app.rest.routes import rest_routes
+from app.rest.send import Sender
+from app.services.secret import sealer_from
+from app.settings import Settings, read_settings
+from app.submission.submit import Submitter
+from app.submission.verdict import VerdictWaiter
+from app.worker import running_worker
+
+
+def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> Starlette:
+    """The application. Its lifespan opens the database, which must be migrated, and runs the worker if asked to.
+
+    Raises SettingsError.
+    """
+    settings = settings or read_settings()
+    sealer = sealer_from(settings)
+    wakeup = Wakeup()
+    engine = EmbeddedEngine(wakeup, settings.queue_poll)
+    submitter = Submitter(settings, engine, wakeup)
+    waiter = VerdictWaiter(wakeup, settings.wait_poll)
+    parts = Parts(settings, sealer, submitter, waiter)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await open_database(settings)
+            stack.push_async_callback(close_database)
+            if with_worker:
+                await stack.enter_async_context(running_worker(settings, sealer, engine, wakeup))
+            yield
+
+    routes: list[BaseRoute] = [
+        *health_routes(settings),
+        *_graphql_view(parts).routes(),
+        *inbox_routes(),
+        *rest_routes(Sender(settings, submitter, waiter)),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _graphql_view(parts: Parts) -> GraphQLView[Context]:
+    settings = parts.settings
+
+    async def make_context(connection: HTTPConnection) -> Context:
+        return Context(parts, offered_key(connection.headers))
+
+    return GraphQLView(
+        make_schema(OperationLimits.from_settings(settings)),
+        make_context,
+        graphiql=GraphiQL(settings.graphiql_assets) if settings.graphiql else None,
+        max_body_bytes=settings.max_body_bytes,
+    )

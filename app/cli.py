@@ -1,0 +1,299 @@
+"""The operator's verbs."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from app.access.authenticate import authenticate
+from app.access.manage import create_api_key, find_role, list_api_keys, revoke_api_key
+from app.asgi import make_app
+from app.database.configuration import DatabaseUrlError
+from app.database.connection import close_database, is_transient, open_database
+from app.database.key import parse_public_id, public_id
+from app.database.migrate import migrate, pending_migrations
+from app.errors import Refusal
+from app.first_start import FirstStart, first_start
+from app.graphql.schema import make_schema
+from app.log import configure_logging
+from app.mail.address import parse_mailboxes
+from app.mail.draft import Attachment, Draft
+from app.queue.embedded import EmbeddedEngine
+from app.queue.lookup import list_recipients
+from app.queue.wakeup import Wakeup
+from app.services.secret import sealer_from
+from app.settings import Settings, SettingsError, read_settings
+from app.submission.submit import Submission, Submitter
+from app.submission.verdict import VerdictWaiter
+from app.worker import running_worker
+
+DESCRIPTION = """\
+Heliograph: one GraphQL API, and one DreamFactory-compatible REST route, in front of the SMTP servers you have.
+
+  heliograph serve            start here: makes a SQLite database, an admin key and a sandbox service
+  heliograph send --to you@example.com --subject Hello --text "It works."
+
+Every setting is an environment variable HELIOGRAPH_*, also read from the file .env; see docs/operations.md.
+"""
+
+
+class Stop(Exception):
+    """Ends the command with this message and exit status 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 0, 1 for a refusal or a failure, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+        configure_logging(settings)
+        status: int = options.verb(settings, options)
+    except (Stop, SettingsError, DatabaseUrlError) as error:
+        print(f"heliograph: {error}", file=sys.stderr)
+        return 1
+    except Refusal as refusal:
+        for problem in refusal.problems:
+            field = f"{'.'.join(problem.field)}: " if problem.field else ""
+            print(f"heliograph: {field}{problem.message}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        print(f"heliograph: the database is not available ({type(error).__name__})", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="heliograph", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(name: str, run: Callable[[Settings, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(verb=run)
+        return added
+
+    serve = verb("serve", _serve, "Serve the API, and deliver mail in the same process.")
+    serve.add_argument("--host", help="address to listen on (HELIOGRAPH_HOST)")
+    serve.add_argument("--port", type=int, help="port to listen on (HELIOGRAPH_PORT)")
+    serve.add_argument("--no-worker", action="store_true", help="only serve; `heliograph worker` delivers")
+    verb("worker", _worker, "Deliver mail, without serving the API.")
+    verb("migrate", _migrate, "Bring the database's schema up to date. `serve` does this itself on SQLite.")
+    verb("schema", _schema, "Print the GraphQL schema.")
+    _add_key_verbs(verb("key", _no_key_verb, "Create, list and revoke API keys."))
+    _add_send_options(verb("send", _send, "Send one mail, with the rights of an API key."))
+    return parser
+
+
+def _add_key_verbs(key: argparse.ArgumentParser) -> None:
+    verbs = key.add_subparsers(title="verbs", required=True, metavar="VERB")
+    create = verbs.add_parser("create", help="make a key and print it, this once")
+    create.add_argument("--role", default="admin", help="name of the role it belongs to (default: admin)")
+    create.add_argument("--name", required=True, help="a name for people, e.g. 'web shop'")
+    create.set_defaults(verb=_key_create)
+    listed = verbs.add_parser("list", help="list all keys, by their first characters")
+    listed.set_defaults(verb=_key_list)
+    revoke = verbs.add_parser("revoke", help="revoke a key: from now on it opens nothing")
+    revoke.add_argument("id", help="its id, as `key list` shows it")
+    revoke.set_defaults(verb=_key_revoke)
+
+
+def _add_send_options(send: argparse.ArgumentParser) -> None:
+    send.add_argument("--service", default="email", help="service to send with (default: email)")
+    send.add_argument("--to", action="append", required=True, help="recipient: 'a@x' or 'Name <a@x>'; may be repeated")
+    send.add_argument("--cc", action="append", default=[], help="like --to")
+    send.add_argument("--bcc", action="append", default=[], help="like --to")
+    send.add_argument("--from", dest="sender", help="sender; the service's default when absent")
+    send.add_argument("--subject", help="the subject")
+    send.add_argument("--text", help="the text; read from standard input when neither --text nor --html is given")
+    send.add_argument("--html", help="the html part")
+    send.add_argument("--attach", action="append", default=[], type=Path, help="a file; may be repeated")
+    send.add_argument("--wait", type=float, default=30, help="seconds to wait for the verdict (default: 30)")
+    send.epilog = "The API key is read from HELIOGRAPH_API_KEY, else HELIOGRAPH_ADMIN_API_KEY."
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> int:
+    changes = {"host": options.host, "port": options.port}
+    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    made = asyncio.run(_prepare(settings))
+    print(_greeting(settings, made), flush=True)
+    config = uvicorn.Config(
+        make_app(settings, with_worker=not options.no_worker),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_timeout),
+    )
+    uvicorn.Server(config).run()
+    return 0
+
+
+async def _prepare(settings: Settings) -> FirstStart | None:
+    if settings.database_url.startswith("sqlite"):
+        await migrate(settings)
+    sealer = sealer_from(settings)
+    await open_database(settings)
+    try:
+        await _refuse_pending()
+        return await first_start(settings, sealer)
+    finally:
+        await close_database()
+
+
+async def _refuse_pending() -> None:
+    if pending := await pending_migrations():
+        raise Stop(f"the database lacks {len(pending)} migrations; run `heliograph migrate` first")
+
+
+def _greeting(settings: Settings, made: FirstStart | None) -> str:
+    url = settings.public_url or f"http://{settings.host}:{settings.port}"
+    lines = [f"Heliograph serves {url}", f"  GraphiQL  {url}/graphql", f"  inbox     {url}/inbox"]
+    if made and made.admin_key:
+        body = '{"to": "you@example.com", "subject": "Hello", "body_text": "It works."}'
+        lines += [
+            "",
+            f"Your admin API key, shown this once:  {made.admin_key}",
+            "",
+            "Send a first mail; it lands in the inbox, not on the internet:",
+            "",
+            f"  curl {url}/api/v2/{made.service_name} -H 'X-API-Key: {made.admin_key}' \\",
+            f"    -H 'Content-Type: application/json' -d '{body}'",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _worker(settings: Settings, options: argparse.Namespace) -> int:
+    async def work() -> int:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        wakeup = Wakeup()
+        engine = EmbeddedEngine(wakeup, settings.queue_poll)
+        async with running_worker(settings, sealer_from(settings), engine, wakeup):
+            await stop.wait()
+        return 0
+
+    return _with_database(settings, work())
+
+
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    applied = asyncio.run(migrate(settings))
+    print("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+    return 0
+
+
+def _schema(settings: Settings, options: argparse.Namespace) -> int:
+    print(make_schema().as_str())
+    return 0
+
+
+def _no_key_verb(settings: Settings, options: argparse.Namespace) -> int:
+    raise Stop("say `key create`, `key list` or `key revoke`")
+
+
+def _key_create(settings: Settings, options: argparse.Namespace) -> int:
+    async def create() -> int:
+        role = await find_role(options.role)
+        if role is None:
+            raise Stop(f"there is no role named {options.role!r}")
+        row, key = await create_api_key(role.id, options.name, None, None)
+        print(f"{key}\n\nThis is the only time the key is shown. Its id is {public_id('key', row.id)}.")
+        return 0
+
+    return _with_database(settings, create())
+
+
+def _key_list(settings: Settings, options: argparse.Namespace) -> int:
+    async def show() -> int:
+        after = None
+        while rows := await list_api_keys(after, 100):
+            for row in rows:
+                state = "revoked" if row.revoked_at else "active"
+                print(f"{public_id('key', row.id)}  {row.prefix}…  {state:8} {row.role.name}  {row.name}")
+            after = rows[-1].id
+        return 0
+
+    return _with_database(settings, show())
+
+
+def _key_revoke(settings: Settings, options: argparse.Namespace) -> int:
+    async def revoke() -> int:
+        kind, key = parse_public_id(options.id) or (None, None)
+        if key is None or kind != "key":
+            raise Stop("that is not the id of an API key; `heliograph key list` shows them")
+        row = await revoke_api_key(key, None)
+        print(f"revoked {row.name}")
+        return 0
+
+    return _with_database(settings, revoke())
+
+
+def _send(settings: Settings, options: argparse.Namespace) -> int:
+    key = os.environ.get("HELIOGRAPH_API_KEY")
+    if key is None and settings.admin_api_key is not None:
+        key = settings.admin_api_key.get_secret_value()
+
+    async def send() -> int:
+        principal = await authenticate(key)
+        wakeup = Wakeup()
+        submitter = Submitter(settings, EmbeddedEngine(wakeup, settings.queue_poll), wakeup)
+        receipt = await submitter.submit(Submission(options.service, _draft(options), principal))
+        await VerdictWaiter(wakeup, settings.wait_poll).wait(receipt.message_id, options.wait)
+        print(public_id("msg", receipt.message_id))
+        for recipient in (await list_recipients([receipt.message_id]))[receipt.message_id]:
+            said = recipient.detail or recipient.reply or ""
+            print(f"  {recipient.email}: {recipient.state.value} {said}".rstrip())
+        return 0
+
+    return _with_database(settings, send())
+
+
+def _draft(options: argparse.Namespace) -> Draft:
+    text = options.text
+    if text is None and options.html is None:
+        text = sys.stdin.read()
+    sender = parse_mailboxes(options.sender)[0] if options.sender else None
+    try:
+        attachments = tuple(Attachment(path.name, path.read_bytes()) for path in options.attach)
+    except OSError as error:
+        raise Stop(f"{error.filename}: {error.strerror}") from None
+    return Draft(
+        to=parse_mailboxes(", ".join(options.to)),
+        cc=parse_mailboxes(", ".join(options.cc)),
+        bcc=parse_mailboxes(", ".join(options.bcc)),
+        subject=options.subject,
+        text=text,
+        html=options.html,
+        from_email=sender.email if sender else None,
+        from_name=sender.name or "" if sender else None,
+        attachments=attachments,
+    )
+
+
+def _with_database(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
+    async def run() -> int:
+        try:
+            await open_database(settings)
+            await _refuse_pending()
+            return await work
+        finally:
+            work.close()
+            await close_database()
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What a new database needs before anyone can use it: an admin role with a key, and a service that works."""
+
+from dataclasses import dataclass
+
+from app.access.check import GrantValues, RoleValues
+from app.access.manage import create_api_key, create_role, list_api_keys
+from app.access.principal import Action
+from app.errors import Conflict
+from app.services.check import ServiceValues
+from app.services.manage import create_service
+from app.services.models import ServiceKind
+from app.services.secret import Sealer
+from app.settings import Settings
+
+ADMIN_ROLE = "admin"
+SANDBOX_SERVICE = "email"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """What was made. `admin_key` is to be shown once; None when the operator chose it and knows it."""
+
+    admin_key: str | None
+    service_name: str
+
+
+async def first_start(settings: Settings, sealer: Sealer) -> FirstStart | None:
+    """On a database without any API key: make the role `admin`, its key, and the SANDBOX service `email`.
+
+    The key is HELIOGRAPH_ADMIN_API_KEY, or random. None when there is a key already, or another process was faster.
+    Raises InvalidInput when the chosen key will not do.
+    """
+    if await list_api_keys(None, 1):
+        return None
+    chosen = settings.admin_api_key.get_secret_value() if settings.admin_api_key else None
+    grants = (GrantValues(service=None, actions=list(Action)),)
+    try:
+        role = await create_role(RoleValues(ADMIN_ROLE, "May do everything.", grants=grants), None)
+    except Conflict:
+        return None
+    _, key = await create_api_key(role.id, "first admin key", None, None, raw_key=chosen)
+    await _make_sandbox(sealer)
+    return FirstStart(None if chosen else key, SANDBOX_SERVICE)
+
+
+async def _make_sandbox(sealer: Sealer) -> None:
+    values = ServiceValues(
+        name=SANDBOX_SERVICE,
+        kind=ServiceKind.SANDBOX,
+        label="Sandbox",
+        description="Delivers into the built-in inbox; nothing leaves the machine.",
+        from_email="heliograph@example.com",
+        from_name="Heliograph",
+    )
+    try:
+        await create_service(values, None, sealer)
+    except Conflict:
+        return

@@ -1,0 +1,214 @@
+"""Inputs, queries and mutations of roles and API keys."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+
+from app.access import models
+from app.access.check import GrantValues, RoleValues
+from app.access.manage import (
+    RoleChanges,
+    create_api_key,
+    create_role,
+    delete_role,
+    get_role,
+    list_api_keys,
+    list_roles,
+    revoke_api_key,
+    update_role,
+)
+from app.access.policy import require_for_all
+from app.access.principal import Action
+from app.errors import NotFound, Refusal
+from app.graphql.context import Info
+from app.graphql.paging import After, First, key_of, page
+from app.graphql.types import ApiKey, Connection, Role, UserError, Viewer, user_errors
+
+
+@strawberry.input(description="What a role may do with one service, or with all of them.")
+class GrantInput:
+    service: str | None = strawberry.field(default=None, description="The service's name; absent: all services.")
+    actions: list[Action] = strawberry.field(description="What is allowed; at least one.")
+
+
+@strawberry.input(description="A new role.")
+class CreateRoleInput:
+    name: str = strawberry.field(description="1 to 64 characters, unique.")
+    description: str | None = strawberry.field(default=None, description="What it is for.")
+    is_active: bool = strawberry.field(default=True, description="The keys of an inactive role open nothing.")
+    grants: list[GrantInput] = strawberry.field(
+        default_factory=list, description="At most one for each service. What no grant allows is refused."
+    )
+
+
+@strawberry.input(description="Changes of a role. What is absent stays; null clears.")
+class UpdateRoleInput:
+    id: strawberry.ID = strawberry.field(description="The role's id.")
+    name: strawberry.Maybe[str] = strawberry.field(default=None, description="The new name.")
+    description: strawberry.Maybe[str | None] = strawberry.field(default=None, description="What it is for.")
+    is_active: strawberry.Maybe[bool] = strawberry.field(default=None, description="Whether its keys open anything.")
+    grants: strawberry.Maybe[list[GrantInput]] = strawberry.field(
+        default=None, description="Replaces all grants of the role."
+    )
+
+
+@strawberry.input(description="Which role to delete.")
+class DeleteRoleInput:
+    id: strawberry.ID = strawberry.field(description="The role's id.")
+
+
+@strawberry.input(description="A new API key.")
+class CreateApiKeyInput:
+    role_id: strawberry.ID = strawberry.field(description="The role whose grants it gets.")
+    name: str = strawberry.field(description="A name for people, 1 to 64 characters.")
+    expires_at: datetime | None = strawberry.field(
+        default=None, description="From when on it opens nothing; with an offset from UTC."
+    )
+
+
+@strawberry.input(description="Which API key to revoke.")
+class RevokeApiKeyInput:
+    id: strawberry.ID = strawberry.field(description="The API key's id.")
+
+
+@strawberry.type(description="The role as it is now, or why nothing changed.")
+class RolePayload:
+    role: Role | None = strawberry.field(description="The role.")
+    user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
+
+
+@strawberry.type(description="The id of the deleted role, or why it is still there.")
+class DeleteRolePayload:
+    deleted_role_id: strawberry.ID | None = strawberry.field(description="The id it had.")
+    user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
+
+
+@strawberry.type(description="The new API key, or why there is none.")
+class CreateApiKeyPayload:
+    api_key: ApiKey | None = strawberry.field(description="What is stored of it.")
+    key: str | None = strawberry.field(description="The key itself. It is shown this once and stored nowhere.")
+    user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
+
+
+@strawberry.type(description="The API key as it is now, or why nothing changed.")
+class ApiKeyPayload:
+    api_key: ApiKey | None = strawberry.field(description="The API key.")
+    user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
+
+
+async def viewer(info: Info) -> Viewer:
+    """Who is asking, and what this API key may do."""
+    return Viewer.of(await info.context.principal())
+
+
+async def roles(info: Info, first: First, after: After = None) -> Connection[Role]:
+    """All roles, in the order they were made. Needs MANAGE on all services."""
+    require_for_all(await info.context.principal(), Action.MANAGE)
+    return await page(first, after, "role", list_roles, Role.of)
+
+
+async def role(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The role's id.")]
+) -> Role | None:
+    """The role; null when there is none. Needs MANAGE on all services."""
+    require_for_all(await info.context.principal(), Action.MANAGE)
+    key = key_of(id, "role")
+    try:
+        return Role.of(await get_role(key)) if key else None
+    except NotFound:
+        return None
+
+
+async def api_keys(
+    info: Info,
+    first: First,
+    after: After = None,
+    role_id: Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this role.")] = None,
+) -> Connection[ApiKey]:
+    """API keys, in the order they were made. Needs MANAGE on all services."""
+    require_for_all(await info.context.principal(), Action.MANAGE)
+    of_role = _key(role_id, "role") if role_id else None
+
+    async def load(after: UUID | None, limit: int) -> list[models.ApiKey]:
+        return await list_api_keys(after, limit, of_role)
+
+    return await page(first, after, "key", load, ApiKey.of)
+
+
+async def create(
+    info: Info, input: Annotated[CreateRoleInput, strawberry.argument(description="The role.")]
+) -> RolePayload:
+    """Make a role. Needs MANAGE on all services."""
+    values = RoleValues(input.name, input.description, input.is_active, _grants(input.grants))
+    try:
+        made = await create_role(values, await info.context.principal())
+    except Refusal as refusal:
+        return RolePayload(role=None, user_errors=user_errors(refusal))
+    return RolePayload(role=Role.of(made), user_errors=[])
+
+
+async def update(
+    info: Info, input: Annotated[UpdateRoleInput, strawberry.argument(description="The changes.")]
+) -> RolePayload:
+    """Change a role; its keys have the new grants at once. Needs MANAGE on all services."""
+    changes = RoleChanges()
+    if input.name is not None:
+        changes["name"] = input.name.value
+    if input.description is not None:
+        changes["description"] = input.description.value
+    if input.is_active is not None:
+        changes["is_active"] = input.is_active.value
+    if input.grants is not None:
+        changes["grants"] = _grants(input.grants.value)
+    try:
+        changed = await update_role(_key(input.id, "role"), changes, await info.context.principal())
+    except Refusal as refusal:
+        return RolePayload(role=None, user_errors=user_errors(refusal))
+    return RolePayload(role=Role.of(changed), user_errors=[])
+
+
+async def delete(
+    info: Info, input: Annotated[DeleteRoleInput, strawberry.argument(description="Which one.")]
+) -> DeleteRolePayload:
+    """Delete a role with its grants and API keys. Needs MANAGE on all services."""
+    try:
+        await delete_role(_key(input.id, "role"), await info.context.principal())
+    except Refusal as refusal:
+        return DeleteRolePayload(deleted_role_id=None, user_errors=user_errors(refusal))
+    return DeleteRolePayload(deleted_role_id=input.id, user_errors=[])
+
+
+async def create_key(
+    info: Info, input: Annotated[CreateApiKeyInput, strawberry.argument(description="The API key.")]
+) -> CreateApiKeyPayload:
+    """Make an API key of a role. Needs MANAGE on all services."""
+    try:
+        principal = await info.context.principal()
+        made, text = await create_api_key(_key(input.role_id, "role"), input.name, input.expires_at, principal)
+    except Refusal as refusal:
+        return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
+    return CreateApiKeyPayload(api_key=ApiKey.of(made), key=text, user_errors=[])
+
+
+async def revoke_key(
+    info: Info, input: Annotated[RevokeApiKeyInput, strawberry.argument(description="Which one.")]
+) -> ApiKeyPayload:
+    """Revoke an API key: from now on it opens nothing. Needs MANAGE on all services."""
+    try:
+        revoked = await revoke_api_key(_key(input.id, "key"), await info.context.principal())
+    except Refusal as refusal:
+        return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
+    return ApiKeyPayload(api_key=ApiKey.of(revoked), user_errors=[])
+
+
+def _grants(given: list[GrantInput]) -> tuple[GrantValues, ...]:
+    return tuple(GrantValues(grant.service, [action.value for action in grant.actions]) for grant in given)
+
+
+def _key(text: str, kind: str) -> UUID:
+    key = key_of(text, kind)
+    if key is None:
+        raise NotFound("There is nothing with this id.", field=("roleId" if kind == "role" else "id",))
+    return key

@@ -1,0 +1,84 @@
+"""The schema: every root field with its resolver. A resolver's docstring is its field's description."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from app.access.policy import allows
+from app.access.principal import Action
+from app.database.key import parse_public_id
+from app.errors import NotFound
+from app.graphql import messages as _messages
+from app.graphql import roles as _roles
+from app.graphql import send_email as _send_email
+from app.graphql import services as _services
+from app.graphql.context import Info
+from app.graphql.cost import OperationLimits, limit_extensions
+from app.graphql.errors import MaskedSchema
+from app.graphql.types import ApiKey, CapturedMail, Connection, Message, Node, Role, Service, Viewer
+from app.services.manage import get_service
+
+
+async def node(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of any node.")]
+) -> Node | None:
+    """Anything that has an id, by that id; null when there is none, or the API key may not see it."""
+    kind, key = parse_public_id(id) or (None, None)
+    match kind:
+        case "msg":
+            return await _messages.message(info, id)
+        case "cap":
+            return await _messages.captured_mail(info, id)
+        case "role" if allows(await info.context.principal(), Action.MANAGE, None):
+            return await _roles.role(info, id)
+        case "svc" if key and allows(await info.context.principal(), Action.MANAGE, key):
+            try:
+                return Service.of(await get_service(key))
+            except NotFound:
+                return None
+    return None
+
+
+def _field(resolver: Callable[..., Any], name: str | None = None) -> Any:
+    return strawberry.field(resolver=resolver, description=resolver.__doc__, name=name)
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    viewer: Viewer = _field(_roles.viewer)
+    node: Node | None = _field(node)
+    message: Message | None = _field(_messages.message)
+    messages: Connection[Message] = _field(_messages.messages)
+    inbox: Connection[CapturedMail] = _field(_messages.inbox)
+    captured_mail: CapturedMail | None = _field(_messages.captured_mail)
+    service: Service | None = _field(_services.service)
+    services: Connection[Service] = _field(_services.services)
+    role: Role | None = _field(_roles.role)
+    roles: Connection[Role] = _field(_roles.roles)
+    api_keys: Connection[ApiKey] = _field(_roles.api_keys)
+
+
+@strawberry.type(description="What can be done.")
+class Mutation:
+    send_email: _send_email.SendEmailPayload = _field(_send_email.send_email)
+    create_service: _services.ServicePayload = _field(_services.create)
+    update_service: _services.ServicePayload = _field(_services.update)
+    delete_service: _services.DeleteServicePayload = _field(_services.delete)
+    create_role: _roles.RolePayload = _field(_roles.create)
+    update_role: _roles.RolePayload = _field(_roles.update)
+    delete_role: _roles.DeleteRolePayload = _field(_roles.delete)
+    create_api_key: _roles.CreateApiKeyPayload = _field(_roles.create_key)
+    revoke_api_key: _roles.ApiKeyPayload = _field(_roles.revoke_key)
+
+
+def make_schema(limits: OperationLimits | None = None) -> MaskedSchema:
+    """The schema, its operations held to `limits` (default: the defaults)."""
+    return MaskedSchema(
+        query=Query,
+        mutation=Mutation,
+        types=[Service, Role, Message, CapturedMail],
+        extensions=limit_extensions(limits or OperationLimits()),
+        config=StrawberryConfig(),
+    )

@@ -1,0 +1,163 @@
+"""The sendEmail mutation."""
+
+import asyncio
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.scalars import JSON
+
+from app.access.policy import ServiceScope
+from app.errors import ErrorCode, InvalidInput, Problem, Refusal
+from app.graphql.context import Context, Info
+from app.graphql.types import Message, UserError, user_errors
+from app.mail.address import Mailbox
+from app.mail.draft import Attachment, Draft
+from app.mail.transfer_encoding import decode_base64
+from app.queue.lookup import find_message
+from app.submission.submit import Submission
+
+# What the author accepted, the author may see in the answer, without a grant to read messages.
+_OWN = ServiceScope(all=True, service_ids=frozenset())
+
+
+@strawberry.input(description="A mail address and, optionally, a display name.")
+class MailboxInput:
+    email: str = strawberry.field(description="The address, e.g. ada@example.com.")
+    name: str | None = strawberry.field(default=None, description="The display name, e.g. Ada Lovelace.")
+
+
+@strawberry.input(description="A file, or an inline image where contentId is given.")
+class AttachmentInput:
+    name: str = strawberry.field(description="The file name; folders in it are dropped.")
+    content: str = strawberry.field(description="The octets, in base64.")
+    content_type: str | None = strawberry.field(
+        default=None, description="The media type; guessed from the name when absent."
+    )
+    content_id: str | None = strawberry.field(
+        default=None, description="Makes it inline: refer to it in html as cid:<contentId>."
+    )
+
+
+@strawberry.input(description="An extra header field.")
+class HeaderInput:
+    name: str = strawberry.field(description="Letters, digits and hyphens, e.g. X-Campaign.")
+    value: str = strawberry.field(description="One line of text.")
+
+
+@strawberry.input(description="A mail to be sent.")
+class SendEmailInput:
+    service: str = strawberry.field(description="Name of the service to send with.")
+    to: list[MailboxInput] = strawberry.field(description="Recipients; at least one.")
+    cc: list[MailboxInput] | None = strawberry.field(default=None, description="Recipients of a visible copy.")
+    bcc: list[MailboxInput] | None = strawberry.field(
+        default=None, description="Recipients of a copy that no one else sees."
+    )
+    subject: str | None = strawberry.field(default=None, description="The subject; may hold {placeholders}.")
+    text: str | None = strawberry.field(default=None, description="The plain text part; may hold {placeholders}.")
+    html: str | None = strawberry.field(default=None, description="The html part; may hold {placeholders}.")
+    from_: MailboxInput | None = strawberry.field(
+        name="from", default=None, description="The sender; the service's default when absent."
+    )
+    reply_to: MailboxInput | None = strawberry.field(
+        default=None, description="Where replies go; the service's default when absent."
+    )
+    attachments: list[AttachmentInput] | None = strawberry.field(default=None, description="Files and inline images.")
+    headers: list[HeaderInput] | None = strawberry.field(default=None, description="Extra header fields.")
+    template_data: JSON | None = strawberry.field(
+        default=None, description="Object of values for {placeholders}; HTML-escaped in the html part."
+    )
+    metadata: JSON | None = strawberry.field(
+        default=None, description="Object of your own data, kept with the message and never sent."
+    )
+    tags: list[str] | None = strawberry.field(
+        default=None, description="Your own labels, kept with the message and never sent."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="1 to 256 characters. The same request with the same key is accepted once, and answers with the"
+        " same message; another request with it is refused.",
+    )
+    wait_seconds: int | None = strawberry.field(
+        default=None, description="Wait up to this long for the SMTP server's verdict before answering."
+    )
+
+
+@strawberry.type(description="The accepted message, or why there is none.")
+class SendEmailPayload:
+    message: Message | None = strawberry.field(description="The accepted message: durable from now on.")
+    replayed: bool = strawberry.field(description="Whether an earlier request with the idempotency key made it.")
+    user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
+
+
+async def send_email(
+    info: Info, input: Annotated[SendEmailInput, strawberry.argument(description="The mail.")]
+) -> SendEmailPayload:
+    """Accept a mail. It is stored durably before this answers, and then delivered with retries."""
+    context = info.context
+    try:
+        submission = await _submission(context, input)
+        receipt = await context.parts.submitter.submit(submission)
+    except Refusal as refusal:
+        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(refusal))
+    if input.wait_seconds:
+        await context.parts.waiter.wait(receipt.message_id, input.wait_seconds)
+    stored = await find_message(receipt.message_id, _OWN)
+    assert stored is not None, "an accepted message is there"
+    return SendEmailPayload(message=Message.of(stored), replayed=receipt.replayed, user_errors=[])
+
+
+async def _submission(context: Context, given: SendEmailInput) -> Submission:
+    principal = await context.principal()
+    most = context.parts.settings.max_wait
+    if given.wait_seconds is not None and not 0 <= given.wait_seconds <= most:
+        raise InvalidInput(f"waitSeconds must be from 0 to {most:g}.", field=("waitSeconds",))
+    draft = await asyncio.to_thread(_draft, given)
+    return Submission(given.service, draft, principal, given.idempotency_key)
+
+
+def _draft(given: SendEmailInput) -> Draft:
+    problems: list[Problem] = []
+    draft = Draft(
+        to=_mailboxes(given.to),
+        cc=_mailboxes(given.cc),
+        bcc=_mailboxes(given.bcc),
+        subject=given.subject,
+        text=given.text,
+        html=given.html,
+        from_email=given.from_.email if given.from_ else None,
+        from_name=given.from_.name or "" if given.from_ else None,
+        reply_to_email=given.reply_to.email if given.reply_to else None,
+        reply_to_name=given.reply_to.name or "" if given.reply_to else None,
+        attachments=tuple(
+            _attachment(attachment, ("attachments", str(index), "content"), problems)
+            for index, attachment in enumerate(given.attachments or ())
+        ),
+        headers=tuple((header.name, header.value) for header in given.headers or ()),
+        template_data=_object(given.template_data, "templateData", problems),
+        metadata=_object(given.metadata, "metadata", problems),
+        tags=tuple(given.tags or ()),
+    )
+    if problems:
+        raise InvalidInput(problems=problems)
+    return draft
+
+
+def _mailboxes(given: list[MailboxInput] | None) -> tuple[Mailbox, ...]:
+    return tuple(Mailbox(mailbox.email, mailbox.name or None) for mailbox in given or ())
+
+
+def _attachment(given: AttachmentInput, path: tuple[str, ...], problems: list[Problem]) -> Attachment:
+    octets = decode_base64(given.content)
+    if octets is None:
+        message = f"The content of '{given.name[:80]}' is not valid base64."
+        problems.append(Problem(ErrorCode.INVALID_INPUT, message, path))
+    return Attachment(given.name, octets or b"", given.content_type or None, given.content_id or None)
+
+
+def _object(value: Any, field: str, problems: list[Problem]) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    problems.append(Problem(ErrorCode.INVALID_INPUT, f"{field} must be an object.", (field,)))
+    return {}

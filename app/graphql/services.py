@@ -1,0 +1,166 @@
+"""Inputs, queries and mutations of services."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+import strawberry
+
+from app.access.policy import allows
+from app.access.principal import Action
+from app.clock import now
+from app.errors import ErrorCode, NotFound, Refusal
+from app.graphql.context import Info
+from app.graphql.paging import After, First, key_of, page
+from app.graphql.types import Connection, Service, UserError, user_errors
+from app.queue.remove import remove_service
+from app.services import models
+from app.services.check import ServiceValues
+from app.services.manage import (
+    ServiceChanges,
+    create_service,
+    find_service,
+    get_service,
+    list_services,
+    update_service,
+)
+from app.services.models import ServiceKind
+from app.smtp.server import Encryption
+
+
+@strawberry.input(description="A new service. An SMTP service needs a host; a SANDBOX service takes no server.")
+class CreateServiceInput:
+    name: str = strawberry.field(description="1 to 40 letters, digits, _ and -; stored in lower case.")
+    kind: ServiceKind = strawberry.field(default=ServiceKind.SMTP, description="A real server, or the built-in inbox.")
+    label: str | None = strawberry.field(default=None, description="A name for people.")
+    description: str | None = strawberry.field(default=None, description="What it is for.")
+    is_active: bool = strawberry.field(default=True, description="An inactive service takes no mail.")
+    host: str | None = strawberry.field(default=None, description="Host name or IP address of the SMTP server.")
+    port: int | None = strawberry.field(default=None, description="TCP port; 587 when absent, 465 with SSL.")
+    encryption: Encryption | None = strawberry.field(
+        default=None, description="How the connection is protected; TLS when absent."
+    )
+    username: str | None = strawberry.field(default=None, description="User name for AUTH; needs a password.")
+    password: str | None = strawberry.field(default=None, description="Password for AUTH; sealed, and never readable.")
+    clear_text_auth: bool = strawberry.field(
+        default=False,
+        description="Allow AUTH without TLS to another machine: the password can then be read on the way.",
+    )
+    from_email: str | None = strawberry.field(default=None, description="Sender of mail that names none.")
+    from_name: str | None = strawberry.field(default=None, description="Display name of that sender.")
+    reply_to_email: str | None = strawberry.field(default=None, description="Reply-To of mail that names none.")
+    reply_to_name: str | None = strawberry.field(default=None, description="Display name of that Reply-To.")
+
+
+@strawberry.input(description="Changes of a service. What is absent stays; null clears.")
+class UpdateServiceInput:
+    id: strawberry.ID = strawberry.field(description="The service's id.")
+    name: strawberry.Maybe[str] = strawberry.field(default=None, description="The new name.")
+    label: strawberry.Maybe[str | None] = strawberry.field(default=None, description="A name for people.")
+    description: strawberry.Maybe[str | None] = strawberry.field(default=None, description="What it is for.")
+    is_active: strawberry.Maybe[bool] = strawberry.field(default=None, description="Whether it takes mail.")
+    host: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Host of the SMTP server.")
+    port: strawberry.Maybe[int | None] = strawberry.field(default=None, description="TCP port; null: the default.")
+    encryption: strawberry.Maybe[Encryption | None] = strawberry.field(
+        default=None, description="How the connection is protected; null: TLS."
+    )
+    username: strawberry.Maybe[str | None] = strawberry.field(default=None, description="User name for AUTH.")
+    password: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Password for AUTH.")
+    clear_text_auth: strawberry.Maybe[bool] = strawberry.field(
+        default=None, description="Allow AUTH without TLS to another machine."
+    )
+    from_email: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Default sender.")
+    from_name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its display name.")
+    reply_to_email: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Default Reply-To.")
+    reply_to_name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its display name.")
+
+
+@strawberry.input(description="Which service to delete.")
+class DeleteServiceInput:
+    id: strawberry.ID = strawberry.field(description="The service's id.")
+    cancel_unsent: bool = strawberry.field(
+        default=False, description="Cancel its unsent mail; without this, a service with unsent mail stays."
+    )
+
+
+@strawberry.type(description="The service as it is now, or why nothing changed.")
+class ServicePayload:
+    service: Service | None = strawberry.field(description="The service.")
+    user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
+
+
+@strawberry.type(description="The id of the deleted service, or why it is still there.")
+class DeleteServicePayload:
+    deleted_service_id: strawberry.ID | None = strawberry.field(description="The id it had.")
+    cancelled_recipients: int = strawberry.field(description="How many recipients of unsent mail were cancelled.")
+    user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
+
+
+async def service(
+    info: Info, name: Annotated[str, strawberry.argument(description="The service's name, in any case.")]
+) -> Service | None:
+    """The service; null when there is none, or the API key may not manage it."""
+    principal = await info.context.principal()
+    found = await find_service(name)
+    return Service.of(found) if found and allows(principal, Action.MANAGE, found.id) else None
+
+
+async def services(info: Info, first: First, after: After = None) -> Connection[Service]:
+    """The services that the API key may manage, in the order they were made."""
+    scope = await info.context.scope(Action.MANAGE)
+
+    async def load(after: UUID | None, limit: int) -> list[models.Service]:
+        return await list_services(after, limit, scope)
+
+    return await page(first, after, "svc", load, Service.of)
+
+
+async def create(
+    info: Info, input: Annotated[CreateServiceInput, strawberry.argument(description="The service.")]
+) -> ServicePayload:
+    """Make a service. Needs MANAGE on all services."""
+    try:
+        principal = await info.context.principal()
+        made = await create_service(ServiceValues(**vars(input)), principal, info.context.parts.sealer)
+    except Refusal as refusal:
+        return ServicePayload(service=None, user_errors=user_errors(refusal))
+    return ServicePayload(service=Service.of(made), user_errors=[])
+
+
+async def update(
+    info: Info, input: Annotated[UpdateServiceInput, strawberry.argument(description="The changes.")]
+) -> ServicePayload:
+    """Change a service; mail that waits for it leaves with the new values. Needs MANAGE on it."""
+    try:
+        principal = await info.context.principal()
+        found = await get_service(_key(input.id))
+        changes = cast(ServiceChanges, dict(_given(input)))
+        changed = await update_service(found, changes, principal, info.context.parts.sealer)
+    except Refusal as refusal:
+        return ServicePayload(service=None, user_errors=user_errors(refusal))
+    return ServicePayload(service=Service.of(changed), user_errors=[])
+
+
+async def delete(
+    info: Info, input: Annotated[DeleteServiceInput, strawberry.argument(description="Which one.")]
+) -> DeleteServicePayload:
+    """Delete a service. Its mail stays readable. Needs MANAGE on all services."""
+    try:
+        principal = await info.context.principal()
+        cancelled = await remove_service(_key(input.id), principal, now(), cancel_unsent=input.cancel_unsent)
+    except Refusal as refusal:
+        return DeleteServicePayload(deleted_service_id=None, cancelled_recipients=0, user_errors=user_errors(refusal))
+    return DeleteServicePayload(deleted_service_id=input.id, cancelled_recipients=cancelled, user_errors=[])
+
+
+def _key(text: str) -> UUID:
+    key = key_of(text, "svc")
+    if key is None:
+        raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("id",))
+    return key
+
+
+def _given(changes: UpdateServiceInput) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(changes).items():
+        if isinstance(value, strawberry.Some):
+            yield name, value.value

@@ -1,0 +1,416 @@
+"""All output types, on one page."""
+
+import base64
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Generic, Self, TypeVar, cast
+
+import strawberry
+from strawberry.scalars import JSON
+
+from app.access import models as access
+from app.access.policy import allows
+from app.access.principal import Action, Principal
+from app.database.key import public_id
+from app.errors import ErrorCode, Refusal, Unauthenticated
+from app.graphql.context import Info
+from app.inbox.read import CapturedPart, ReadMail, StoredCapture, read_capture
+from app.mail.reply import Reply as SmtpReply
+from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
+from app.queue.states import MessageState, RecipientState
+from app.services import models as services
+from app.services.manage import find_service
+from app.services.models import ServiceKind
+from app.smtp.server import Encryption
+
+T = TypeVar("T")
+
+strawberry.enum(ErrorCode, description="Why a request was refused. Codes are stable; REST uses the same.")
+strawberry.enum(Action, description="What a grant allows with its service.")
+strawberry.enum(
+    ServiceKind, description="SMTP: a real server. SANDBOX: the built-in inbox; nothing leaves the machine."
+)
+strawberry.enum(
+    Encryption,
+    description="TLS: STARTTLS required (implicit TLS on port 465). SSL: implicit TLS. NONE: clear text.",
+)
+strawberry.enum(MessageState, description="Where a message stands as a whole, derived from its recipients.")
+strawberry.enum(
+    RecipientState,
+    description="Where one recipient stands. SENT: the SMTP server accepted the mail for it; no more than that.",
+)
+
+
+@strawberry.type(description="One thing that is wrong with a request.")
+class UserError:
+    code: ErrorCode = strawberry.field(description="Stable, for programs.")
+    field: list[str] | None = strawberry.field(
+        description='Path from the input\'s root to what is wrong, for example ["to", "0", "email"].'
+    )
+    message: str = strawberry.field(description="One sentence for people; names the limit where there is one.")
+    retryable: bool = strawberry.field(description="Whether the same request can succeed later.")
+
+
+def user_errors(refusal: Refusal) -> list[UserError]:
+    """The problems of a refusal as part of a payload; one of authentication is raised again, for the top level."""
+    if isinstance(refusal, Unauthenticated):
+        raise refusal
+    return [
+        UserError(
+            code=problem.code, field=list(problem.field) or None, message=problem.message, retryable=problem.retryable
+        )
+        for problem in refusal.problems
+    ]
+
+
+@strawberry.interface(description="Anything that can be fetched again by its id.")
+class Node:
+    id: strawberry.ID = strawberry.field(description="Opaque, and unique across all types.")
+
+
+@strawberry.type(description="Where a page of a connection begins and ends.")
+class PageInfo:
+    has_next_page: bool = strawberry.field(description="Whether more follow behind `endCursor`.")
+    has_previous_page: bool = strawberry.field(description="Whether this page starts behind a cursor.")
+    start_cursor: str | None = strawberry.field(description="Cursor of the first edge.")
+    end_cursor: str | None = strawberry.field(description="Cursor of the last edge: give it as `after`.")
+
+
+@strawberry.type(description="One item of a page, with its cursor.")
+class Edge(Generic[T]):
+    cursor: str = strawberry.field(description="Opaque position of this item; stays valid when others come or go.")
+    node: T = strawberry.field(description="The item.")
+
+
+@strawberry.type(description="One page of a list.")
+class Connection(Generic[T]):
+    edges: list[Edge[T]] = strawberry.field(description="The items with their cursors.")
+    nodes: list[T] = strawberry.field(description="The items alone.")
+    page_info: PageInfo = strawberry.field(description="How to go on.")
+
+
+@strawberry.type(description="A mail address and, where there is one, its display name.")
+class Mailbox:
+    email: str = strawberry.field(description="The address.")
+    name: str | None = strawberry.field(description="The display name.")
+
+
+@strawberry.type(description="A named SMTP account. Its password can be set but never read.")
+class Service(Node):
+    name: str = strawberry.field(description="Lower-case; part of the REST route's path.")
+    label: str | None = strawberry.field(description="A name for people.")
+    description: str | None = strawberry.field(description="What it is for.")
+    kind: ServiceKind = strawberry.field(description="A real server, or the built-in inbox.")
+    is_active: bool = strawberry.field(description="An inactive service takes no mail, and keeps what it has.")
+    host: str | None = strawberry.field(description="Host name or IP address of the SMTP server.")
+    port: int | None = strawberry.field(description="TCP port of the SMTP server.")
+    encryption: Encryption = strawberry.field(description="How the connection is protected.")
+    username: str | None = strawberry.field(description="User name for AUTH.")
+    has_password: bool = strawberry.field(description="Whether a password is stored.")
+    clear_text_auth: bool = strawberry.field(description="Whether AUTH may go without TLS to another machine.")
+    from_email: str | None = strawberry.field(description="Sender of mail that names none.")
+    from_name: str | None = strawberry.field(description="Display name of that sender.")
+    reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
+    reply_to_name: str | None = strawberry.field(description="Display name of that Reply-To.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    updated_at: datetime = strawberry.field(description="When it was last changed.")
+
+    @classmethod
+    def of(cls, row: services.Service) -> Self:
+        return cls(
+            id=strawberry.ID(public_id("svc", row.id)),
+            name=row.name,
+            label=row.label,
+            description=row.description,
+            kind=ServiceKind(row.kind),
+            is_active=row.is_active,
+            host=row.host,
+            port=row.port,
+            encryption=Encryption(row.encryption),
+            username=row.username,
+            has_password=row.sealed_password is not None,
+            clear_text_auth=row.clear_text_auth,
+            from_email=row.from_email,
+            from_name=row.from_name,
+            reply_to_email=row.reply_to_email,
+            reply_to_name=row.reply_to_name,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+@strawberry.type(description="What a role may do with one service, or with all of them.")
+class Grant:
+    service_name: str | None = strawberry.field(description="The service; null stands for all services.")
+    actions: list[Action] = strawberry.field(description="What is allowed.")
+
+    @classmethod
+    def of(cls, row: access.Grant) -> Self:
+        service = cast(services.Service | None, row.service)
+        return cls(service_name=service.name if service else None, actions=[Action(action) for action in row.actions])
+
+
+@strawberry.type(description="A named set of grants. What no grant allows is refused.")
+class Role(Node):
+    name: str = strawberry.field(description="Unique.")
+    description: str | None = strawberry.field(description="What it is for.")
+    is_active: bool = strawberry.field(description="The keys of an inactive role open nothing.")
+    grants: list[Grant] = strawberry.field(description="A grant for a service replaces the grant for all services.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    updated_at: datetime = strawberry.field(description="When it was last changed.")
+
+    @classmethod
+    def of(cls, row: access.Role) -> Self:
+        return cls(
+            id=strawberry.ID(public_id("role", row.id)),
+            name=row.name,
+            description=row.description,
+            is_active=row.is_active,
+            grants=[Grant.of(grant) for grant in row.grants],
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+@strawberry.type(description="An API key. The key itself is shown once, when it is made.")
+class ApiKey(Node):
+    name: str = strawberry.field(description="A name for people.")
+    prefix: str = strawberry.field(description="The first characters of the key, to recognise it by.")
+    role_id: strawberry.ID = strawberry.field(description="Id of the role whose grants the key has.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    expires_at: datetime | None = strawberry.field(description="From when on it opens nothing.")
+    revoked_at: datetime | None = strawberry.field(description="When it was revoked.")
+    last_used_at: datetime | None = strawberry.field(description="When it was last used, to within a minute.")
+
+    @classmethod
+    def of(cls, row: access.ApiKey) -> Self:
+        return cls(
+            id=strawberry.ID(public_id("key", row.id)),
+            name=row.name,
+            prefix=row.prefix,
+            role_id=strawberry.ID(public_id("role", row.role_id)),
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+            last_used_at=row.last_used_at,
+        )
+
+
+@strawberry.type(description="Who is asking.")
+class Viewer:
+    api_key_id: strawberry.ID = strawberry.field(description="Id of the API key of this request.")
+    api_key_name: str = strawberry.field(description="Its name.")
+    role_id: strawberry.ID = strawberry.field(description="Id of its role.")
+    role_name: str = strawberry.field(description="The role's name.")
+    actions_on_all_services: list[Action] = strawberry.field(
+        description="What is allowed with every service that has no grant of its own."
+    )
+    principal: strawberry.Private[Principal]
+
+    @strawberry.field(description="What this API key may do with one service; empty when nothing, or no such service.")
+    async def actions(
+        self, service: Annotated[str, strawberry.argument(description="The service's name, in any case.")]
+    ) -> list[Action]:
+        row = await find_service(service)
+        return [action for action in Action if row and allows(self.principal, action, row.id)]
+
+    @classmethod
+    def of(cls, principal: Principal) -> Self:
+        return cls(
+            api_key_id=strawberry.ID(public_id("key", principal.api_key_id)),
+            api_key_name=principal.api_key_name,
+            role_id=strawberry.ID(public_id("role", principal.role_id)),
+            role_name=principal.role_name,
+            actions_on_all_services=[action for action in Action if allows(principal, action, None)],
+            principal=principal,
+        )
+
+
+@strawberry.type(description="What the SMTP server answered (RFC 5321 section 4.2).")
+class Reply:
+    code: int = strawberry.field(description="The three-digit reply code.")
+    enhanced_code: str | None = strawberry.field(description="The enhanced status code (RFC 3463), e.g. 5.1.1.")
+    text: str = strawberry.field(description="The text, without the codes.")
+
+    @classmethod
+    def of(cls, reply: SmtpReply | None) -> "Reply | None":
+        return cls(code=reply.code, enhanced_code=reply.enhanced_code, text=reply.text) if reply else None
+
+
+@strawberry.type(description="One attempt at one recipient.")
+class Attempt:
+    number: int = strawberry.field(description="Counted from 1.")
+    started_at: datetime = strawberry.field(description="When it began.")
+    finished_at: datetime = strawberry.field(description="When its result was written.")
+    outcome: RecipientState = strawberry.field(description="The state it led to.")
+    phase: str | None = strawberry.field(
+        description="How far the session came when it failed: connect, greeting, ehlo, tls, auth, mail, rcpt, data,"
+        " content or dot. Null when the server's reply decided."
+    )
+    in_doubt: bool = strawberry.field(
+        description="The connection was lost after the final dot and before its reply: the server may have the mail."
+    )
+    reply: Reply | None = strawberry.field(description="The reply that decided, if there was one.")
+    detail: str | None = strawberry.field(description="What happened, where there was no reply or it needs a hint.")
+
+    @classmethod
+    def of(cls, row: StoredAttempt) -> Self:
+        return cls(
+            number=row.number,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            outcome=row.outcome,
+            phase=row.phase,
+            in_doubt=row.in_doubt,
+            reply=Reply.of(row.reply),
+            detail=row.detail,
+        )
+
+
+@strawberry.enum(description="Where the author named a recipient.")
+class RecipientKind(Enum):
+    TO = "to"
+    CC = "cc"
+    BCC = "bcc"
+
+
+@strawberry.type(description="One recipient of a message. Each has a fate of its own.")
+class Recipient:
+    kind: RecipientKind = strawberry.field(description="To, Cc or Bcc.")
+    email: str = strawberry.field(description="The address, as the author wrote it.")
+    name: str | None = strawberry.field(description="The display name.")
+    state: RecipientState = strawberry.field(description="Where it stands.")
+    attempt_count: int = strawberry.field(description="How many attempts were begun.")
+    next_attempt_at: datetime | None = strawberry.field(description="When it is to be tried (again).")
+    reply: Reply | None = strawberry.field(description="The SMTP server's last reply for it.")
+    detail: str | None = strawberry.field(description="What happened, where there was no reply or it needs a hint.")
+    settled_at: datetime | None = strawberry.field(description="When its last state was reached.")
+    row: strawberry.Private[StoredRecipient]
+
+    @strawberry.field(description="Every attempt, oldest first.")
+    async def attempts(self, info: Info) -> list[Attempt]:
+        of_message = await info.context.attempts.load(self.row.message_id)
+        return [Attempt.of(attempt) for attempt in of_message.get(self.row.id, ())]
+
+    @classmethod
+    def of(cls, row: StoredRecipient) -> Self:
+        return cls(
+            kind=RecipientKind(row.kind),
+            email=row.email,
+            name=row.name,
+            state=row.state,
+            attempt_count=row.attempt_number,
+            next_attempt_at=row.next_attempt_at,
+            reply=Reply.of(row.reply),
+            detail=row.detail,
+            settled_at=row.settled_at,
+            row=row,
+        )
+
+
+@strawberry.type(description="One accepted mail.")
+class Message(Node):
+    service_name: str = strawberry.field(description="The service it leaves through; kept when that is deleted.")
+    state: MessageState = strawberry.field(description="Derived from the recipients.")
+    message_id_header: str = strawberry.field(description="Its Message-ID field; the same over all attempts.")
+    sender: Mailbox = strawberry.field(name="from", description="Its From field.")
+    subject: str | None = strawberry.field(description="Its subject, placeholders filled.")
+    metadata: JSON = strawberry.field(description="The author's own data; never sent.")
+    tags: list[str] = strawberry.field(description="The author's own labels; never sent.")
+    size_bytes: int = strawberry.field(description="Size of header section and body.")
+    created_at: datetime = strawberry.field(description="When it was accepted.")
+    settled_at: datetime | None = strawberry.field(description="When its last recipient was settled.")
+    row: strawberry.Private[StoredMessage]
+
+    @strawberry.field(description="Its recipients, in the order they were named.")
+    async def recipients(self, info: Info) -> list[Recipient]:
+        return [Recipient.of(row) for row in await info.context.recipients.load(self.row.id)]
+
+    @classmethod
+    def of(cls, row: StoredMessage) -> Self:
+        return cls(
+            id=strawberry.ID(public_id("msg", row.id)),
+            service_name=row.service_name,
+            state=row.state,
+            message_id_header=row.message_id_header,
+            sender=Mailbox(email=row.from_email, name=row.from_name),
+            subject=row.subject,
+            metadata=JSON(row.metadata),
+            tags=list(row.tags),
+            size_bytes=row.size_bytes,
+            created_at=row.created_at,
+            settled_at=row.settled_at,
+            row=row,
+        )
+
+
+@strawberry.type(description="One header field.")
+class Header:
+    name: str = strawberry.field(description="Its name.")
+    value: str = strawberry.field(description="Its value, decoded.")
+
+
+@strawberry.type(description="An attachment, or an inline image, of a captured mail.")
+class CapturedAttachment:
+    name: str | None = strawberry.field(description="The file name.")
+    content_type: str = strawberry.field(description="The media type.")
+    content_id: str | None = strawberry.field(description="How the html part refers to it (cid:), if it does.")
+    size_bytes: int = strawberry.field(description="Size, decoded.")
+    content: str = strawberry.field(description="The octets, in base64.")
+
+    @classmethod
+    def of(cls, part: CapturedPart) -> Self:
+        return cls(
+            name=part.name,
+            content_type=part.content_type,
+            content_id=part.content_id,
+            size_bytes=len(part.octets),
+            content=base64.b64encode(part.octets).decode(),
+        )
+
+
+@strawberry.type(description="A captured mail, taken apart.")
+class CapturedContent:
+    headers: list[Header] = strawberry.field(description="The header section, in its order.")
+    text: str | None = strawberry.field(description="The plain text part.")
+    html: str | None = strawberry.field(description="The html part.")
+    attachments: list[CapturedAttachment] = strawberry.field(description="Attachments and inline images.")
+    source: str = strawberry.field(description="The mail as it was received.")
+
+    @classmethod
+    def of(cls, mail: ReadMail) -> Self:
+        return cls(
+            headers=[Header(name=name, value=value) for name, value in mail.headers],
+            text=mail.text,
+            html=mail.html,
+            attachments=[CapturedAttachment.of(part) for part in mail.parts],
+            source=mail.source,
+        )
+
+
+@strawberry.type(description="A mail that a SANDBOX service delivered into the built-in inbox.")
+class CapturedMail(Node):
+    received_at: datetime = strawberry.field(description="When it arrived.")
+    reverse_path: str = strawberry.field(description="The envelope's sender.")
+    recipients: list[str] = strawberry.field(description="The envelope's recipients, Bcc among them.")
+    sender: str | None = strawberry.field(name="from", description="The From field.")
+    subject: str | None = strawberry.field(description="The Subject field.")
+    size_bytes: int = strawberry.field(description="Size as received.")
+    row: strawberry.Private[StoredCapture]
+
+    @strawberry.field(description="Header section, parts and raw source.")
+    async def content(self) -> CapturedContent:
+        return CapturedContent.of(await read_capture(self.row.id))
+
+    @classmethod
+    def of(cls, row: StoredCapture) -> Self:
+        return cls(
+            id=strawberry.ID(public_id("cap", row.id)),
+            received_at=row.received_at,
+            reverse_path=row.reverse_path,
+            recipients=list(row.recipients),
+            sender=row.sender,
+            subject=row.subject,
+            size_bytes=row.size_bytes,
+            row=row,
+        )

@@ -1,0 +1,37 @@
+"""Purge what has had its time."""
+
+import asyncio
+import logging
+from datetime import datetime, timedelta
+
+from app.clock import now
+from app.database.connection import execute
+from app.queue.heartbeat import forget_lost_workers
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+async def run_housekeeping(settings: Settings, stop: asyncio.Event) -> None:
+    """Purge every `housekeeping_interval` seconds until `stop` is set; trouble is logged and tried again."""
+    while not stop.is_set():
+        try:
+            await purge(settings, now())
+        except Exception as error:
+            logger.warning("housekeeping failed (%s); it will be tried again", type(error).__name__)
+        try:
+            async with asyncio.timeout(settings.housekeeping_interval):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+async def purge(settings: Settings, moment: datetime) -> None:
+    """Delete captured mail, idempotency keys and lost workers that are older than the settings keep them."""
+    await execute(
+        "DELETE FROM captured_mail WHERE received_at < $1", moment - timedelta(days=settings.captured_mail_days)
+    )
+    await execute(
+        "DELETE FROM idempotency_key WHERE created_at < $1", moment - timedelta(seconds=settings.idempotency_ttl)
+    )
+    await forget_lost_workers(moment, settings.worker_lost_after)

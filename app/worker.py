@@ -1,0 +1,113 @@
+"""The background process: starts the loops, stops them gently."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from app.clock import now
+from app.database.key import new_key
+from app.delivery.attempt import Attempter, LeasePolicy
+from app.delivery.backoff import RetryPolicy
+from app.delivery.loop import run_delivery
+from app.housekeeping import run_housekeeping
+from app.inbox.capture import Inbox
+from app.queue.engine import Engine
+from app.queue.heartbeat import beat, leave
+from app.queue.wakeup import Wakeup
+from app.services.models import Service, ServiceKind
+from app.services.secret import Sealer, SealError
+from app.services.server import server_for
+from app.settings import Settings
+from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
+from app.smtp.pool import Pool
+from app.smtp.server import Server
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def running_worker(settings: Settings, sealer: Sealer, engine: Engine, wakeup: Wakeup) -> AsyncIterator[None]:
+    """Deliver mail while the block runs; at its end, finish the attempts under way within `drain_timeout` seconds."""
+    stop = asyncio.Event()
+    worker_id = new_key()
+    inbox = Inbox(settings.max_message_bytes)
+    pool = _pool(settings)
+    await inbox.start()
+    await beat(worker_id, now())
+    delivery = asyncio.create_task(
+        run_delivery(
+            engine,
+            _attempter(worker_id, settings, sealer, pool, inbox, wakeup).attempt,
+            stop,
+            connections_per_service=settings.smtp_max_connections,
+            pause=settings.queue_poll,
+        )
+    )
+    upkeep = [
+        asyncio.create_task(run_housekeeping(settings, stop)),
+        asyncio.create_task(_keep_up(worker_id, pool, settings.worker_heartbeat)),
+    ]
+    try:
+        yield
+    finally:
+        stop.set()
+        wakeup.work_arrived()
+        await _drain(delivery, settings.drain_timeout)
+        for task in upkeep:
+            task.cancel()
+        await asyncio.gather(*upkeep, return_exceptions=True)
+        await pool.close()
+        await inbox.stop()
+        await leave(worker_id)
+
+
+def _pool(settings: Settings) -> Pool:
+    return Pool(
+        max_connections=settings.smtp_max_connections,
+        max_messages=settings.smtp_max_messages_per_connection,
+        idle_limit=settings.smtp_idle_limit,
+        noop_after=settings.smtp_noop_after,
+    )
+
+
+def _attempter(
+    worker_id: UUID, settings: Settings, sealer: Sealer, pool: Pool, inbox: Inbox, wakeup: Wakeup
+) -> Attempter:
+    def resolve(service: Service) -> Server:
+        if service.kind == ServiceKind.SANDBOX:
+            return inbox.server_for(service.id, settings.client_name)
+        try:
+            return server_for(service, settings, sealer)
+        except SealError as error:
+            message = "Authentication failed: the stored password cannot be unsealed with the configured keys."
+            raise SmtpFailure(Failure(Phase.AUTH, Cause.AUTHENTICATION, message)) from error
+
+    return Attempter(
+        worker_id,
+        pool,
+        resolve,
+        RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after),
+        LeasePolicy(settings.lease, settings.lease_renewal),
+        wakeup,
+    )
+
+
+async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
+    """Signs of life, and idle connections closed."""
+    while True:
+        await asyncio.sleep(interval)
+        pool.close_idle()
+        try:
+            await beat(worker_id, now())
+        except Exception as error:
+            logger.warning("the sign of life could not be written (%s)", type(error).__name__)
+
+
+async def _drain(delivery: asyncio.Task[None], seconds: float) -> None:
+    done, _ = await asyncio.wait({delivery}, timeout=seconds)
+    if not done:
+        logger.warning("attempts still under way after %g s are broken off; their leases will run out", seconds)
+        delivery.cancel()
+    await asyncio.gather(delivery, return_exceptions=True)
