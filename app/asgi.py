@@ -69,4 +69,5 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
         make_context,
         graphiql=GraphiQL(settings.graphiql_assets) if settings.graphiql else None,
         max_body_bytes=settings.max_body_bytes,
+        connection_init_timeout=settings.graphql_connection_init_timeout,
     )

@@ -246,7 +246,7 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
         key = settings.admin_api_key.get_secret_value()
 
     async def send() -> int:
-        principal = await authenticate(key)
+        principal = await authenticate(key, record_use_every=settings.api_key_use_interval)
         wakeup = Wakeup()
         submitter = Submitter(settings, EmbeddedEngine(wakeup, settings.queue_poll), wakeup)
         receipt = await submitter.submit(Submission(options.service, _draft(options), principal))

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -25,7 +25,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", extra="ignore", frozen=True)
 
-    database_url: str = "sqlite://heliograph.db"
+    database_url: Annotated[str, Field(repr=False)] = "sqlite://heliograph.db"
     database_pool_size: Count = 10
     database_busy_timeout: Seconds = 10
     database_command_timeout: Seconds = 60
@@ -88,13 +88,21 @@ class Settings(BaseSettings):
     smtp_noop_after: Seconds = 5
 
     queue_poll: Seconds = 1
-    queue_batch: Count = 50
     lease: Seconds = 60
     lease_renewal: Seconds = 20
     worker_heartbeat: Seconds = 10
     worker_lost_after: Seconds = 40
     drain_timeout: Seconds = 30
-    retry_schedule: Annotated[tuple[float, ...], NoDecode] = (30, 120, 300, 900, 1800, 3600, 7200, 14400)
+    retry_schedule: Annotated[tuple[Seconds, ...], NoDecode, Field(min_length=1)] = (
+        30,
+        120,
+        300,
+        900,
+        1800,
+        3600,
+        7200,
+        14400,
+    )
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
     give_up_after: Seconds = 4 * 24 * 3600
 
@@ -110,6 +118,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_schedule(cls, value: Any) -> Any:
         return tuple(float(part) for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("lease_renewal")
+    @classmethod
+    def _renewed_in_time(cls, value: float, info: ValidationInfo) -> float:
+        if value >= info.data.get("lease", value + 1):
+            raise ValueError("a lease must be renewed before it ends: be less than HELIOGRAPH_LEASE")
+        return value
 
     @cached_property
     def client_name(self) -> str:

@@ -39,7 +39,8 @@ class Context:
     async def principal(self) -> Principal:
         """Who asks. Raises Unauthenticated, and Forbidden for an inactive role."""
         if self._principal is None:
-            self._principal = await authenticate(self.api_key)
+            interval = self.parts.settings.api_key_use_interval
+            self._principal = await authenticate(self.api_key, record_use_every=interval)
         return self._principal
 
     async def scope(self, action: Action) -> ServiceScope:

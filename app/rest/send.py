@@ -42,7 +42,10 @@ class Sender:
         if request.method != "POST":
             message = f"The method {request.method} is not supported; use POST."
             return error_response(405, message, headers={"Allow": "POST"})
-        principal = await authenticate(offered_key(request.headers, request.query_params.get("api_key")))
+        principal = await authenticate(
+            offered_key(request.headers, request.query_params.get("api_key")),
+            record_use_every=self._settings.api_key_use_interval,
+        )
         at_once = _prefers_async(request)
         submission = Submission(
             service_name=request.path_params["service"],

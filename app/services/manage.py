@@ -74,7 +74,8 @@ async def update_service(
 ) -> Service:
     """The service as changed, read again before; its version has grown. Needs MANAGE for this service.
 
-    User name and password are both set or both cleared; a password that is absent from `changes` stays.
+    User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host
+    needs the password again: otherwise who may change a service could have its password sent to a server of theirs.
     Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
@@ -85,6 +86,7 @@ async def update_service(
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
         values = changed(current, changes)
         _refuse_problems(values)
+        _refuse_new_host(current, values)
         await _save(current, values, sealer, now())
     return current
 
@@ -121,6 +123,11 @@ def _refuse_problems(values: ServiceValues) -> None:
     problems = check_service(values)
     if problems:
         raise InvalidInput(problems=problems)
+
+
+def _refuse_new_host(current: Service, values: ServiceValues) -> None:
+    if values.password_kept and in_stored_form(values).host != current.host:
+        raise InvalidInput("The stored password is for another host; give it again.", field=("password",))
 
 
 @asynccontextmanager

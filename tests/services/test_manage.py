@@ -133,12 +133,10 @@ async def test_every_change_grows_the_version() -> None:
 
 async def test_changes_side_by_side_are_all_kept() -> None:
     service = await make()
-    await asyncio.gather(
-        change(service, label="x"), change(service, host="other.example.org"), change(service, from_name="C")
-    )
+    await asyncio.gather(change(service, label="x"), change(service, port=2525), change(service, from_name="C"))
     stored = await get_service(service.id)
 
-    assert (stored.label, stored.host, stored.from_name, stored.version) == ("x", "other.example.org", "C", 4)
+    assert (stored.label, stored.port, stored.from_name, stored.version) == ("x", 2525, "C", 4)
 
 
 async def test_what_is_absent_stays_and_none_clears() -> None:
@@ -186,6 +184,7 @@ async def test_credentials_change_together_or_one_by_one(
         ({"password": ""}, "password"),
         ({"host": None}, "host"),
         ({"name": "a b"}, "name"),
+        ({"host": "elsewhere.example.org"}, "password"),
     ],
 )
 async def test_a_wrong_change_changes_nothing(changes: dict[str, str | None], wrong: str) -> None:
@@ -196,6 +195,14 @@ async def test_a_wrong_change_changes_nothing(changes: dict[str, str | None], wr
 
     assert [problem.field for problem in refused.value.problems] == [(wrong,)]
     assert (stored.name, stored.version, password(stored)) == ("email", 1, "canary")
+
+
+async def test_a_new_host_takes_the_password_that_is_given_with_it() -> None:
+    service = await make()
+    await change(service, host="elsewhere.example.org", password="again")
+    stored = await get_service(service.id)
+
+    assert (stored.host, password(stored)) == ("elsewhere.example.org", "again")
 
 
 async def test_a_sandbox_takes_no_server_later_either() -> None:
