@@ -12,7 +12,8 @@ from app.mail.draft import Attachment, Draft
 from app.mail.header import address_field, structured_field, unstructured_field
 from app.mail.mime import file_entity, multipart_entity, text_entity
 
-_DIRECTORY = re.compile(r"^[A-Za-z]:|[/\\]")
+_SEPARATOR = re.compile(r"[/\\]")
+_DRIVES = re.compile(r"\A(?:\s*[A-Za-z]:)+")
 _UNNAMED_FILE = "attachment"
 _UNKNOWN_TYPE = "application/octet-stream"
 _COMMON_TYPES, _STANDARD_TYPES = MimeTypes().types_map
@@ -81,7 +82,7 @@ def _file(attachment: Attachment, disposition: str) -> bytes:
 
 def file_name(name: str) -> str:
     """The last component of what may be a path of any system, never empty: a receiver gets no directory to obey."""
-    last = _DIRECTORY.split(name)[-1].strip()
+    last = _DRIVES.sub("", _SEPARATOR.split(name)[-1]).strip()
     return _UNNAMED_FILE if last in ("", ".", "..") else last
 
 

@@ -276,6 +276,8 @@ def test_a_text_attachment_keeps_its_octets_and_its_charset() -> None:
         ("/etc/passwd", "passwd"),
         (r"C:\Users\me\a.txt", "a.txt"),
         ("C:a.txt", "a.txt"),
+        ("../C:a.txt", "a.txt"),
+        ("x/ A: B:", "attachment"),
         (r"\\host\share\a.txt", "a.txt"),
         ("dir/", "attachment"),
         ("..", "attachment"),
@@ -292,6 +294,7 @@ def test_a_file_name_is_the_last_component(name: str, last: str) -> None:
 
 
 @given(HEADER_TEXT)
+@example("A:")
 def test_no_path_reaches_the_wire(name: str) -> None:
     last = file_name(f"../{name}")
     assert last
