@@ -107,7 +107,7 @@ class Submitter:
         return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
 
     def _prepare(self, draft: Draft, service: Service, key: UUID, moment: datetime) -> Prepared:
-        filled = fill(draft)
+        filled = fill(draft, self._limits)
         sender, reply_to, missing = _resolve_sender(filled, service)
         problems = (*check_draft(filled, self._limits), *missing)
         if problems:
