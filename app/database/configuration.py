@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 APP_LABEL = "heliograph"
-CONNECTION = "default"
 MODELS = (
     "app.services.models",
     "app.access.models",
@@ -37,14 +36,15 @@ def tortoise_config(
     """
     scheme = database_url.partition("://")[0]
     if scheme == "sqlite":
-        connection = _sqlite(database_url, busy_timeout, foreign_keys)
+        name, connection = "sqlite", _sqlite(database_url, busy_timeout, foreign_keys)
     elif scheme in ("postgres", "postgresql"):
-        connection = _postgres(database_url, pool_size, busy_timeout, command_timeout)
+        name, connection = "postgres", _postgres(database_url, pool_size, busy_timeout, command_timeout)
     else:
         raise DatabaseUrlError("the database URL must start with sqlite://, postgres:// or postgresql://")
-    app = {"models": list(MODELS), "migrations": migrations_module(), "default_connection": CONNECTION}
+    # Named after its dialect: Tortoise keeps prepared SQL by this name, for as long as the process lives.
+    app = {"models": list(MODELS), "migrations": migrations_module(), "default_connection": name}
     return {
-        "connections": {CONNECTION: connection},
+        "connections": {name: connection},
         "apps": {APP_LABEL: app},
         "use_tz": True,
         "timezone": "UTC",

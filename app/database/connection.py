@@ -12,7 +12,7 @@ from tortoise.backends.base.client import TransactionContext
 from tortoise.context import TortoiseContext
 from tortoise.log import db_client_logger
 
-from app.database.configuration import CONNECTION, tortoise_config
+from app.database.configuration import tortoise_config
 from app.database.finish import finish
 from app.database.transient import is_transient
 from app.database.values import as_document, as_key, as_moment
@@ -117,7 +117,7 @@ def dialect() -> Dialect:
 
 
 def _client() -> _Client:
-    return cast(_Client, _database().connections.get(CONNECTION))
+    return cast(_Client, _database().db())
 
 
 def _database() -> TortoiseContext:

@@ -16,7 +16,8 @@ from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.migrations.schema_editor.sqlite import SqliteSchemaEditor
 
-from app.database.configuration import APP_LABEL, migrations_module, sqlite_path, tortoise_config
+from app.database import configuration
+from app.database.configuration import APP_LABEL, sqlite_path, tortoise_config
 from app.database.connection import dialect, rows
 from app.settings import Settings
 
@@ -29,9 +30,9 @@ class MigrationError(RuntimeError):
     """A migration left rows that refer to rows which do not exist."""
 
 
-async def migrate(settings: Settings) -> list[str]:
+async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
     """Apply what is pending, oldest first; returns the names. Any number of processes may call it at once: one works,
-    the others wait for it and find nothing left to do. Needs no open database.
+    the others wait for it and find nothing left to do. Needs no open database. `until`: the last one to apply.
 
     A migration that fails leaves no trace and stops those after it: the driver's or Tortoise's exception is raised,
     or MigrationError.
@@ -43,6 +44,7 @@ async def migrate(settings: Settings) -> list[str]:
         client = context.db()
         async with _migration_lock(settings, client):
             pending = await _pending(client.execute_query_dict, client.capabilities.dialect)
+            pending = [name for name in pending if until is None or name <= until]
             for name in pending:
                 _log.info("applying migration %s", name)
                 await _apply(name, context, config["apps"])
@@ -66,7 +68,7 @@ async def _pending(fetch: Callable[[str], Awaitable[list[dict[str, Any]]]], dial
     tables = await fetch(_FIND_RECORDS[dialect])
     applied = await fetch(_RECORDS) if tables else []
     seen = {record["name"] for record in applied}
-    return [name for name in migration_names(migrations_module()) if name not in seen]
+    return [name for name in migration_names(configuration.migrations_module()) if name not in seen]
 
 
 _FIND_RECORDS = {

@@ -1,0 +1,81 @@
+"""Other processes, and databases that are still empty."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.database.connection import dialect, rows
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+Python = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@pytest.fixture
+def python(clean_environment: None) -> Python:
+    """Run a script in a process of its own: `await python(script, *arguments)` is (status, output, errors)."""
+
+    async def run(script: str, *arguments: str) -> tuple[int, str, str]:
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, *arguments, cwd=ROOT, stdout=pipe, stderr=pipe
+        )
+        try:
+            output, errors = await process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        return process.returncode or 0, output.decode(), errors.decode()
+
+    return run
+
+
+@pytest.fixture
+def empty_settings(empty_databases: tuple[Settings, Settings]) -> Settings:
+    """Settings with a database in which there is no table yet: once SQLite, once PostgreSQL."""
+    return empty_databases[0]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_databases(
+    request: pytest.FixtureRequest, clean_environment: None, tmp_path: Path
+) -> Iterator[tuple[Settings, Settings]]:
+    """Two databases in which there is no table yet: once on SQLite, once on PostgreSQL."""
+    if request.param == "sqlite":
+        one, two = (f"sqlite://{tmp_path / name}.db" for name in ("one", "two"))
+        yield Settings(database_url=one), Settings(database_url=two)
+        return
+    postgres: Any = request.getfixturevalue("postgres")
+    one, two = postgres.create(), postgres.create()
+    yield Settings(database_url=one), Settings(database_url=two)
+    postgres.drop(one)
+    postgres.drop(two)
+
+
+ForeignKeys = dict[tuple[str, str], tuple[str, str]]
+
+
+@pytest.fixture
+def foreign_keys() -> Callable[[], Awaitable[ForeignKeys]]:
+    """Reads the open database's foreign keys: (table, column) to (table referred to, ON DELETE rule)."""
+
+    async def read() -> ForeignKeys:
+        found = await rows(_FOREIGN_KEYS[dialect()])
+        return {(row["child"], row["col"]): (row["parent"], row["rule"]) for row in found}
+
+    return read
+
+
+_FOREIGN_KEYS = {
+    "sqlite": 'SELECT m.name AS child, f."from" AS col, f."table" AS parent, f.on_delete AS rule'
+    " FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'",
+    "postgres": "SELECT c.conrelid::regclass::text AS child, a.attname AS col, c.confrelid::regclass::text AS parent,"
+    " CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE c.confdeltype::text END AS rule"
+    " FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
+    " WHERE c.contype = 'f'",
+}

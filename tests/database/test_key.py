@@ -1,0 +1,39 @@
+"""Keys are version 7 and strictly increase."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import pairwise
+from uuid import RFC_4122
+
+import pytest
+
+from app.clock import now
+from app.database import key
+from app.database.key import new_key
+
+
+def test_keys_of_one_process_strictly_increase() -> None:
+    keys = [new_key() for _ in range(20_000)]
+    assert all(earlier < later for earlier, later in pairwise(keys))
+    assert [str(each) for each in keys] == sorted(str(each) for each in keys)
+
+
+def test_a_key_is_version_7_and_carries_its_time() -> None:
+    before, made, after = now(), new_key(), now()
+    assert (made.version, made.variant) == (7, RFC_4122)
+    milliseconds = made.int >> 80
+    assert int(before.timestamp() * 1000) <= milliseconds <= int(after.timestamp() * 1000) + 1
+
+
+def test_keys_made_in_several_threads_are_all_different() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: [new_key() for _ in range(2_000)], range(8)))
+    assert len({each for some in made for each in some}) == 16_000
+    assert all(some == sorted(some) for some in made)
+
+
+def test_keys_increase_also_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = new_key()
+    back = now() - timedelta(hours=1)
+    monkeypatch.setattr(key, "now", lambda: back)
+    assert new_key() > earlier

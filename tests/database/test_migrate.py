@@ -1,0 +1,149 @@
+"""The migrations of the house: complete, safe, applied once, whoever applies them."""
+
+import asyncio
+import importlib
+import re
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+import pytest
+from tortoise.context import TortoiseContext
+from tortoise.exceptions import OperationalError
+from tortoise.migrations import operations as stock
+from tortoise.migrations.autodetector import MigrationAutodetector
+from tortoise.migrations.migration import Migration
+
+from app.database.configuration import migrations_module, tortoise_config
+from app.database.connection import close_database, dialect, execute, open_database, rows
+from app.database.migrate import migrate, migration_names, pending_migrations
+from app.settings import Settings
+
+NAMES = migration_names(migrations_module())
+Python = Callable[..., Awaitable[tuple[int, str, str]]]
+ForeignKeys = Callable[[], Awaitable[dict[tuple[str, str], tuple[str, str]]]]
+
+MIGRATE = """
+import asyncio, sys
+from app.database.migrate import migrate
+from app.settings import Settings
+print(*asyncio.run(migrate(Settings(database_url=sys.argv[1]))))
+"""
+
+
+async def test_four_processes_migrate_one_fresh_database_once(empty_settings: Settings, python: Python) -> None:
+    outcomes = await asyncio.gather(*(python(MIGRATE, empty_settings.database_url) for _ in range(4)))
+    assert [status for status, _, _ in outcomes] == [0, 0, 0, 0], [errors for _, _, errors in outcomes]
+    assert sorted(output.split() for _, output, _ in outcomes) == [[], [], [], NAMES]
+
+
+async def test_migrations_are_pending_until_they_are_applied(empty_settings: Settings) -> None:
+    await open_database(empty_settings)
+    try:
+        assert await pending_migrations() == NAMES
+        assert await migrate(empty_settings) == NAMES
+        assert await pending_migrations() == []
+        assert await migrate(empty_settings) == []
+    finally:
+        await close_database()
+
+
+async def test_a_database_that_cannot_be_asked_is_not_taken_for_an_empty_one(database: Settings) -> None:
+    await execute("ALTER TABLE tortoise_migrations RENAME COLUMN app TO label")
+    with pytest.raises(OperationalError):
+        await pending_migrations()
+    with pytest.raises(OperationalError):
+        await migrate(database)
+
+
+async def test_the_models_and_the_migrations_agree() -> None:
+    config = tortoise_config("sqlite://never-opened.db")
+    async with TortoiseContext() as context:
+        await context.init(config)
+        assert context.apps is not None
+        changes = await MigrationAutodetector(context.apps, config["apps"]).changes()
+    assert [operation.describe() for change in changes for operation in change.operations] == [], (
+        "run `tortoise makemigrations` and finish what it writes by hand; the first line of a model's docstring counts"
+    )
+
+
+UNSAFE = (stock.AlterField, stock.RemoveField, stock.RemoveConstraint, stock.AlterModelOptions, stock.RunSQL)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_migration_uses_only_operations_that_keep_rows_and_indexes(name: str) -> None:
+    migration: type[Migration] = importlib.import_module(f"{migrations_module()}.{name}").Migration
+    unsafe = [operation.describe() for operation in migration.operations if type(operation) in UNSAFE]
+    assert unsafe == [], "take these operations from app.database.operations"
+
+
+def test_migrations_are_numbered_without_gaps_and_build_on_each_other() -> None:
+    assert [name[:5] for name in NAMES] == [f"{number:04}_" for number in range(1, len(NAMES) + 1)]
+    for earlier, name in pairwise(NAMES):
+        migration: type[Migration] = importlib.import_module(f"{migrations_module()}.{name}").Migration
+        assert ("heliograph", earlier) in migration.dependencies
+
+
+UNIQUE = {
+    ("access_grant", "role_id"),
+    ("access_grant", "role_id", "service_id"),
+    ("api_key", "digest"),
+    ("idempotency_key", "role_id", "key"),
+    ("recipient", "message_id", "position"),
+    ("role", "name"),
+    ("service", "name"),
+}
+
+
+async def test_what_must_be_unique_is(database: Settings) -> None:
+    found = {_index_columns(row["sql"]) for row in await rows(_INDEXES[dialect()]) if "UNIQUE" in row["sql"]}
+    assert found >= UNIQUE
+
+
+async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
+    database: Settings, foreign_keys: ForeignKeys
+) -> None:
+    keys = await foreign_keys()
+    assert keys == {
+        ("access_grant", "role_id"): ("role", "CASCADE"),
+        ("access_grant", "service_id"): ("service", "CASCADE"),
+        ("api_key", "role_id"): ("role", "CASCADE"),
+        ("attempt", "message_id"): ("message", "CASCADE"),
+        ("attempt", "recipient_id"): ("recipient", "CASCADE"),
+        ("captured_mail", "service_id"): ("service", "CASCADE"),
+        ("event", "message_id"): ("message", "CASCADE"),
+        ("event", "recipient_id"): ("recipient", "CASCADE"),
+        ("idempotency_key", "message_id"): ("message", "CASCADE"),
+        ("idempotency_key", "role_id"): ("role", "CASCADE"),
+        ("message", "api_key_id"): ("api_key", "SET NULL"),
+        ("message", "role_id"): ("role", "SET NULL"),
+        ("message", "service_id"): ("service", "SET NULL"),
+        ("message_content", "message_id"): ("message", "CASCADE"),
+        ("recipient", "message_id"): ("message", "CASCADE"),
+    }
+    usable = [
+        row["sql"] for row in await rows(_INDEXES[dialect()]) if not re.search(r"IS NULL|due_at|lease", row["sql"])
+    ]
+    leading = {_index_columns(sql)[:2] for sql in usable}
+    assert set(keys) - leading <= {("message_content", "message_id")}  # its primary key
+
+
+async def test_the_content_of_a_message_has_the_key_of_the_message(database: Settings) -> None:
+    sql = {
+        "sqlite": "SELECT name FROM pragma_table_info('message_content') WHERE pk = 1",
+        "postgres": "SELECT a.attname AS name FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+        " AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'message_content'::regclass AND i.indisprimary",
+    }[dialect()]
+    assert await rows(sql) == [{"name": "message_id"}]
+
+
+_INDEXES = {
+    "sqlite": "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+    "postgres": "SELECT indexdef AS sql FROM pg_indexes WHERE schemaname = 'public'",
+}
+
+
+def _index_columns(sql: str) -> tuple[str, ...]:
+    """Table and columns of a CREATE INDEX."""
+    found = re.search(r" ON (?:public\.)?(\w+)(?: USING btree)? \((.*?)\)", sql.replace('"', ""))
+    assert found, sql
+    return (found[1], *found[2].split(", "))
