@@ -92,9 +92,9 @@ class Client(_PlainSql):
         return self._pool
 
     async def give_back(self, connection: asyncpg.Connection) -> None:
-        """Return what `borrow` lent, also when cancelled."""
+        """Return what `borrow` lent; when cancelled too, because asyncpg shields its release."""
         if self._pool is not None:
-            await finish(self._pool.release(connection))
+            await self._pool.release(connection)
 
     async def close(self) -> None:
         """Close for good. A task that comes late opens nothing again."""
