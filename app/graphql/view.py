@@ -24,6 +24,7 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
+from strawberry.types.unset import UnsetType
 
 from app.errors import ErrorCode, Refusal
 from app.graphql.errors import INTERNAL_MESSAGE, RequestErrorCode, log_internal, presented, problem_extensions
@@ -162,12 +163,13 @@ class GraphQLView(GraphQL[Context, None]):
         """The context of a WebSocket, for Strawberry."""
         return await self._make_context(request)
 
-    async def on_ws_connect(self, context: Context) -> None:
+    async def on_ws_connect(self, context: Context) -> UnsetType:
         """Let `on_connect` judge the connection_init payload, for Strawberry."""
         try:
             await self._on_connect(context)
         except Refusal as refusal:
             raise ConnectionRejectionError from refusal
+        return UnsetType()
 
     def decode_json(self, data: str | bytes) -> object:
         """JSON text to a value; raises orjson.JSONDecodeError, also when it nests too deeply."""

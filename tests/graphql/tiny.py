@@ -1,6 +1,7 @@
 # mypy: disable-error-code="untyped-decorator"
 """A schema of a few fields, of the shape of the real one, for tests of what stands in front of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
 
 SECRET = "hunter2-in-an-exception"
+MAX_BODY_BYTES = 10_000
 
 
 @dataclass
@@ -155,6 +157,11 @@ class Subscription:
     @strawberry.subscription
     async def key_seen(self, info: strawberry.Info[Context]) -> AsyncIterator[str]:
         yield str(info.context.api_key)
+
+    @strawberry.subscription
+    async def silence(self) -> AsyncIterator[int]:
+        await asyncio.Event().wait()
+        yield 0
 
     @strawberry.subscription
     async def breaking(self) -> AsyncIterator[int]:

@@ -64,23 +64,47 @@ mutation SendEmail($input: SendEmailInput!) {
 
   function start(element) {
     const endpoint = element.dataset.endpoint;
-    const storage = window.sessionStorage;
+    const storage = storageWithoutHeaders(window.sessionStorage);
+    // GraphiQL has no defaultVariables; a `variables` prop would open one more tab at every reload.
+    if (storage.getItem("graphiql:variables") === null) {
+      storage.setItem("graphiql:variables", json(OPENING_VARIABLES));
+    }
     ReactDOM.render(
       React.createElement(GraphiQL, {
         fetcher: fetcherOf(endpoint),
         defaultQuery: OPENING_QUERY,
         defaultHeaders: json(OPENING_HEADERS),
-        // GraphiQL has no defaultVariables. Given later than on the first visit, `variables` would open a new tab.
-        variables: storage.getItem("graphiql:tabState") ? undefined : json(OPENING_VARIABLES),
         defaultEditorToolsVisibility: "headers",
         inputValueDeprecation: true,
         isHeadersEditorEnabled: true,
-        // The key is held in this page's memory alone, and what was typed is forgotten with the browser's tab.
+        // What was typed is forgotten with the browser's tab, and the key is held in this page's memory alone.
         shouldPersistHeaders: false,
         showPersistHeadersSettings: false,
         storage,
       }),
       element,
+    );
+  }
+
+  // GraphiQL leaves headers out of its tabs when told to, but not out of its history.
+  function storageWithoutHeaders(storage) {
+    return {
+      get length() {
+        return storage.length;
+      },
+      getItem: (name) => storage.getItem(name),
+      removeItem: (name) => storage.removeItem(name),
+      clear: () => storage.clear(),
+      setItem: (name, value) => {
+        const isHistory = name === "graphiql:queries" || name === "graphiql:favorites";
+        storage.setItem(name, isHistory ? withOpeningHeaders(value) : value);
+      },
+    };
+  }
+
+  function withOpeningHeaders(history) {
+    return JSON.stringify(JSON.parse(history), (name, value) =>
+      name === "headers" ? json(OPENING_HEADERS) : value,
     );
   }
 
