@@ -9,12 +9,15 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from graphql import get_introspection_query, parse, validate
 from playwright.async_api import Locator, Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from app.graphql.graphiql import CHECKED_ASSETS, PACKAGE, AssetsError, GraphiQL, read_assets
+from app.graphql.cost import OperationLimits, over_limit
+from app.graphql.graphiql import CHECKED_ASSETS, OWN_FOLDER, PACKAGE, AssetsError, GraphiQL, read_assets
+from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
 from tests.browser import Visit
 from tests.graphql.tiny import make_context, tiny_schema
@@ -223,6 +226,20 @@ def test_the_page_below_a_root_path_asks_for_its_assets_there() -> None:
     page = bytes(GraphiQL().page(Request(scope)).body).decode()
     assert 'src="/mail/graphql/assets/boot.js"' in page
     assert 'data-endpoint="/mail/graphql"' in page
+
+
+def test_the_opening_mutation_fits_the_schema_it_is_shown_for() -> None:
+    script = (OWN_FOLDER / "boot.js").read_text(encoding="utf-8")
+    opening = re.search(r"OPENING_QUERY = `(.*?)(?<!\\)`;", script, re.DOTALL)
+    assert opening is not None
+    document = parse(opening[1].replace("\\`", "`"))
+    assert validate(make_schema()._schema, document) == []
+    assert over_limit(document, OperationLimits()) is None
+
+
+async def test_graphiql_can_introspect_the_real_schema_without_a_key() -> None:
+    result = await make_schema().execute(get_introspection_query(input_value_deprecation=True))
+    assert result.errors is None
 
 
 def install_altered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
