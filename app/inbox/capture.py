@@ -2,19 +2,17 @@
 
 import json
 import secrets
-from email import policy
-from email.parser import BytesHeaderParser
 from uuid import UUID
 
 from app.clock import now
 from app.database.connection import execute
 from app.database.finish import finish
 from app.database.key import new_key
-from app.inbox.read import header_fields
+from app.inbox.read import first_fields
 from app.inbox.receiver import ReceivedMail, Receiver
 from app.smtp.server import Credentials, Encryption, Server
 
-_HEADERS = BytesHeaderParser(policy=policy.default)
+_MESSAGE_ID_CHARS = 255
 
 
 class Inbox:
@@ -51,7 +49,7 @@ class Inbox:
 
 async def _store(mail: ReceivedMail) -> None:
     assert mail.username is not None, "the receiver requires AUTH"
-    fields = {name.lower(): text for name, text in reversed(header_fields(_HEADERS.parsebytes(mail.content)))}
+    message_id, sender, subject = first_fields(mail.content, "Message-ID", "From", "Subject")
     await finish(
         execute(
             "INSERT INTO captured_mail (id, service_id, received_at, reverse_path, recipients, message_id_header,"
@@ -61,9 +59,9 @@ async def _store(mail: ReceivedMail) -> None:
             now(),
             mail.reverse_path,
             json.dumps(mail.recipients),
-            fields.get("message-id"),
-            fields.get("from"),
-            fields.get("subject"),
+            message_id[:_MESSAGE_ID_CHARS] if message_id else None,
+            sender,
+            subject,
             len(mail.content),
             mail.content,
         )

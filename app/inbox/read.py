@@ -1,20 +1,37 @@
 """Read captured mail: the list, and one mail taken apart."""
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import policy
-from email.message import EmailMessage, Message
-from email.parser import BytesParser
+from email.message import Message
+from email.parser import BytesHeaderParser, BytesParser
+from email.policy import EmailPolicy
 from typing import Any
 from uuid import UUID
 
 from app.access.policy import ServiceScope
 from app.database.connection import as_document, as_key, as_moment, rows
 from app.database.where import Where
+from app.errors import NotFound
 
 _COLUMNS = "id, service_id, received_at, reverse_path, recipients, sender, subject, size_bytes"
-_PARSER = BytesParser(policy=policy.default)
+
+
+class _Lenient(EmailPolicy):
+    """Decodes header fields, as UTF-8 (RFC 6532) too; one that Python's parser stumbles over stays as it is."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        text = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        try:
+            return super().header_fetch_parse(name, text)
+        except Exception:  # malformed structured fields raise many kinds of errors
+            return text
+
+
+_AS_IS = _Lenient(refold_source="none", linesep="\r\n")
+_PARSER = BytesParser(policy=_AS_IS)
+_HEADER_PARSER = BytesHeaderParser(policy=_AS_IS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +50,7 @@ class StoredCapture:
 
 @dataclass(frozen=True, slots=True)
 class CapturedPart:
-    """An attachment or an inline image, decoded."""
+    """An attachment or an inline image, decoded; any part that is not shown as text or html."""
 
     name: str | None
     content_type: str
@@ -43,7 +60,10 @@ class CapturedPart:
 
 @dataclass(frozen=True, slots=True)
 class ReadMail:
-    """A mail taken apart. Header fields in their order, decoded; `source` as received, octets beyond ASCII kept."""
+    """A mail taken apart: its header fields in their order, decoded, and the first inline part of text and of html.
+
+    `source` is the mail as received, read as UTF-8. No string holds a lone surrogate or U+0000.
+    """
 
     headers: Sequence[tuple[str, str]]
     text: str | None
@@ -74,34 +94,28 @@ async def list_captures(scope: ServiceScope, *, after: UUID | None, limit: int) 
 
 
 async def read_capture(capture_id: UUID) -> ReadMail:
-    """The content of a captured mail that `find_capture` or `list_captures` has given."""
+    """The content of a captured mail that `find_capture` or `list_captures` has given.
+
+    Raises NotFound when it was purged in between.
+    """
     found = await rows("SELECT octets FROM captured_mail WHERE id = $1", capture_id)
-    return take_apart(bytes(found[0]["octets"]))
+    if not found:
+        raise NotFound("The captured mail was purged.")
+    return await asyncio.to_thread(take_apart, bytes(found[0]["octets"]))
 
 
 def take_apart(octets: bytes) -> ReadMail:
     """Parse a mail. Never raises: what cannot be decoded comes as well as it can."""
-    mail = _PARSER.parsebytes(octets)
-    assert isinstance(mail, EmailMessage)
-    return ReadMail(
-        headers=header_fields(mail),
-        text=_body(mail, "plain"),
-        html=_body(mail, "html"),
-        parts=list(_parts(mail)),
-        source=octets.decode("utf-8", "replace"),
-    )
+    try:
+        return _read(_PARSER.parsebytes(octets), octets)
+    except Exception:  # e.g. a boundary in a charset that is none, or nesting without end
+        return _read(_HEADER_PARSER.parsebytes(octets), octets)
 
 
-def header_fields(mail: Message) -> list[tuple[str, str]]:
-    """The header fields in their order, decoded; one that Python's parser stumbles over comes as it is."""
-    fields = []
-    for name, raw in mail.raw_items():
-        try:
-            text = str(policy.default.header_fetch_parse(name, raw))
-        except Exception:  # the parser raises many kinds of errors on malformed structured fields
-            text = str(raw)
-        fields.append((name, text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")))
-    return fields
+def first_fields(octets: bytes, *names: str) -> list[str | None]:
+    """The first header field of each name, decoded; None where the mail has none. Never raises."""
+    header = _HEADER_PARSER.parsebytes(octets.partition(b"\r\n\r\n")[0])
+    return [_clean(str(header[name])) if name in header else None for name in names]
 
 
 def _capture(row: Mapping[str, Any]) -> StoredCapture:
@@ -117,32 +131,76 @@ def _capture(row: Mapping[str, Any]) -> StoredCapture:
     )
 
 
-def _body(mail: EmailMessage, kind: str) -> str | None:
-    for part in mail.walk():
-        if part.get_content_type() == f"text/{kind}" and not _is_file(part):
-            return _decode(_octets(part), part.get_content_charset("utf-8"))
-    return None
+def _read(mail: Message, octets: bytes) -> ReadMail:
+    leaves = list(_leaves(mail))
+    text, html = _body(leaves, "text/plain"), _body(leaves, "text/html")
+    return ReadMail(
+        headers=[(name, _clean(str(value))) for name, value in mail.items()],
+        text=None if text is None else _text(text),
+        html=None if html is None else _text(html),
+        parts=[_part(leaf) for leaf in leaves if leaf is not text and leaf is not html],
+        source=_clean(octets.decode("utf-8", "replace")),
+    )
 
 
-def _decode(octets: bytes, charset: str) -> str:
+def _leaves(part: Message) -> Iterator[Message]:
+    """The parts that hold no parts, in their order. An attached message is one of them, whatever it holds."""
+    if part.is_multipart() and part.get_content_maintype() == "multipart":
+        for child in part.get_payload():
+            assert isinstance(child, Message)
+            yield from _leaves(child)
+    else:
+        yield part
+
+
+def _body(leaves: Sequence[Message], content_type: str) -> Message | None:
+    inline = (leaf for leaf in leaves if leaf.get_content_disposition() != "attachment" and not _file_name(leaf))
+    return next((leaf for leaf in inline if leaf.get_content_type() == content_type), None)
+
+
+def _text(part: Message) -> str:
+    octets = _octets(part)
     try:
-        return octets.decode(charset, "replace")
-    except LookupError:
-        return octets.decode("utf-8", "replace")
+        return _clean(octets.decode(part.get_content_charset("utf-8"), "replace"))
+    except Exception:  # no charset of this name, one that cannot replace, malformed parameters
+        return _clean(octets.decode("utf-8", "replace"))
 
 
-def _parts(mail: EmailMessage) -> Iterator[CapturedPart]:
-    for part in mail.walk():
-        if _is_file(part) and not part.is_multipart():
-            content_id = str(part["Content-ID"]).strip("<> ") if part["Content-ID"] else None
-            yield CapturedPart(part.get_filename(), part.get_content_type(), content_id, _octets(part))
+def _part(part: Message) -> CapturedPart:
+    name, content_id = _file_name(part), part["Content-ID"]
+    return CapturedPart(
+        name=None if name is None else _clean(name),
+        content_type=_clean(part.get_content_type()),
+        content_id=_clean(str(content_id)).strip("<> ") if content_id else None,
+        octets=_octets(part),
+    )
 
 
-def _is_file(part: Any) -> bool:
-    named = part.get_content_disposition() == "attachment" or part.get_filename() or part["Content-ID"]
-    return bool(named) or part.get_content_maintype() not in {"text", "multipart"}
+def _file_name(part: Message) -> str | None:
+    try:
+        return part.get_filename()
+    except Exception:  # malformed RFC 2231 parameters raise many kinds of errors
+        return None
 
 
-def _octets(part: Any) -> bytes:
+def _octets(part: Message) -> bytes:
+    if part.is_multipart():
+        return _attached_message(part)
     octets = part.get_payload(decode=True)
     return octets if isinstance(octets, bytes) else b""
+
+
+def _attached_message(part: Message) -> bytes:
+    """Python parses message/* before it looks at the Content-Transfer-Encoding: put together again, then decode."""
+    messages = [message for message in part.get_payload() if isinstance(message, Message)]
+    octets = b"".join(message.as_bytes(policy=_AS_IS) for message in messages)
+    encoded: Message = Message()
+    encoded["Content-Transfer-Encoding"] = str(part["Content-Transfer-Encoding"] or "8bit")
+    encoded.set_payload(octets.decode("ascii", "surrogateescape"))
+    decoded = encoded.get_payload(decode=True)
+    return decoded if isinstance(decoded, bytes) else octets
+
+
+def _clean(text: str) -> str:
+    """Neither PostgreSQL nor JSON takes every string that Python has."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
