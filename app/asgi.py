@@ -62,11 +62,15 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
     settings = parts.settings
 
     async def make_context(connection: HTTPConnection) -> Context:
-        return Context(parts, offered_key(connection.headers))
+        return Context(parts, offered_key(connection.headers), is_socket=connection.scope["type"] == "websocket")
+
+    async def check_key(context: Context) -> None:
+        await context.principal()
 
     return GraphQLView(
         make_schema(OperationLimits.from_settings(settings)),
         make_context,
+        on_connect=check_key,
         graphiql=GraphiQL(settings.graphiql_assets) if settings.graphiql else None,
         max_body_bytes=settings.max_body_bytes,
         connection_init_timeout=settings.graphql_connection_init_timeout,

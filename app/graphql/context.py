@@ -1,5 +1,6 @@
 """What a resolver finds in its context: the application's parts, the principal, the loaders."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ import strawberry
 from strawberry.dataloader import DataLoader
 
 from app.access.authenticate import authenticate
+from app.access.offered_key import offered_key
 from app.access.policy import ServiceScope, visible_services
 from app.access.principal import Action, Principal
 from app.queue.lookup import StoredAttempt, StoredRecipient, list_attempts, list_recipients
@@ -30,18 +32,30 @@ class Parts:
 
 @dataclass
 class Context:
-    """One request's. `api_key` is what the client sent, or None; it is checked at first use, and once."""
+    """One HTTP request's, or one WebSocket's. `api_key` is what the client sent in a header, or None.
+
+    A request checks its key at first use, and only once, whoever of the resolvers that run side by side asks first.
+    A socket lives long and asks many things: it may send its key in the payload of connection_init, and nothing is
+    remembered from one operation to the next.
+    """
 
     parts: Parts
     api_key: str | None = field(repr=False)
-    _principal: Principal | None = field(default=None, init=False)
+    is_socket: bool = False
+    connection_params: dict[str, object] | None = field(default=None, repr=False)
+    _authenticating: "asyncio.Future[Principal] | None" = field(default=None, init=False, repr=False)
 
     async def principal(self) -> Principal:
         """Who asks. Raises Unauthenticated, and Forbidden for an inactive role."""
-        if self._principal is None:
+        if self._authenticating is None or self.is_socket:
             interval = self.parts.settings.api_key_use_interval
-            self._principal = await authenticate(self.api_key, record_use_every=interval)
-        return self._principal
+            self._authenticating = asyncio.ensure_future(authenticate(self._offered(), record_use_every=interval))
+        return await asyncio.shield(self._authenticating)
+
+    def _offered(self) -> str | None:
+        params = self.connection_params or {}
+        named = {name.lower(): value for name, value in params.items() if isinstance(value, str)}
+        return self.api_key or offered_key(named)
 
     async def scope(self, action: Action) -> ServiceScope:
         """The services with which the principal may do `action`."""
@@ -52,23 +66,20 @@ class Context:
         """Recipients by the message's key."""
 
         async def load(keys: list[UUID]) -> list[Sequence[StoredRecipient]]:
-            return _in_order(keys, await list_recipients(keys))
+            found = await list_recipients(list(dict.fromkeys(keys)))
+            return [found.get(key, ()) for key in keys]
 
-        return DataLoader(load_fn=load)
+        return DataLoader(load_fn=load, cache=not self.is_socket)
 
     @cached_property
     def attempts(self) -> DataLoader[UUID, Mapping[UUID, Sequence[StoredAttempt]]]:
         """Attempts of all recipients of a message, by the message's key."""
 
         async def load(keys: list[UUID]) -> list[Mapping[UUID, Sequence[StoredAttempt]]]:
-            found = await list_attempts(keys)
+            found = await list_attempts(list(dict.fromkeys(keys)))
             return [found for _ in keys]
 
-        return DataLoader(load_fn=load)
+        return DataLoader(load_fn=load, cache=not self.is_socket)
 
 
 Info = strawberry.Info[Context, None]
-
-
-def _in_order(keys: list[UUID], found: Mapping[UUID, Sequence[StoredRecipient]]) -> list[Sequence[StoredRecipient]]:
-    return [found.get(key, ()) for key in keys]
