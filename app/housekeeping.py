@@ -12,18 +12,14 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-async def run_housekeeping(settings: Settings, stop: asyncio.Event) -> None:
-    """Purge every `housekeeping_interval` seconds until `stop` is set; trouble is logged and tried again."""
-    while not stop.is_set():
+async def run_housekeeping(settings: Settings) -> None:
+    """Purge every `housekeeping_interval` seconds until cancelled; trouble is logged and tried again."""
+    while True:
         try:
             await purge(settings, now())
         except Exception as error:
             logger.warning("housekeeping failed (%s); it will be tried again", type(error).__name__)
-        try:
-            async with asyncio.timeout(settings.housekeeping_interval):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await asyncio.sleep(settings.housekeeping_interval)
 
 
 async def purge(settings: Settings, moment: datetime) -> None:

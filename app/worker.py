@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 from app.clock import now
@@ -30,37 +30,19 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def running_worker(settings: Settings, sealer: Sealer, engine: Engine, wakeup: Wakeup) -> AsyncIterator[None]:
     """Deliver mail while the block runs; at its end, finish the attempts under way within `drain_timeout` seconds."""
-    stop = asyncio.Event()
     worker_id = new_key()
     inbox = Inbox(settings.max_message_bytes)
     pool = _pool(settings)
-    await inbox.start()
-    await beat(worker_id, now())
-    delivery = asyncio.create_task(
-        run_delivery(
-            engine,
-            _attempter(worker_id, settings, sealer, pool, inbox, wakeup).attempt,
-            stop,
-            connections_per_service=settings.smtp_max_connections,
-            pause=settings.queue_poll,
-        )
-    )
-    upkeep = [
-        asyncio.create_task(run_housekeeping(settings, stop)),
-        asyncio.create_task(_keep_up(worker_id, pool, settings.worker_heartbeat)),
-    ]
-    try:
+    async with AsyncExitStack() as stack:
+        await beat(worker_id, now())
+        stack.push_async_callback(leave, worker_id)
+        await inbox.start()
+        stack.push_async_callback(inbox.stop)
+        stack.push_async_callback(pool.close)
+        await stack.enter_async_context(_upkeep(worker_id, settings, pool))
+        attempter = _attempter(worker_id, settings, sealer, pool, inbox, wakeup)
+        await stack.enter_async_context(_delivery(engine, attempter, settings))
         yield
-    finally:
-        stop.set()
-        wakeup.work_arrived()
-        await _drain(delivery, settings.drain_timeout)
-        for task in upkeep:
-            task.cancel()
-        await asyncio.gather(*upkeep, return_exceptions=True)
-        await pool.close()
-        await inbox.stop()
-        await leave(worker_id)
 
 
 def _pool(settings: Settings) -> Pool:
@@ -89,9 +71,23 @@ def _attempter(
         pool,
         resolve,
         RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after),
-        LeasePolicy(settings.lease, settings.lease_renewal),
+        LeasePolicy(settings.lease, settings.lease_renewal, settings.queue_poll),
         wakeup,
     )
+
+
+@asynccontextmanager
+async def _upkeep(worker_id: UUID, settings: Settings, pool: Pool) -> AsyncIterator[None]:
+    tasks = [
+        asyncio.create_task(run_housekeeping(settings)),
+        asyncio.create_task(_keep_up(worker_id, pool, settings.worker_heartbeat)),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
@@ -103,6 +99,25 @@ async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
             await beat(worker_id, now())
         except Exception as error:
             logger.warning("the sign of life could not be written (%s)", type(error).__name__)
+
+
+@asynccontextmanager
+async def _delivery(engine: Engine, attempter: Attempter, settings: Settings) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    delivery = asyncio.create_task(
+        run_delivery(
+            engine,
+            attempter.attempt,
+            stop,
+            connections_per_service=settings.smtp_max_connections,
+            look_every=settings.queue_poll,
+        )
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await _drain(delivery, settings.drain_timeout)
 
 
 async def _drain(delivery: asyncio.Task[None], seconds: float) -> None:

@@ -1,25 +1,30 @@
 """The engine on plain tables: the message row itself is the job, so accepting a mail enqueues it."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextvars import Context
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from app.clock import now
-from app.database.connection import as_key, rows
+from app.database.connection import as_key, is_transient, rows
 from app.queue.engine import Handle, Job
 from app.queue.wakeup import Wakeup
+
+logger = logging.getLogger(__name__)
 
 PRIORITIES = (0, 1, 2)
 
 # One range scan per priority: a single ORDER BY priority, due_at would walk over every message that is not due yet.
-_DUE = " UNION ALL ".join(
-    f"SELECT * FROM (SELECT id FROM message WHERE service_id = $1 AND priority = {priority} AND due_at <= $2"  # noqa: S608
-    " ORDER BY due_at LIMIT $3) AS due"
+_DUE_BY_PRIORITY = " UNION ALL ".join(
+    "SELECT * FROM (SELECT id, priority, due_at FROM message"  # noqa: S608 - constants
+    f" WHERE service_id = $1 AND priority = {priority} AND due_at <= $2 ORDER BY due_at LIMIT $3) AS due_{priority}"
     for priority in PRIORITIES
 )
+_DUE = f"SELECT id FROM ({_DUE_BY_PRIORITY}) AS due ORDER BY priority, due_at LIMIT $3"  # noqa: S608 - constants
 
 
 class EmbeddedEngine:
@@ -36,8 +41,10 @@ class EmbeddedEngine:
         """Nothing to do: the rows of the open transaction carry `due_at` already."""
 
     def services_changed(self, caps: Mapping[UUID, int]) -> None:
-        """Takes effect at the next look at the table."""
-        self._caps = dict(caps)
+        """Takes effect at once."""
+        if caps != self._caps:
+            self._caps = dict(caps)
+            self._wakeup.work_arrived()
 
     async def depth(self) -> Mapping[UUID, int]:
         """Per service, how many messages are not settled."""
@@ -47,11 +54,11 @@ class EmbeddedEngine:
         return {as_key(row["service_id"]): row["depth"] for row in counted}
 
     async def run(self, handle: Handle, stop: asyncio.Event) -> None:
-        """See Engine.run. A database error ends it; the caller starts it again."""
+        """See Engine.run."""
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await self._start_due(handle)
+                await self._look(handle)
                 waiting = asyncio.create_task(self._wakeup.wait_for_work(self._poll))
                 await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
@@ -65,6 +72,16 @@ class EmbeddedEngine:
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [task for _, task in self._running.values()]
+
+    async def _look(self, handle: Handle) -> None:
+        """Start what is due. Trouble waits for the next look: to end here would break off the calls under way."""
+        try:
+            await self._start_due(handle)
+        except Exception as error:
+            if is_transient(error):
+                logger.warning("the database is in trouble (%s); looking for due mail again soon", type(error).__name__)
+            else:
+                logger.exception("looking for due mail failed; trying again soon")
 
     async def _start_due(self, handle: Handle) -> None:
         moment = now()
@@ -81,12 +98,15 @@ class EmbeddedEngine:
         return [message_id for message_id in ids if message_id not in self._running][:limit]
 
     def _start(self, handle: Handle, service_id: UUID, message_id: UUID) -> None:
-        async def handled() -> None:
-            try:
-                await handle(message_id)
-            finally:
-                del self._running[message_id]
-                self._wakeup.work_arrived()
-
-        task = asyncio.create_task(handled(), context=Context())
+        task = asyncio.create_task(handle(message_id), context=Context())
         self._running[message_id] = (service_id, task)
+        task.add_done_callback(partial(self._ended, message_id))
+
+    def _ended(self, message_id: UUID, task: asyncio.Task[None]) -> None:
+        del self._running[message_id]
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._wakeup.work_arrived()
+        else:
+            # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
+            logger.error("message %s: the attempt broke off", message_id, exc_info=error)

@@ -1,13 +1,13 @@
 """Engine: what says "try message N now". The rows are the truth; an engine that calls twice does no harm."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-Handle = Callable[[UUID], Awaitable[None]]
+Handle = Callable[[UUID], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,10 @@ class Engine(Protocol):
         """Remember the jobs, inside the caller's open transaction: they exist if and only if it commits."""
 
     async def run(self, handle: Handle, stop: asyncio.Event) -> None:
-        """Call `handle(message id)` for every due message, side by side, until `stop` is set; then wait for the
-        calls under way. Cancelling it cancels them."""
+        """Call `handle(message id)` for every due message, side by side and never twice at once for one message,
+        until `stop` is set; then wait for the calls under way. Cancelling it cancels them.
+
+        Trouble does not end it: it logs what a call or the database raises, and goes on after a pause."""
 
     def services_changed(self, caps: Mapping[UUID, int]) -> None:
         """How many messages of each service may be handled side by side; a service not named has none."""

@@ -10,6 +10,7 @@ from uuid import UUID
 from app.access.policy import ServiceScope
 from app.database.connection import as_document, as_key, as_moment, dialect, rows
 from app.database.where import Where
+from app.mail.characters import unstorable
 from app.mail.reply import Reply
 from app.queue.states import MessageState, RecipientState
 
@@ -17,8 +18,6 @@ _COLUMNS = (
     "id, service_id, service_name, state, message_id_header, from_email, from_name, subject, metadata, tags,"
     " size_bytes, created_at, settled_at"
 )
-
-
 _TAGS = {"sqlite": "json_each(message.tags)", "postgres": "jsonb_array_elements_text(message.tags) AS tag (value)"}
 
 
@@ -98,6 +97,8 @@ async def list_messages(
     scope: ServiceScope, wanted: MessageFilter, *, after: UUID | None, limit: int
 ) -> list[StoredMessage]:
     """Newest first, at most `limit`, starting behind the message `after`."""
+    if any(unstorable(text) for text in (wanted.service_name, wanted.recipient, wanted.tag) if text):
+        return []
     where = Where()
     where.add_among("service_id", scope.service_ids, negate=scope.all)
     if after is not None:

@@ -10,7 +10,7 @@ from tortoise.exceptions import IntegrityError
 
 from app.database.connection import as_key, execute, execute_many, rows, transaction
 from app.database.key import new_key
-from app.errors import Conflict, ErrorCode, NotFound
+from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
 from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
@@ -62,7 +62,8 @@ class Receipt:
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     """Accept the message, due at once. When this returns, it is durable and will be tried.
 
-    Raises Conflict (the idempotency key belongs to another request) and NotFound (the service is gone meanwhile).
+    Raises Conflict (the idempotency key belongs to another request), NotFound and Unauthenticated (the service, or
+    the API key, is gone meanwhile).
     """
     try:
         async with transaction():
@@ -73,14 +74,9 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
             await engine.submit([Job(message.id, message.service_id, moment, NORMAL_PRIORITY)])
     except _AcceptedBefore as before:
         return before.receipt
-    except IntegrityError as error:
-        if await rows("SELECT id FROM service WHERE id = $1", message.service_id):
-            raise
-        raise NotFound(
-            f"Could not find a service for {message.service_name}",
-            code=ErrorCode.SERVICE_NOT_FOUND,
-            field=("service",),
-        ) from error
+    except IntegrityError:
+        await _refuse_what_is_gone(message)
+        raise
     return Receipt(message.id)
 
 
@@ -98,9 +94,20 @@ async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | Non
         raise Conflict(
             f"The idempotency key '{idempotency.key}' was used for another request.",
             code=ErrorCode.IDEMPOTENCY_CONFLICT,
-            field=("idempotencyKey",),
+            field=("idempotency_key",),
         )
     return Receipt(as_key(found[0]["message_id"]), replayed=True)
+
+
+async def _refuse_what_is_gone(message: NewMessage) -> None:
+    if not await rows("SELECT id FROM service WHERE id = $1", message.service_id):
+        raise NotFound(
+            f"Could not find a service for {message.service_name}",
+            code=ErrorCode.SERVICE_NOT_FOUND,
+            field=("service",),
+        )
+    if not await rows("SELECT id FROM api_key WHERE id = $1", message.api_key_id):
+        raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
 
 
 class _AcceptedBefore(Exception):

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal
-from app.database.connection import as_key, dialect, execute, rows, transaction
-from app.errors import Conflict, NotFound
+from app.database.connection import as_key, as_moment, dialect, execute, rows, transaction
+from app.errors import Conflict, ErrorCode, NotFound
 from app.events.record import EventType, Happening, record
 from app.queue.derive import refresh_message
 from app.queue.states import RecipientState
@@ -26,9 +26,9 @@ async def remove_service(
     async with transaction():
         # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
         if not await rows(f"SELECT id FROM service WHERE id = $1{_row_lock()}", service_id):  # noqa: S608
-            raise NotFound("The service does not exist.", field=("id",))
+            raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("id",))
         unsent = await rows(
-            f"SELECT id, lease_owner FROM message WHERE service_id = $1 AND settled_at IS NULL{_row_lock()}",  # noqa: S608
+            f"SELECT id, lease_until FROM message WHERE service_id = $1 AND settled_at IS NULL{_row_lock()}",  # noqa: S608
             service_id,
         )
         if unsent and not cancel_unsent:
@@ -36,7 +36,8 @@ async def remove_service(
                 f"The service still has {len(unsent)} unsent messages. Wait for them, or set cancelUnsent to true.",
                 field=("cancelUnsent",),
             )
-        if any(row["lease_owner"] for row in unsent):
+        # The lease of a worker that died has ended; no worker takes over the mail of an inactive service.
+        if any(row["lease_until"] and as_moment(row["lease_until"]) > moment for row in unsent):
             raise Conflict("A message of the service is being sent right now. Try again in a moment.", retryable=True)
         cancelled = 0
         for row in unsent:

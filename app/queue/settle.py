@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.database.connection import execute_many, transaction
+from app.database.connection import execute, execute_many, transaction
 from app.database.key import new_key
 from app.events.record import EventType, Happening, record
 from app.mail.reply import Reply
 from app.queue.claim import Claim, end_lease
 from app.queue.derive import refresh_message
-from app.queue.states import RecipientState, may_become
+from app.queue.states import RecipientState
+
+_OUTCOMES = frozenset({RecipientState.SENT, RecipientState.FAILED, RecipientState.DEFERRED, RecipientState.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Settlement:
     in_doubt: bool = False
 
     def __post_init__(self) -> None:
-        if not may_become(RecipientState.CLAIMED, self.state):
+        if self.state not in _OUTCOMES:
             raise ValueError(f"an attempt cannot end in {self.state}")
         if (self.due_at is not None) != (self.state is RecipientState.DEFERRED):
             raise ValueError("a recipient has a next attempt if and only if it is deferred")
@@ -53,7 +55,7 @@ async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datet
         await record([_happening(claim, settlement) for settlement in settlements], moment)
         await refresh_message(claim.message_id, moment)
         if any(settlement.due_at for settlement in settlements):
-            await execute_many("UPDATE message SET verdict_awaited = $2 WHERE id = $1", [(claim.message_id, False)])
+            await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
     return True
 
 
@@ -98,12 +100,7 @@ def _reply_columns(settlement: Settlement) -> tuple[int | None, str | None, str 
     reply = settlement.reply
     if reply is None:
         return None, None, None, settlement.detail
-    return reply.code, reply.enhanced_code, storable(reply.text), settlement.detail
-
-
-def storable(text: str) -> str:
-    """A server may answer with any bytes; the database takes neither U+0000 nor lone surrogates."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return reply.code, reply.enhanced_code, reply.text, settlement.detail
 
 
 def _happening(claim: Claim, settlement: Settlement) -> Happening:

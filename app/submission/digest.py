@@ -4,15 +4,22 @@ import hashlib
 import json
 from dataclasses import fields
 
+from app.errors import InvalidInput
 from app.mail.draft import Attachment, Draft
 
 
 def digest_request(service_name: str, draft: Draft) -> str:
-    """SHA-256, in hex, of the service and of every field of the draft as the author gave them."""
+    """SHA-256, in hex, of the service and of every field of the draft as the author gave them.
+
+    Raises InvalidInput where a value nests too deeply to be written down.
+    """
     request = {field.name: getattr(draft, field.name) for field in fields(draft)}
     request["service"] = service_name.lower()
     request["attachments"] = [_attachment(attachment) for attachment in draft.attachments]
-    canonical = json.dumps(request, sort_keys=True, default=_plain, ensure_ascii=True)
+    try:
+        canonical = json.dumps(request, sort_keys=True, default=_plain, ensure_ascii=True)
+    except RecursionError:
+        raise InvalidInput("The values for placeholders, or the metadata, nest too deeply.") from None
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

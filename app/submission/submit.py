@@ -12,6 +12,7 @@ from app.database.finish import finish
 from app.database.key import new_key
 from app.errors import ErrorCode, Forbidden, InvalidInput, NotFound, Problem, TooLarge
 from app.mail.address import Mailbox, wire_address
+from app.mail.characters import shown
 from app.mail.check import check_draft
 from app.mail.compose import compose
 from app.mail.draft import Draft, DraftLimits
@@ -26,6 +27,7 @@ from app.settings import Settings
 from app.submission.digest import digest_request
 
 MAX_IDEMPOTENCY_KEY_CHARS = 256
+MAX_MESSAGE_ID_DOMAIN_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Submitter:
     async def submit(self, submission: Submission) -> Receipt:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
 
-        Forbidden, NotFound, Conflict, InvalidInput, TooLarge: as the guard steps below say.
+        Forbidden, NotFound, Conflict, InvalidInput, TooLarge: as the guard steps below say. A problem's field is the
+        path as the Draft names it, `service` or `idempotency_key`: ("from_email",), ("attachments", "0", "content").
         """
         service = await self._permitted_service(submission)
         moment = now()
@@ -86,7 +89,7 @@ class Submitter:
         require(principal, Action.SEND, service.id if service else None)
         if service is None:
             raise NotFound(
-                f"Could not find a service for {name[:80]}", code=ErrorCode.SERVICE_NOT_FOUND, field=("service",)
+                f"Could not find a service for {shown(name)}", code=ErrorCode.SERVICE_NOT_FOUND, field=("service",)
             )
         if not service.is_active:
             raise Forbidden(
@@ -101,7 +104,7 @@ class Submitter:
         if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS or not key.isprintable():
             raise InvalidInput(
                 f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.",
-                field=("idempotencyKey",),
+                field=("idempotency_key",),
             )
         digest = await asyncio.to_thread(digest_request, submission.service_name, submission.draft)
         return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
@@ -113,7 +116,7 @@ class Submitter:
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
-        header = f"<{key.hex}@{wire_address(sender.email).rpartition('@')[2]}>"
+        header = _message_id(key, sender)
         content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
         if len(content) > self._settings.max_message_bytes:
             raise TooLarge(
@@ -121,6 +124,14 @@ class Submitter:
             )
         envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
         return Prepared(sender, filled.subject, envelope_recipients(filled), envelope, header, content)
+
+
+def _message_id(key: UUID, sender: Mailbox) -> str:
+    """A msg-id (RFC 5322 section 3.6.4) on the sender's domain; of a very long one, on the end of it."""
+    domain = wire_address(sender.email).rpartition("@")[2]
+    while len(domain) > MAX_MESSAGE_ID_DOMAIN_CHARS:
+        domain = domain.partition(".")[2]
+    return f"<{key.hex}@{domain}>"
 
 
 def _resolve_sender(draft: Draft, service: Service) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
@@ -132,7 +143,7 @@ def _resolve_sender(draft: Draft, service: Service) -> tuple[Mailbox | None, Mai
     reply_to = Mailbox(reply_email, reply_name or None) if reply_email else None
     if not from_email:
         missing = Problem(
-            ErrorCode.NO_SENDER, "No sender: give a from address, or a default one on the service.", ("from", "email")
+            ErrorCode.NO_SENDER, "No sender: give a from address, or a default one on the service.", ("from_email",)
         )
         return None, reply_to, (missing,)
     return Mailbox(from_email, from_name or None), reply_to, ()
