@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from app.access.check import GrantValues, RoleValues
 from app.access.manage import create_api_key, create_role, list_api_keys
+from app.access.models import Role
 from app.access.principal import Action
+from app.database.connection import transaction
 from app.errors import Conflict
 from app.services.check import ServiceValues
-from app.services.manage import create_service
+from app.services.manage import create_service, find_service
 from app.services.models import ServiceKind
 from app.services.secret import Sealer
 from app.settings import Settings
@@ -27,23 +29,31 @@ class FirstStart:
 async def first_start(settings: Settings, sealer: Sealer) -> FirstStart | None:
     """On a database without any API key: make the role `admin`, its key, and the SANDBOX service `email`.
 
-    The key is HELIOGRAPH_ADMIN_API_KEY, or random. None when there is a key already, or another process was faster.
-    Raises InvalidInput when the chosen key will not do.
+    All of it or nothing: the key is HELIOGRAPH_ADMIN_API_KEY, or random. None when there is a key already, or another
+    process was faster. Raises InvalidInput when the chosen key will not do.
     """
     if await list_api_keys(None, 1):
         return None
     chosen = settings.admin_api_key.get_secret_value() if settings.admin_api_key else None
-    grants = (GrantValues(service=None, actions=list(Action)),)
     try:
-        role = await create_role(RoleValues(ADMIN_ROLE, "May do everything.", grants=grants), None)
+        async with transaction():
+            # The role's unique name lets one process in; the others wait here for it, and then find the name taken.
+            role = await _make_role()
+            _, key = await create_api_key(role.id, "first admin key", None, None, raw_key=chosen)
+            await _make_sandbox(sealer)
     except Conflict:
         return None
-    _, key = await create_api_key(role.id, "first admin key", None, None, raw_key=chosen)
-    await _make_sandbox(sealer)
     return FirstStart(None if chosen else key, SANDBOX_SERVICE)
 
 
+async def _make_role() -> Role:
+    grants = (GrantValues(service=None, actions=list(Action)),)
+    return await create_role(RoleValues(ADMIN_ROLE, "May do everything.", grants=grants), None)
+
+
 async def _make_sandbox(sealer: Sealer) -> None:
+    if await find_service(SANDBOX_SERVICE):
+        return
     values = ServiceValues(
         name=SANDBOX_SERVICE,
         kind=ServiceKind.SANDBOX,
@@ -52,7 +62,4 @@ async def _make_sandbox(sealer: Sealer) -> None:
         from_email="heliograph@example.com",
         from_name="Heliograph",
     )
-    try:
-        await create_service(values, None, sealer)
-    except Conflict:
-        return
+    await create_service(values, None, sealer)
