@@ -5,6 +5,7 @@ from typing import Any
 
 from app.errors import ErrorCode, InvalidInput, NotFound, Problem
 from app.mail.address import Mailbox, parse_mailboxes
+from app.mail.characters import shown
 from app.mail.draft import Attachment, Draft
 from app.mail.transfer_encoding import decode_base64
 
@@ -62,7 +63,7 @@ def read_draft(body: Mapping[str, Any]) -> Draft:
 def _refuse_template(body: Mapping[str, Any]) -> None:
     for field in ("template", "template_id"):
         if body.get(field) not in (None, ""):
-            raise NotFound(f"Email Template '{str(body[field])[:80]}' not found", field=(field,))
+            raise NotFound(f"Email Template '{_shown(body[field])}' not found", field=(field,))
 
 
 def _text(body: Mapping[str, Any], field: str, problems: list[Problem]) -> str | None:
@@ -90,7 +91,7 @@ def _mailboxes(value: Any, field: str, problems: list[Problem]) -> Iterator[Mail
                 problems.append(
                     Problem(
                         ErrorCode.INVALID_EMAIL,
-                        f"Invalid email - '{str(entry)[:80]}'. The field '{field}' takes addresses as strings,"
+                        f"Invalid email - '{_shown(entry)}'. The field '{field}' takes addresses as strings,"
                         " as objects with 'email' and 'name', or as a list of these.",
                         (field,),
                     )
@@ -102,37 +103,41 @@ def _attachments(body: Mapping[str, Any], problems: list[Problem]) -> Iterator[A
         problems.append(_by_reference("import_url"))
     for field in ("attachments", "attachment"):
         value = body.get(field)
-        for entry in value if isinstance(value, list) else [value]:
+        for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry:
-                yield from _attachment(entry, field, problems)
+                yield from _attachment(entry, (field, str(index)), problems)
 
 
-def _attachment(entry: Any, field: str, problems: list[Problem]) -> Iterator[Attachment]:
+def _attachment(entry: Any, path: tuple[str, ...], problems: list[Problem]) -> Iterator[Attachment]:
     match entry:
-        case {"name": str(name), "content": str(content), **rest}:
+        case {"name": str(name), "content": str(content)}:
             octets = decode_base64(content)
             if octets is None:
-                message = f"The content of '{name[:80]}' in '{field}' is not valid base64."
-                problems.append(Problem(ErrorCode.INVALID_INPUT, message, (field, "content")))
-            yield Attachment(name, octets or b"", _optional(rest, "content_type"), _optional(rest, "content_id"))
+                message = f"The content of '{shown(name)}' in '{path[0]}' is not valid base64."
+                problems.append(Problem(ErrorCode.INVALID_INPUT, message, (*path, "content")))
+            texts = (_attachment_text(entry, (*path, field), problems) for field in ("content_type", "content_id"))
+            yield Attachment(name, octets or b"", *texts)
         case str() | {"service": _} | {"path": _}:
-            problems.append(_by_reference(field))
+            problems.append(_by_reference(*path))
         case _:
-            message = f"Each entry of '{field}' must be an object with 'name' and 'content' (base64)."
-            problems.append(Problem(ErrorCode.INVALID_INPUT, message, (field,)))
+            message = f"Each entry of '{path[0]}' must be an object with 'name' and 'content' (base64)."
+            problems.append(Problem(ErrorCode.INVALID_INPUT, message, path))
 
 
-def _optional(entry: Mapping[Any, Any], field: str) -> str | None:
-    value = entry.get(field)
-    return str(value) if value not in (None, "") else None
+def _attachment_text(entry: Mapping[str, Any], path: tuple[str, ...], problems: list[Problem]) -> str | None:
+    value = entry.get(path[-1])
+    if value is None or isinstance(value, str):
+        return value or None
+    problems.append(Problem(ErrorCode.INVALID_INPUT, f"The field '{path[-1]}' must be a string.", path))
+    return None
 
 
-def _by_reference(field: str) -> Problem:
+def _by_reference(*path: str) -> Problem:
     return Problem(
         ErrorCode.INVALID_INPUT,
-        f"The field '{field}' names a file by URL or path. This server fetches no files:"
+        f"The field '{path[0]}' names a file by URL or path. This server fetches no files:"
         " send each one as an object with 'name' and 'content' (base64).",
-        (field,),
+        path,
     )
 
 
@@ -145,3 +150,13 @@ def _template_data(value: Any, problems: list[Problem]) -> Mapping[str, Any]:
         Problem(ErrorCode.INVALID_INPUT, "The field 'template_data' must be an object.", ("template_data",))
     )
     return {}
+
+
+def _shown(value: Any) -> str:
+    """What was given, for people. Of lists and objects only their kind: they may be deep and long."""
+    match value:
+        case dict():
+            return "{…}"
+        case list():
+            return "[…]"
+    return shown(str(value))

@@ -27,6 +27,9 @@ STATUS: Mapping[ErrorCode, int] = {
 }
 RETRY_AFTER_SECONDS = 5
 
+_NAMES = {"text": "body_text", "html": "body_html", "idempotency_key": "Idempotency-Key"}
+"""Fields of a Draft that have another name on this route."""
+
 
 def error_response(
     status: int,
@@ -52,12 +55,14 @@ def refusal_response(refusal: Refusal) -> JSONResponse:
     status = STATUS.get(first.code, 400)
     context: dict[str, object] = {"error_code": first.code.value}
     if first.field:
-        context["field"] = ".".join(first.field)
+        context["field"] = _field(first)
     if first.retryable:
         context |= {"retryable": True, "retry_after": RETRY_AFTER_SECONDS}
     if others:
         context["problems"] = [_problem(problem) for problem in refusal.problems]
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if first.retryable else {}
+    if status == 401:  # RFC 9110 section 15.5.2: it names a scheme to authenticate with
+        headers["WWW-Authenticate"] = "Bearer"
     return error_response(status, first.message, context, headers=headers)
 
 
@@ -69,4 +74,9 @@ def unexpected_response(error: Exception) -> JSONResponse:
 
 
 def _problem(problem: Problem) -> dict[str, object]:
-    return {"error_code": problem.code.value, "field": ".".join(problem.field), "message": problem.message}
+    return {"error_code": problem.code.value, "field": _field(problem), "message": problem.message}
+
+
+def _field(problem: Problem) -> str:
+    first, *below = problem.field or ("",)
+    return ".".join((_NAMES.get(first, first), *below))

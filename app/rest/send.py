@@ -10,12 +10,13 @@ from starlette.responses import JSONResponse
 
 from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
+from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import InvalidInput, TooLarge
 from app.mail.draft import Draft
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
-from app.queue.states import MessageState, RecipientState
+from app.queue.states import SETTLED, MessageState, RecipientState
 from app.rest.body import read_draft
 from app.rest.errors import error_response
 from app.settings import Settings
@@ -26,7 +27,8 @@ from app.submission.verdict import VerdictWaiter
 _PARSED_AT_ONCE = 64 * 1024
 
 _WAITING = frozenset({MessageState.QUEUED, MessageState.SENDING, MessageState.DEFERRED, MessageState.HELD})
-_ACCEPTED = frozenset({MessageState.SENT, MessageState.PARTIALLY_SENT})
+_SENT = frozenset({MessageState.SENT, MessageState.PARTIALLY_SENT})
+_LOST = SETTLED - {RecipientState.SENT}
 
 
 class Sender:
@@ -55,17 +57,29 @@ class Sender:
             verdict_awaited=not at_once,
         )
         receipt = await self._submitter.submit(submission)
+        try:
+            return await self._answer(receipt, at_once)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return _accepted_unseen(receipt)
+
+    async def _answer(self, receipt: Receipt, at_once: bool) -> JSONResponse:
         if at_once:
-            recipients = await _recipients(receipt.message_id)
-            return _accepted(receipt, recipients, "queued", status=202)
+            return _accepted(receipt, await _recipients(receipt.message_id), "queued", status=202)
         state = await self._waiter.wait_and_end(receipt.message_id, self._settings.verdict_wait)
-        return _answer(receipt, state, await _recipients(receipt.message_id))
+        recipients = await _recipients(receipt.message_id)
+        if state in _WAITING:
+            return _accepted(receipt, recipients, "queued")
+        if state in _SENT:
+            return _accepted(receipt, recipients, "sent")
+        return _failed(receipt, recipients)
 
 
 def _prefers_async(request: Request) -> bool:
     """RFC 7240 section 4.1."""
     preferences = ",".join(request.headers.getlist("prefer")).split(",")
-    return any(preference.strip().lower() == "respond-async" for preference in preferences)
+    return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
 async def _read_draft(request: Request, limit: int) -> Draft:
@@ -98,18 +112,16 @@ async def _recipients(message_id: UUID) -> list[StoredRecipient]:
     return (await list_recipients([message_id]))[message_id]
 
 
-def _answer(receipt: Receipt, state: MessageState, recipients: list[StoredRecipient]) -> JSONResponse:
-    if state in _WAITING:
-        return _accepted(receipt, recipients, "queued")
-    if state in _ACCEPTED:
-        return _accepted(receipt, recipients, "sent")
-    return _failed(receipt, recipients)
-
-
 def _accepted(receipt: Receipt, recipients: list[StoredRecipient], word: str, status: int = 200) -> JSONResponse:
-    refused = sum(recipient.state is RecipientState.FAILED for recipient in recipients)
+    count = sum(recipient.state not in _LOST for recipient in recipients)
     headers = _headers(receipt) | {"X-Message-Status": word}
-    return JSONResponse({"count": len(recipients) - refused}, status_code=status, headers=headers)
+    return JSONResponse({"count": count}, status_code=status, headers=headers)
+
+
+def _accepted_unseen(receipt: Receipt) -> JSONResponse:
+    """The database went away after it took the mail: whoever tries again would send it twice."""
+    message = "The mail was accepted and will be sent, but its state cannot be read right now. Do not send it again."
+    return error_response(503, message, {"retryable": False}, headers=_headers(receipt))
 
 
 def _failed(receipt: Receipt, recipients: list[StoredRecipient]) -> JSONResponse:
