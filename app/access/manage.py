@@ -142,6 +142,11 @@ async def revoke_api_key(api_key_id: UUID, by: Principal | None, *, now: Callabl
     if by is not None and by.api_key_id == api_key_id:
         raise Conflict("The API key is the one this request came with; another key has to revoke it.")
     await ApiKey.filter(id=api_key_id, revoked_at=None).update(revoked_at=now())
+    return await get_api_key(api_key_id)
+
+
+async def get_api_key(api_key_id: UUID) -> ApiKey:
+    """What is stored of the key, with its role. Raises NotFound."""
     api_key = await ApiKey.get_or_none(id=api_key_id).prefetch_related("role")
     if api_key is None:
         raise NotFound("There is no such API key.")

@@ -15,11 +15,13 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
+from app.database.connection import is_transient
 from app.errors import ErrorCode, Problem, Refusal
 
 logger = logging.getLogger(__name__)
 
 INTERNAL_MESSAGE = "Internal error."
+UNAVAILABLE = Problem(ErrorCode.UNAVAILABLE, "The database is not available right now. Try again soon.", retryable=True)
 
 
 class RequestErrorCode(StrEnum):
@@ -47,11 +49,15 @@ class MaskedSchema(strawberry.Schema):
 def presented(error: GraphQLError) -> GraphQLError:
     """The error as the client may see it: always with `extensions.code`. Presenting it twice changes nothing.
 
-    An unexpected exception is logged here and becomes "Internal error." with an `errorId`.
+    Database trouble that passes becomes UNAVAILABLE, retryable. An unexpected exception is logged here and becomes
+    "Internal error." with an `errorId`.
     """
     cause = _root_cause(error)
     if isinstance(cause, Refusal):
         return _coded(error, cause.problems[0].message, problem_extensions(cause.problems[0]))
+    if is_transient(cause):
+        logger.warning("the database is in trouble (%s)", type(cause).__name__)
+        return _coded(error, UNAVAILABLE.message, problem_extensions(UNAVAILABLE))
     if isinstance(cause, CannotGetOperationTypeError):
         return _coded(error, cause.as_http_error_reason(), {"code": RequestErrorCode.OPERATION_UNKNOWN.value})
     if isinstance(cause, MissingQueryError):

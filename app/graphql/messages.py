@@ -1,6 +1,6 @@
-"""Queries on accepted mail and on the inbox."""
+"""Queries on accepted mail."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -10,8 +10,7 @@ from app.access.principal import Action
 from app.errors import InvalidInput
 from app.graphql.context import Info
 from app.graphql.paging import After, First, key_of, page
-from app.graphql.types import CapturedMail, Connection, Message
-from app.inbox.read import StoredCapture, find_capture, list_captures
+from app.graphql.types import Connection, Message
 from app.queue.lookup import MessageFilter, StoredMessage, find_message, list_messages
 from app.queue.states import MessageState
 
@@ -54,35 +53,23 @@ async def messages(
     return await page(first, after, "msg", load, Message.of)
 
 
-async def captured_mail(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The captured mail's id.")]
-) -> CapturedMail | None:
-    """The captured mail; null when there is none, or the API key may not read it."""
-    scope = await info.context.scope(Action.READ_MESSAGES)
-    key = key_of(id, "cap")
-    found = await find_capture(key, scope) if key else None
-    return CapturedMail.of(found) if found else None
-
-
-async def inbox(info: Info, first: First, after: After = None) -> Connection[CapturedMail]:
-    """Mail that SANDBOX services delivered into the built-in inbox, newest first."""
-    scope = await info.context.scope(Action.READ_MESSAGES)
-
-    async def load(after: UUID | None, limit: int) -> list[StoredCapture]:
-        return await list_captures(scope, after=after, limit=limit)
-
-    return await page(first, after, "cap", load, CapturedMail.of)
-
-
 def _wanted(given: MessageFilterInput) -> MessageFilter:
-    for field, moment in (("createdFrom", given.created_from), ("createdBefore", given.created_before)):
-        if moment is not None and moment.tzinfo is None:
-            raise InvalidInput(f"{field} needs an offset from UTC, e.g. 2026-11-22T12:00:00Z.", field=("filter", field))
     return MessageFilter(
         service_name=given.service,
         state=given.state,
         recipient=given.recipient,
         tag=given.tag,
-        created_from=given.created_from,
-        created_before=given.created_before,
+        created_from=_in_utc(given.created_from, "createdFrom"),
+        created_before=_in_utc(given.created_before, "createdBefore"),
     )
+
+
+def _in_utc(moment: datetime | None, field: str) -> datetime | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise InvalidInput(f"{field} needs an offset from UTC, e.g. 2026-11-22T12:00:00Z.", field=("filter", field))
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(f"{field} is not between the years 1 and 9999 in UTC.", field=("filter", field)) from None

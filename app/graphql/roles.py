@@ -13,6 +13,7 @@ from app.access.manage import (
     create_api_key,
     create_role,
     delete_role,
+    get_api_key,
     get_role,
     list_api_keys,
     list_roles,
@@ -121,6 +122,18 @@ async def role(
         return None
 
 
+async def api_key(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The API key's id.")]
+) -> ApiKey | None:
+    """What is stored of the API key; null when there is none. Needs MANAGE on all services."""
+    require_for_all(await info.context.principal(), Action.MANAGE)
+    key = key_of(id, "key")
+    try:
+        return ApiKey.of(await get_api_key(key)) if key else None
+    except NotFound:
+        return None
+
+
 async def api_keys(
     info: Info,
     first: First,
@@ -129,7 +142,7 @@ async def api_keys(
 ) -> Connection[ApiKey]:
     """API keys, in the order they were made. Needs MANAGE on all services."""
     require_for_all(await info.context.principal(), Action.MANAGE)
-    of_role = _key(role_id, "role") if role_id else None
+    of_role = _key(role_id, "role", "roleId") if role_id else None
 
     async def load(after: UUID | None, limit: int) -> list[models.ApiKey]:
         return await list_api_keys(after, limit, of_role)
@@ -163,7 +176,8 @@ async def update(
     if input.grants is not None:
         changes["grants"] = _grants(input.grants.value)
     try:
-        changed = await update_role(_key(input.id, "role"), changes, await info.context.principal())
+        principal = await info.context.principal()
+        changed = await update_role(_key(input.id, "role"), changes, principal)
     except Refusal as refusal:
         return RolePayload(role=None, user_errors=user_errors(refusal))
     return RolePayload(role=Role.of(changed), user_errors=[])
@@ -174,7 +188,8 @@ async def delete(
 ) -> DeleteRolePayload:
     """Delete a role with its grants and API keys. Needs MANAGE on all services."""
     try:
-        await delete_role(_key(input.id, "role"), await info.context.principal())
+        principal = await info.context.principal()
+        await delete_role(_key(input.id, "role"), principal)
     except Refusal as refusal:
         return DeleteRolePayload(deleted_role_id=None, user_errors=user_errors(refusal))
     return DeleteRolePayload(deleted_role_id=input.id, user_errors=[])
@@ -186,7 +201,8 @@ async def create_key(
     """Make an API key of a role. Needs MANAGE on all services."""
     try:
         principal = await info.context.principal()
-        made, text = await create_api_key(_key(input.role_id, "role"), input.name, input.expires_at, principal)
+        role_id = _key(input.role_id, "role", "roleId")
+        made, text = await create_api_key(role_id, input.name, input.expires_at, principal)
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
     return CreateApiKeyPayload(api_key=ApiKey.of(made), key=text, user_errors=[])
@@ -197,7 +213,8 @@ async def revoke_key(
 ) -> ApiKeyPayload:
     """Revoke an API key: from now on it opens nothing. Needs MANAGE on all services."""
     try:
-        revoked = await revoke_api_key(_key(input.id, "key"), await info.context.principal())
+        principal = await info.context.principal()
+        revoked = await revoke_api_key(_key(input.id, "key"), principal)
     except Refusal as refusal:
         return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
     return ApiKeyPayload(api_key=ApiKey.of(revoked), user_errors=[])
@@ -207,8 +224,8 @@ def _grants(given: list[GrantInput]) -> tuple[GrantValues, ...]:
     return tuple(GrantValues(grant.service, [action.value for action in grant.actions]) for grant in given)
 
 
-def _key(text: str, kind: str) -> UUID:
+def _key(text: str, kind: str, field: str = "id") -> UUID:
     key = key_of(text, kind)
     if key is None:
-        raise NotFound("There is nothing with this id.", field=("roleId" if kind == "role" else "id",))
+        raise NotFound("There is nothing with this id.", field=(field,))
     return key

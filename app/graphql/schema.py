@@ -10,6 +10,7 @@ from app.access.policy import allows
 from app.access.principal import Action
 from app.database.key import parse_public_id
 from app.errors import NotFound
+from app.graphql import inbox as _inbox
 from app.graphql import messages as _messages
 from app.graphql import roles as _roles
 from app.graphql import send_email as _send_email
@@ -17,7 +18,8 @@ from app.graphql import services as _services
 from app.graphql.context import Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
-from app.graphql.types import ApiKey, CapturedMail, Connection, Message, Node, Role, Service, Viewer
+from app.graphql.inbox import CapturedMail
+from app.graphql.types import ApiKey, Connection, Message, Node, Role, Service, Viewer
 from app.services.manage import get_service
 
 
@@ -30,9 +32,11 @@ async def node(
         case "msg":
             return await _messages.message(info, id)
         case "cap":
-            return await _messages.captured_mail(info, id)
+            return await _inbox.captured_mail(info, id)
         case "role" if allows(await info.context.principal(), Action.MANAGE, None):
             return await _roles.role(info, id)
+        case "key" if allows(await info.context.principal(), Action.MANAGE, None):
+            return await _roles.api_key(info, id)
         case "svc" if key and allows(await info.context.principal(), Action.MANAGE, key):
             try:
                 return Service.of(await get_service(key))
@@ -51,12 +55,13 @@ class Query:
     node: Node | None = _field(node)
     message: Message | None = _field(_messages.message)
     messages: Connection[Message] = _field(_messages.messages)
-    inbox: Connection[CapturedMail] = _field(_messages.inbox)
-    captured_mail: CapturedMail | None = _field(_messages.captured_mail)
+    inbox: Connection[CapturedMail] = _field(_inbox.inbox)
+    captured_mail: CapturedMail | None = _field(_inbox.captured_mail)
     service: Service | None = _field(_services.service)
     services: Connection[Service] = _field(_services.services)
     role: Role | None = _field(_roles.role)
     roles: Connection[Role] = _field(_roles.roles)
+    api_key: ApiKey | None = _field(_roles.api_key)
     api_keys: Connection[ApiKey] = _field(_roles.api_keys)
 
 
@@ -78,7 +83,7 @@ def make_schema(limits: OperationLimits | None = None) -> MaskedSchema:
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
-        types=[Service, Role, Message, CapturedMail],
+        types=[Service, Role, ApiKey, Message, CapturedMail],
         extensions=limit_extensions(limits or OperationLimits()),
         config=StrawberryConfig(),
     )

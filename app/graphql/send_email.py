@@ -1,23 +1,40 @@
 """The sendEmail mutation."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
+from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
 from app.access.policy import ServiceScope
-from app.errors import ErrorCode, InvalidInput, Problem, Refusal
+from app.database.connection import is_transient
+from app.database.key import public_id
+from app.errors import ErrorCode, InvalidInput, Problem, Refusal, Unauthenticated
 from app.graphql.context import Context, Info
 from app.graphql.types import Message, UserError, user_errors
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
 from app.mail.transfer_encoding import decode_base64
-from app.queue.lookup import find_message
+from app.queue.lookup import StoredMessage, find_message
+from app.queue.put import Receipt
 from app.submission.submit import Submission
 
 # What the author accepted, the author may see in the answer, without a grant to read messages.
 _OWN = ServiceScope(all=True, service_ids=frozenset())
+
+_INPUT_NAMES: Mapping[str, tuple[str, ...]] = {
+    "from_email": ("from", "email"),
+    "from_name": ("from", "name"),
+    "reply_to_email": ("replyTo", "email"),
+    "reply_to_name": ("replyTo", "name"),
+    "template_data": ("templateData",),
+    "content_type": ("contentType",),
+    "content_id": ("contentId",),
+    "idempotency_key": ("idempotencyKey",),
+}
 
 
 @strawberry.input(description="A mail address and, optionally, a display name.")
@@ -98,12 +115,31 @@ async def send_email(
         submission = await _submission(context, input)
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
-        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(refusal))
-    if input.wait_seconds:
-        await context.parts.waiter.wait(receipt.message_id, input.wait_seconds)
-    stored = await find_message(receipt.message_id, _OWN)
-    assert stored is not None, "an accepted message is there"
+        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(_as_input(refusal)))
+    try:
+        stored = await _after_wait(context, receipt.message_id, input.wait_seconds)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        return SendEmailPayload(message=None, replayed=receipt.replayed, user_errors=[_accepted_unseen(receipt)])
     return SendEmailPayload(message=Message.of(stored), replayed=receipt.replayed, user_errors=[])
+
+
+async def _after_wait(context: Context, message_id: UUID, seconds: int | None) -> StoredMessage:
+    if seconds:
+        await context.parts.waiter.wait(message_id, seconds)
+    stored = await find_message(message_id, _OWN)
+    assert stored is not None, "an accepted message is there"
+    return stored
+
+
+def _accepted_unseen(receipt: Receipt) -> UserError:
+    """The database went away after it took the mail: whoever tries again would send it twice."""
+    message = (
+        f"The mail was accepted as {public_id('msg', receipt.message_id)} and will be sent, but its state cannot be"
+        " read right now. Do not send it again."
+    )
+    return UserError(code=ErrorCode.UNAVAILABLE, field=None, message=message, retryable=False)
 
 
 async def _submission(context: Context, given: SendEmailInput) -> Submission:
@@ -140,6 +176,17 @@ def _draft(given: SendEmailInput) -> Draft:
     if problems:
         raise InvalidInput(problems=problems)
     return draft
+
+
+def _as_input(refusal: Refusal) -> Refusal:
+    """The refusal with the fields of a Draft named as this mutation's input names them."""
+    if isinstance(refusal, Unauthenticated):
+        return refusal
+    return Refusal(problems=[replace(problem, field=_input_path(problem.field)) for problem in refusal.problems])
+
+
+def _input_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for part in path for name in _INPUT_NAMES.get(part, (part,)))
 
 
 def _mailboxes(given: list[MailboxInput] | None) -> tuple[Mailbox, ...]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import strawberry
 
-from app.access.policy import allows
+from app.access.policy import allows, require
 from app.access.principal import Action
 from app.clock import now
 from app.errors import ErrorCode, NotFound, Refusal
@@ -133,7 +133,9 @@ async def update(
     """Change a service; mail that waits for it leaves with the new values. Needs MANAGE on it."""
     try:
         principal = await info.context.principal()
-        found = await get_service(_key(input.id))
+        key = _key(input.id)
+        require(principal, Action.MANAGE, key)
+        found = await get_service(key)
         changes = cast(ServiceChanges, dict(_given(input)))
         changed = await update_service(found, changes, principal, info.context.parts.sealer)
     except Refusal as refusal:
