@@ -4,10 +4,11 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -18,7 +19,7 @@ from app.database.configuration import DatabaseUrlError
 from app.database.connection import close_database, is_transient, open_database
 from app.database.key import parse_public_id, public_id
 from app.database.migrate import migrate, pending_migrations
-from app.errors import Refusal
+from app.errors import InvalidInput, Refusal
 from app.first_start import FirstStart, first_start
 from app.graphql.schema import make_schema
 from app.log import configure_logging
@@ -41,6 +42,8 @@ Heliograph: one GraphQL API, and one DreamFactory-compatible REST route, in fron
 
 Every setting is an environment variable HELIOGRAPH_*, also read from the file .env; see docs/operations.md.
 """
+
+_BACKLOG = 2048  # connections that may wait while the application starts, or is busy
 
 
 class Stop(Exception):
@@ -124,19 +127,41 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     changes = {"host": options.host, "port": options.port}
     settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
     made = asyncio.run(_prepare(settings))
-    print(_greeting(settings, made), flush=True)
+    sockets = _listen(settings.host, settings.port)
+    print(_greeting(settings, sockets[0].getsockname()[1], made), flush=True)
     config = uvicorn.Config(
         make_app(settings, with_worker=not options.no_worker),
-        host=settings.host,
-        port=settings.port,
         access_log=False,
         log_config=None,
         proxy_headers=False,
         server_header=False,
+        ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=int(settings.drain_timeout),
     )
-    uvicorn.Server(config).run()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn, once it has stopped gently, sends itself the signal it stopped for: by then that is a success.
+        signal.signal(number, _succeed)
+    uvicorn.Server(config).run(sockets)
     return 0
+
+
+def _succeed(number: int, frame: object) -> NoReturn:
+    sys.exit(0)
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """A socket on each address of the host; for port 0 the first one's free port. Raises Stop."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            taken = sockets[0].getsockname()[1] if sockets else port
+            sockets.append(socket.create_server((address[0], taken), family=family, backlog=_BACKLOG))
+    except OSError as error:
+        for listening in sockets:
+            listening.close()
+        reason = str(error.strerror).partition(" (")[0]
+        raise Stop(f"cannot listen on {host}:{port}: {reason}") from None
+    return sockets
 
 
 async def _prepare(settings: Settings) -> FirstStart | None:
@@ -147,6 +172,8 @@ async def _prepare(settings: Settings) -> FirstStart | None:
     try:
         await _refuse_pending()
         return await first_start(settings, sealer)
+    except InvalidInput as refusal:
+        raise SettingsError(f"HELIOGRAPH_ADMIN_API_KEY: {refusal}") from None
     finally:
         await close_database()
 
@@ -156,8 +183,9 @@ async def _refuse_pending() -> None:
         raise Stop(f"the database lacks {len(pending)} migrations; run `heliograph migrate` first")
 
 
-def _greeting(settings: Settings, made: FirstStart | None) -> str:
-    url = settings.public_url or f"http://{settings.host}:{settings.port}"
+def _greeting(settings: Settings, port: int, made: FirstStart | None) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = settings.public_url or f"http://{host}:{port}"
     lines = [f"Heliograph serves {url}", f"  GraphiQL  {url}/graphql", f"  inbox     {url}/inbox"]
     if made and made.admin_key:
         body = '{"to": "you@example.com", "subject": "Hello", "body_text": "It works."}'
@@ -244,6 +272,9 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
     key = os.environ.get("HELIOGRAPH_API_KEY")
     if key is None and settings.admin_api_key is not None:
         key = settings.admin_api_key.get_secret_value()
+
+    if key is None:
+        raise Stop("set HELIOGRAPH_API_KEY to the API key to send with")
 
     async def send() -> int:
         principal = await authenticate(key, record_use_every=settings.api_key_use_interval)

@@ -16,7 +16,7 @@ def configure_logging(settings: Settings) -> None:
         if settings.log_format == "json"
         else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     )
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
 
 
 class JsonFormatter(logging.Formatter):

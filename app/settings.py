@@ -4,13 +4,14 @@ import os
 import socket
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
 
 class SettingsError(ValueError):
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
     graphql_max_root_mutations: Count = 10
     graphql_cached_chars: Count = 16_000
     graphql_connection_init_timeout: Seconds = 10
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
