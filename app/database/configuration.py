@@ -95,5 +95,8 @@ def migrations_module() -> str:
     return "app.migrations" if find_spec("app.migrations") else "migrations"
 
 
-# For the `tortoise` command line (makemigrations), which finds this name in pyproject.toml.
-TORTOISE_ORM = tortoise_config(os.environ.get("HELIOGRAPH_DATABASE_URL", "sqlite://heliograph.db"))
+def __getattr__(name: str) -> dict[str, Any]:
+    """TORTOISE_ORM, for the `tortoise` command line (makemigrations); only then is the environment read here."""
+    if name == "TORTOISE_ORM":
+        return tortoise_config(os.environ.get("HELIOGRAPH_DATABASE_URL", "sqlite://heliograph.db"))
+    raise AttributeError(name)

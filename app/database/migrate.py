@@ -17,7 +17,7 @@ from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.migrations.schema_editor.sqlite import SqliteSchemaEditor
 
 from app.database import configuration
-from app.database.configuration import APP_LABEL, sqlite_path, tortoise_config
+from app.database.configuration import APP_LABEL, DatabaseUrlError, sqlite_path, tortoise_config
 from app.database.connection import dialect, rows
 from app.settings import Settings
 
@@ -35,7 +35,7 @@ async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
     the others wait for it and find nothing left to do. Needs no open database. `until`: the last one to apply.
 
     A migration that fails leaves no trace and stops those after it: the driver's or Tortoise's exception is raised,
-    or MigrationError.
+    or MigrationError. DatabaseUrlError where SQLite's folder does not exist, or cannot be written to.
     """
     # On SQLite without foreign keys: a migration that rebuilds a table must not delete the rows that refer to it.
     config = tortoise_config(settings.database_url, busy_timeout=settings.database_busy_timeout, foreign_keys=False)
@@ -131,7 +131,10 @@ async def _migration_lock(settings: Settings, client: BaseDBAsyncClient) -> Asyn
 @asynccontextmanager
 async def _file_lock(path: str) -> AsyncIterator[None]:
     """The system frees the lock when its process dies. The file stays: removing it would let two processes in."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DatabaseUrlError(f"the database's folder cannot be written to: {path}: {error.strerror}") from None
     try:
         while not _try_lock(descriptor):  # noqa: ASYNC110 - another process cannot set an event of this one
             await asyncio.sleep(_LOCK_POLL)
