@@ -1,0 +1,59 @@
+"""One service, one principal, and mail put into the queue, on both databases."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.access.principal import Principal
+from app.database.key import new_key
+from app.queue.embedded import EmbeddedEngine
+from app.queue.put import put
+from app.queue.wakeup import Wakeup
+from app.services.models import Service
+from app.settings import Settings
+from tests.factories import NOW, make_principal, make_service, new_message
+
+Put = Callable[..., Awaitable[UUID]]
+
+
+@pytest.fixture
+async def service(database: Settings) -> Service:
+    return await make_service()
+
+
+@pytest.fixture
+async def principal(database: Settings) -> Principal:
+    return await make_principal()
+
+
+@pytest.fixture
+def wakeup() -> Wakeup:
+    return Wakeup()
+
+
+@pytest.fixture
+def engine(wakeup: Wakeup) -> EmbeddedEngine:
+    return EmbeddedEngine(wakeup, poll=0.05)
+
+
+@pytest.fixture
+def put_mail(service: Service, principal: Principal, engine: EmbeddedEngine) -> Put:
+    """Put a mail to these addresses, due at NOW; returns its key. `service` and `moment` can be others."""
+
+    async def put_one(*emails: str, **fields: Any) -> UUID:
+        through, moment = fields.pop("service", service), fields.pop("moment", NOW)
+        return (await put(new_message(through, principal, *emails, **fields), moment, engine)).message_id
+
+    return put_one
+
+
+@pytest.fixture
+def worker() -> UUID:
+    return new_key()
+
+
+@pytest.fixture
+def other_worker() -> UUID:
+    return new_key()

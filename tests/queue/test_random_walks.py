@@ -1,0 +1,118 @@
+"""Whatever workers do, in whatever order: nothing leaves the table of transitions, and a message is what its
+recipients are."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from hypothesis import HealthCheck, event, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from app.database.connection import as_moment, rows
+from app.queue.claim import Claim, claim_message, release_claim, renew_lease
+from app.queue.settle import Settlement, settle
+from app.queue.states import CLAIMABLE, SETTLED, RecipientState, may_become, message_state
+from tests.factories import after, message_row
+from tests.queue.conftest import Put
+
+LEASE = 60.0
+OUTCOMES = (*[RecipientState.DEFERRED] * 5, RecipientState.SENT, RecipientState.FAILED, RecipientState.EXPIRED)
+WORKERS = (UUID(int=1), UUID(int=2))
+
+workers = st.sampled_from(WORKERS)
+steps = st.one_of(
+    st.tuples(st.just("claim"), workers),
+    st.tuples(st.just("claim"), workers),
+    st.tuples(st.just("renew"), workers),
+    st.tuples(st.just("release"), workers),
+    st.tuples(st.just("settle"), workers, st.lists(st.sampled_from(OUTCOMES), min_size=3, max_size=3)),
+    st.tuples(st.just("wait"), st.sampled_from([1.0, 30.0, LEASE, LEASE, 500.0])),
+)
+
+
+@dataclass
+class Walk:
+    """One message, the claims its workers believe to hold, and the recipients as they were last seen."""
+
+    message_id: UUID
+    seconds: float = 0
+    held: dict[UUID, Claim] = field(default_factory=dict)
+    lease_end: float = -math.inf
+    owner: Claim | None = None
+    seen: list[RecipientState] = field(default_factory=lambda: [RecipientState.QUEUED] * 3)
+
+    @property
+    def moment(self) -> datetime:
+        return after(self.seconds)
+
+    async def take(self, step: tuple[object, ...]) -> None:
+        match step:
+            case "wait", float(seconds):
+                self.seconds += seconds
+            case "claim", UUID() as worker:
+                await self._claim(worker)
+            case "renew", UUID() as worker if worker in self.held:
+                await self._renew(self.held[worker])
+            case "release", UUID() as worker if worker in self.held:
+                claim = self.held.pop(worker)
+                self._end(claim, await release_claim(claim, self.moment))
+            case "settle", UUID() as worker, list(outcomes) if worker in self.held:
+                claim = self.held.pop(worker)
+                self._end(claim, await self._settle(claim, outcomes))
+
+    async def _claim(self, worker: UUID) -> None:
+        leased = self.owner is not None and self.seconds < self.lease_end
+        claim = await claim_message(worker, self.message_id, self.moment, LEASE)
+        if claim is not None:
+            assert not leased
+            assert claim.fence > max((held.fence for held in self.held.values()), default=0)
+            self.held[worker] = self.owner = claim
+            self.lease_end = self.seconds + LEASE
+
+    async def _renew(self, claim: Claim) -> None:
+        renewed = await renew_lease(claim, self.moment, LEASE)
+        assert renewed == (claim is self.owner)
+        self.lease_end = self.seconds + LEASE if renewed else self.lease_end
+
+    async def _settle(self, claim: Claim, outcomes: list[RecipientState]) -> bool:
+        settlements = [
+            Settlement(r.id, r.number, state, after(self.seconds + 30) if state == "deferred" else None)
+            for r, state in zip(claim.recipients, outcomes, strict=False)
+        ]
+        return await settle(claim, lambda _: settlements, self.moment, self.moment)
+
+    def _end(self, claim: Claim, ended: bool) -> None:
+        event("its lease was still its own" if ended else "its lease was lost")
+        assert ended == (claim is self.owner), "only the holder of the current fence ends the lease"
+        self.owner = None if ended else self.owner
+
+    async def check(self) -> None:
+        found = await rows(
+            "SELECT state, due_at, settled_at, attempt_number FROM recipient WHERE message_id = $1 ORDER BY position",
+            self.message_id,
+        )
+        states = [RecipientState(row["state"]) for row in found]
+        for before, now in zip(self.seen, states, strict=True):
+            assert before is now or may_become(before, now), f"{before} became {now}"
+        self.seen = states
+        message = await message_row(self.message_id)
+        assert message["state"] == message_state(states)
+        assert (message["settled_at"] is not None) == SETTLED.issuperset(states)
+        assert [row["settled_at"] is not None for row in found] == [state in SETTLED for state in states]
+        assert [row["due_at"] is not None for row in found] == [state in CLAIMABLE for state in states]
+        waiting = [as_moment(row["due_at"]) for row in found if row["due_at"]]
+        assert message["due_at"] == (after(self.lease_end) if self.owner else min(waiting, default=None))
+        assert (message["lease_owner"] is not None) == (self.owner is not None)
+
+
+@hypothesis_settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(walk=st.lists(steps, min_size=20, max_size=40))
+async def test_a_message_is_always_what_its_recipients_are(put_mail: Put, walk: list[tuple[object, ...]]) -> None:
+    made = Walk(await put_mail("a@example.com", "b@example.com", "c@example.com"))
+    for step in walk:
+        await made.take(step)
+        await made.check()
