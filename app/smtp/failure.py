@@ -69,7 +69,7 @@ class Failure:
         return self.phase is Phase.DOT and self.reply is None
 
 
-class SmtpFailure(HeliographError):  # noqa: N818 - it carries a Failure
+class SmtpFailure(HeliographError):
     """Raised by the connection and the pool; carries the Failure."""
 
     def __init__(self, failure: Failure) -> None:
