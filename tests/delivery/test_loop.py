@@ -1,0 +1,91 @@
+"""Delivery as a whole: services come and go, trouble comes and goes, and nobody has to restart anything."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from app.database.connection import close_database, execute, open_database
+from app.delivery.loop import run_delivery
+from app.queue.embedded import EmbeddedEngine
+from app.queue.engine import Handle
+from app.queue.wakeup import Wakeup
+from app.services.models import Service
+from app.settings import Settings
+from tests.delivery.conftest import Put
+from tests.factories import make_service
+
+
+class NotingEngine(EmbeddedEngine):
+    """Notes what it is told of services."""
+
+    def __init__(self) -> None:
+        super().__init__(Wakeup(), poll=0.05)
+        self.told: list[Mapping[UUID, int]] = []
+
+    def services_changed(self, caps: Mapping[UUID, int]) -> None:
+        self.told.append(caps)
+        super().services_changed(caps)
+
+    async def until_told(self, *services: Service) -> None:
+        expected = {service.id: 3 for service in services}
+        async with asyncio.timeout(20):
+            while not self.told or self.told[-1] != expected:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def nothing(message_id: UUID) -> None:
+    raise AssertionError(f"there is no mail to try: {message_id}")
+
+
+@asynccontextmanager
+async def delivering(engine: EmbeddedEngine, attempt: Handle = nothing) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    delivery = asyncio.create_task(run_delivery(engine, attempt, stop, connections_per_service=3, look_every=0.01))
+    try:
+        yield
+    finally:
+        stop.set()
+        async with asyncio.timeout(20):
+            await delivery
+
+
+async def test_services_are_noticed_when_they_come_change_and_go(service: Service) -> None:
+    engine = NotingEngine()
+    async with delivering(engine):
+        await engine.until_told(service)
+        other = await make_service("other")
+        await engine.until_told(service, other)
+        await execute("UPDATE service SET is_active = $1 WHERE id = $2", False, service.id)
+        await engine.until_told(other)
+        await other.delete()
+        await engine.until_told()
+
+
+async def test_mail_of_a_service_that_becomes_active_is_tried(service: Service, put_mail: Put) -> None:
+    await execute("UPDATE service SET is_active = $1 WHERE id = $2", False, service.id)
+    message_id = await put_mail()
+    tried: asyncio.Queue[UUID] = asyncio.Queue()
+    engine = NotingEngine()
+    async with delivering(engine, tried.put):
+        await engine.until_told()
+        assert tried.empty()
+        await execute("UPDATE service SET is_active = $1 WHERE id = $2", True, service.id)
+        assert await tried.get() == message_id
+
+
+async def test_delivery_goes_on_after_database_trouble(
+    service: Service, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = NotingEngine()
+    async with delivering(engine):
+        await engine.until_told(service)
+        await close_database()
+        async with asyncio.timeout(20):
+            while "services could not be read" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await open_database(settings)
+        other = await make_service("other")
+        await engine.until_told(service, other)
