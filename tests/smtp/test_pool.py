@@ -162,6 +162,7 @@ async def test_no_more_connections_than_allowed_first_come_first_served(clock: C
         pool = a_pool(clock, max_connections=2)
         server = server_for(receiver)
         served: list[int] = []
+        both_connected = asyncio.Barrier(2)
         out = peak = 0
 
         async def work(number: int) -> None:
@@ -170,6 +171,8 @@ async def test_no_more_connections_than_allowed_first_come_first_served(clock: C
                 served.append(number)
                 out += 1
                 peak = max(peak, out)
+                if number < 2:
+                    await both_connected.wait()
                 await asyncio.sleep(0)
                 out -= 1
 
