@@ -1,0 +1,92 @@
+"""The digest of a request: the same for the same request, another for any other."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from app.errors import InvalidInput
+from app.mail.address import Mailbox
+from app.mail.draft import Attachment, Draft
+from app.submission.digest import digest_request
+
+FILE = Attachment("a.txt", b"octets", "text/plain", "cid")
+DRAFT = Draft(
+    to=(Mailbox("bob@example.com", "Bob"),),
+    cc=(Mailbox("eve@example.com"),),
+    bcc=(),
+    subject="Hello",
+    text="text",
+    html="<p>html</p>",
+    from_email="ada@example.com",
+    from_name=None,
+    reply_to_email=None,
+    reply_to_name="Ada",
+    attachments=(FILE,),
+    headers=(("X-A", "1"), ("X-B", "2")),
+    template_data={"a": 1, "b": {"c": [1, 2], "d": None}},
+    variables={"v": "w"},
+    metadata={"m": True},
+    tags=("one", "two"),
+)
+OTHER: dict[str, list[Any]] = {
+    "to": [(Mailbox("bob@example.com"),), (Mailbox("Bob@example.com", "Bob"),), ()],
+    "cc": [(), (Mailbox("eve@example.com", ""),)],
+    "bcc": [(Mailbox("eve@example.com"),)],
+    "subject": ["hello", "", None],
+    "text": ["text ", None],
+    "html": ["<p>html</p> ", None],
+    "from_email": ["ada@EXAMPLE.com", None],
+    "from_name": ["", "None"],
+    "reply_to_email": ["", "ada@example.com"],
+    "reply_to_name": [None],
+    "attachments": [
+        (),
+        (FILE, FILE),
+        (replace(FILE, name="b.txt"),),
+        (replace(FILE, content=b"octetz"),),
+        (replace(FILE, content_type=None),),
+        (replace(FILE, content_id=None),),
+    ],
+    "headers": [(("X-B", "2"), ("X-A", "1")), (("X-A", "1"),)],
+    "template_data": [{"a": 1, "b": {"c": [2, 1], "d": None}}, {"a": "1", "b": {"c": [1, 2], "d": None}}, {"a": 1}],
+    "variables": [{}, {"v": "x"}],
+    "metadata": [{"m": 1}, {"m": "true"}],
+    "tags": [("two", "one"), ("one,two",)],
+}
+
+
+def test_the_same_request_has_the_same_digest() -> None:
+    assert digest_request("email", DRAFT) == digest_request("EMail", replace(DRAFT))
+    assert len(digest_request("email", DRAFT)) == 64
+
+
+def test_the_order_of_keys_does_not_matter() -> None:
+    shuffled = replace(DRAFT, template_data={"b": {"d": None, "c": [1, 2]}, "a": 1})
+    assert digest_request("email", shuffled) == digest_request("email", DRAFT)
+
+
+def test_a_change_of_any_field_changes_the_digest() -> None:
+    assert set(OTHER) == {field.name for field in fields(Draft)}, "every field of a draft is tried"
+    changed = [replace(DRAFT, **{name: value}) for name, values in OTHER.items() for value in values]
+    digests = {digest_request("email", draft) for draft in (DRAFT, *changed)}
+
+    assert len(digests) == len(changed) + 1
+
+
+def test_another_service_has_another_digest() -> None:
+    assert digest_request("other", DRAFT) != digest_request("email", DRAFT)
+
+
+def test_a_value_moved_to_another_field_changes_the_digest() -> None:
+    assert digest_request("a", Draft(text="x")) != digest_request("a", Draft(html="x"))
+    assert digest_request("a", Draft(variables={"v": 1})) != digest_request("a", Draft(template_data={"v": 1}))
+
+
+def test_lone_surrogates_can_be_digested_and_absurd_nesting_is_refused() -> None:
+    assert digest_request("a", Draft(subject="\ud800")) != digest_request("a", Draft(subject="\udc00"))
+    nested: object = []
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(InvalidInput, match="nest too deeply"):
+        digest_request("a", Draft(variables={"v": nested}))
