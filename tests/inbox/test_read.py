@@ -18,8 +18,8 @@ from app.mail.address import Mailbox
 from app.mail.check import check_draft
 from app.mail.compose import compose
 from app.mail.draft import Attachment, Draft, DraftLimits
-from app.services.models import Service, ServiceKind
-from app.smtp.server import Encryption
+from app.services.models import Service
+from tests.factories import make_service
 
 MOMENT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SENDER = Mailbox("me@example.test", "Me")
@@ -195,14 +195,9 @@ async def capture(service: Service, subject: str | None = None, octets: bytes = 
     return key
 
 
-async def sandbox(name: str) -> Service:
-    kind, encryption = ServiceKind.SANDBOX, Encryption.NONE
-    return await Service.create(name=name, kind=kind, encryption=encryption, created_at=MOMENT, updated_at=MOMENT)
-
-
 @pytest.mark.usefixtures("database")
 async def test_a_stored_mail_is_found_with_everything_but_its_content() -> None:
-    service = await sandbox("one")
+    service = await make_service("one")
     key = await capture(service, "Grüße", b"Subject: x\r\n\r\nhello")
     found = await find_capture(key, EVERY_SERVICE)
     assert found is not None
@@ -214,7 +209,7 @@ async def test_a_stored_mail_is_found_with_everything_but_its_content() -> None:
 
 @pytest.mark.usefixtures("database")
 async def test_the_list_is_newest_first_in_pages() -> None:
-    service = await sandbox("one")
+    service = await make_service("one")
     keys = [await capture(service) for _ in range(5)]
     first = await list_captures(EVERY_SERVICE, after=None, limit=2)
     then = await list_captures(EVERY_SERVICE, after=first[-1].id, limit=9)
@@ -223,7 +218,7 @@ async def test_the_list_is_newest_first_in_pages() -> None:
 
 @pytest.mark.usefixtures("database")
 async def test_only_mail_of_services_in_the_scope_is_seen() -> None:
-    one, two = await sandbox("one"), await sandbox("two")
+    one, two = await make_service("one"), await make_service("two")
     first, second = await capture(one), await capture(two)
     for scope, seen in (
         (EVERY_SERVICE, [second, first]),
@@ -244,7 +239,7 @@ async def test_a_mail_that_is_not_there_or_no_more_is_not_found() -> None:
 
 @pytest.mark.usefixtures("sqlite_database")
 async def test_the_mail_of_a_deleted_service_is_deleted_with_it() -> None:
-    service = await sandbox("one")
+    service = await make_service("one")
     key = await capture(service)
     await service.delete()
     assert await find_capture(key, EVERY_SERVICE) is None

@@ -34,7 +34,7 @@ class Inbox {
   #mails = [];
   #rows = new Map();
   #next = { hasNextPage: false, endCursor: null };
-  #isBusy = false;
+  #turn = Promise.resolve();
   #isClosed = false;
 
   constructor(key) {
@@ -47,17 +47,17 @@ class Inbox {
     clearMail();
   }
 
-  /** Load the newest mails. Throws what `ask` throws. */
-  async refresh() {
-    await this.#alone(async () => {
+  /** Load the newest mails; gives how many were not there before. Throws what `ask` throws, as all of these do. */
+  refresh() {
+    return this.#inTurn(async () => {
       const { inbox } = await ask(this.#key, LIST, { first: PAGE });
-      if (!this.#isClosed) this.#merge(inbox);
+      return this.#isClosed ? 0 : this.#merge(inbox);
     });
   }
 
   /** Load the mails behind the last one. */
-  async loadMore() {
-    await this.#alone(async () => {
+  loadMore() {
+    return this.#inTurn(async () => {
       const { inbox } = await ask(this.#key, LIST, { first: PAGE, after: this.#next.endCursor });
       if (this.#isClosed) return;
       this.#mails.push(...inbox.nodes);
@@ -87,14 +87,10 @@ class Inbox {
     this.#rows.get(id)?.firstChild.focus();
   }
 
-  async #alone(work) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    try {
-      await work();
-    } finally {
-      this.#isBusy = false;
-    }
+  /** One list is loaded at a time, so that no answer overtakes another. */
+  #inTurn(work) {
+    this.#turn = this.#turn.catch(() => null).then(work);
+    return this.#turn;
   }
 
   /** Put the first page before the mails that follow it. Ids grow with time, so they tell where that is. */
@@ -104,10 +100,9 @@ class Inbox {
     const last = nodes.at(-1)?.id;
     const older = pageInfo.hasNextPage && isJoined ? this.#mails.filter((mail) => mail.id < last) : [];
     if (older.length === 0) this.#next = pageInfo;
-    const arrived = nodes.filter((mail) => !known.has(mail.id)).length;
-    if (known.size && arrived) say(arrived === 1 ? "1 new mail" : `${arrived} new mails`);
     this.#mails = [...nodes, ...older];
     this.#render();
+    return nodes.filter((mail) => !known.has(mail.id)).length;
   }
 
   /** Rows that are there already are not touched, so that the focus stays where it is. */
@@ -143,16 +138,15 @@ function row(mail) {
 let inbox = null;
 let opened = null;
 
-async function enter(key) {
-  const entered = new Inbox(key);
-  await entered.refresh();
+/** Show this inbox. */
+function enter(entered) {
   inbox = entered;
-  sessionStorage.setItem(KEY, key);
   byId("door").hidden = true;
   byId("inbox").hidden = byId("tools").hidden = false;
   followAddress();
 }
 
+/** Forget the API key and everything it showed, and ask for another one. */
 function leave(sentence) {
   inbox?.close();
   inbox = null;
@@ -165,18 +159,15 @@ function leave(sentence) {
   byId("key").focus();
 }
 
-/** Do something with the inbox; say what went wrong, and ask for another key if it is the key. */
-async function attempt(work) {
+/** Do something with the inbox; tell what goes wrong, and ask for another key if it is the key. */
+async function attempt(work, tell = say) {
   const current = inbox;
   try {
     await work(current);
-    return true;
   } catch (error) {
-    if (current === inbox) {
-      if (error instanceof Refused && error.isOfKey) leave(error.message);
-      else say(error.message);
-    }
-    return false;
+    if (current !== inbox) return;
+    if (error instanceof Refused && error.isOfKey) leave(error.message);
+    else tell(error.message);
   }
 }
 
@@ -189,7 +180,7 @@ function followAddress() {
   const id = idInAddress();
   document.body.classList.toggle("reading", id !== null);
   if (id) {
-    attempt((current) => current.open(id));
+    attempt((current) => current.open(id), showSentence);
   } else {
     clearMail();
     inbox.mark(null);
@@ -200,8 +191,10 @@ function followAddress() {
 
 async function refresh() {
   if (!inbox) return;
-  const before = byId("status").textContent;
-  if ((await attempt((current) => current.refresh())) && byId("status").textContent === before) say("");
+  await attempt(async (current) => {
+    const arrived = await current.refresh();
+    if (current === inbox) say(arrived ? `${arrived} new` : "");
+  });
 }
 
 async function refreshWhileVisible() {
@@ -214,23 +207,36 @@ function say(sentence) {
   if (status.textContent !== sentence) status.textContent = sentence;
 }
 
+async function tryKey(event) {
+  event.preventDefault();
+  byId("refusal").textContent = "";
+  const key = byId("key").value.trim();
+  const tried = new Inbox(key);
+  try {
+    await tried.refresh();
+  } catch (error) {
+    leave(error.message);
+    return;
+  }
+  sessionStorage.setItem(KEY, key);
+  byId("key").value = "";
+  enter(tried);
+}
+
 function start() {
-  byId("key-form").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    byId("refusal").textContent = "";
-    await enter(byId("key").value.trim()).then(
-      () => (byId("key").value = ""),
-      (error) => leave(error.message),
-    );
-  });
+  byId("key-form").addEventListener("submit", tryKey);
   byId("refresh").addEventListener("click", refresh);
   byId("more").addEventListener("click", () => attempt((current) => current.loadMore()));
   byId("forget").addEventListener("click", () => leave(""));
   window.addEventListener("hashchange", followAddress);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
   const key = sessionStorage.getItem(KEY);
-  if (key) enter(key).catch((error) => leave(error.message));
-  else leave("");
+  if (key) {
+    enter(new Inbox(key));
+    attempt((current) => current.refresh());
+  } else {
+    leave("");
+  }
   setTimeout(refreshWhileVisible, REFRESH_MILLISECONDS);
 }
 
