@@ -1,7 +1,7 @@
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from email import message_from_bytes
 from typing import Any
@@ -10,13 +10,11 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from playwright.async_api import Page, expect
-from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from app.asgi import make_app
 from app.database.connection import close_database, open_database
 from app.first_start import first_start
-from app.inbox.page import inbox_routes
 from app.services.secret import sealer_from
 from app.settings import Settings
 from tests.browser import Visit
@@ -93,13 +91,6 @@ async def office(sqlite_settings: Settings, serve: Callable[[ASGIApp], str]) -> 
     assert made is not None
     assert made.admin_key is not None
     return Office(serve(make_app(sqlite_settings)), made.admin_key)
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(Starlette(routes=inbox_routes()))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://heliograph.test") as client:
-        yield client
 
 
 async def enter(page: Page, office: Office, address: str = "/inbox") -> None:
@@ -357,50 +348,3 @@ async def test_a_phone_shows_the_list_or_the_mail(office: Office, visit: Visit) 
     await expect(page.get_by_role("article")).to_be_hidden()
     await expect(page.get_by_role("link", name="Small")).to_be_focused()
     visit.assert_clean()
-
-
-@pytest.mark.parametrize("path", ["/inbox", "/inbox/"])
-async def test_the_page_comes_under_a_strict_policy(client: httpx2.AsyncClient, path: str) -> None:
-    page = await client.get(path)
-    assert page.status_code == 200
-    assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert page.headers["x-content-type-options"] == "nosniff"
-    assert page.headers["referrer-policy"] == "no-referrer"
-    assert page.headers["cache-control"] == "no-store"
-    assert page.headers["x-dns-prefetch-control"] == "off"
-    assert page.headers["content-security-policy"] == (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-        "connect-src 'self'; frame-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    assert "//" not in page.text
-    assert re.findall(r"<script(?! type=\"module\" src=)|<style|\son\w+=|style=", page.text) == []
-
-
-async def test_every_asset_that_the_page_needs_is_served_and_can_be_revalidated(client: httpx2.AsyncClient) -> None:
-    for name in re.findall(r'"/inbox/assets/([\w.]+)"', (await client.get("/inbox")).text):
-        asset = await client.get(f"/inbox/assets/{name}")
-        assert asset.headers["content-type"].startswith("text/css" if name.endswith("css") else "text/javascript")
-        assert asset.headers["x-content-type-options"] == "nosniff"
-        again = await client.get(f"/inbox/assets/{name}", headers={"If-None-Match": asset.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")
-
-
-@pytest.mark.parametrize("name", ["inbox.html", "no-such.js", "..%2Fpage.py", "%2e%2e/page.py"])
-async def test_nothing_but_assets_is_served(client: httpx2.AsyncClient, name: str) -> None:
-    assert (await client.get(f"/inbox/assets/{name}")).status_code == 404
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_other_verbs_are_not_allowed(client: httpx2.AsyncClient, method: str) -> None:
-    for path in ("/inbox", "/inbox/", "/inbox/assets/inbox.js"):
-        answer = await client.request(method, path)
-        assert answer.status_code == 405
-        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
-
-
-async def test_the_page_finds_its_way_below_a_prefix() -> None:
-    transport = httpx2.ASGITransport(Starlette(routes=inbox_routes()), root_path="/mail")
-    async with httpx2.AsyncClient(transport=transport, base_url="http://heliograph.test") as client:
-        page = (await client.get("/mail/inbox")).text
-        assert 'data-endpoint="/mail/graphql"' in page
-        assert (await client.get(re.findall(r'src="([^"]+)"', page)[0])).status_code == 200
