@@ -14,7 +14,9 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
+
+from app.assets import HEADERS, asset_route
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +34,6 @@ CHECKED_ASSETS = {
 
 OWN_ASSETS = ("boot.js", "page.css")
 OWN_FOLDER = Path(__file__).parent / "static"
-
-MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
-
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 
@@ -77,22 +70,7 @@ class GraphiQL:
 
     def routes(self, path: str) -> list[BaseRoute]:
         """The routes of the assets of the page at `path`."""
-        return [Route(f"{path}/assets/{{name}}", self._asset, methods=["GET"])]
-
-    async def _asset(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        content = self._assets.get(name)
-        if content is None:
-            return Response(
-                '{"errors":[{"message":"No such file.","extensions":{"code":"NOT_FOUND"}}]}',
-                404,
-                {**HEADERS, "Content-Type": "application/json"},
-            )
-        tag = f'"{sha256(content).hexdigest()[:32]}"'
-        headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": tag, "Content-Type": MEDIA_TYPES[Path(name).suffix]}
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers)
+        return [asset_route(f"{path}/assets", self._assets)]
 
 
 def read_assets(folder: Path | None = None) -> dict[str, bytes]:

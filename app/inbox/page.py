@@ -4,27 +4,18 @@ It holds no mail: its script asks /graphql with the API key that the reader type
 """
 
 import html
-from hashlib import sha256
 from pathlib import Path
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+
+from app.assets import HEADERS, MEDIA_TYPES, asset_route
 
 PATH = "/inbox"
 
 FOLDER = Path(__file__).parent / "static"
 PAGE = "inbox.html"
-
-MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
-
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 # The frame that shows a mail's html inherits this policy and adds a stricter one of its own. Inline styles are allowed
 # for its sake; with images from here and data: alone, and no fonts, a style has nothing to leak through.
@@ -45,31 +36,12 @@ PAGE_HEADERS = {
 
 def inbox_routes() -> list[BaseRoute]:
     """GET /inbox, with and without a slash at its end, and the page's assets below it."""
-    page = _Page()
-    return [
-        *(Route(path, page.show, methods=["GET"]) for path in (PATH, f"{PATH}/")),
-        Route(f"{PATH}/assets/{{name}}", page.asset, methods=["GET"]),
-    ]
+    text = (FOLDER / PAGE).read_text(encoding="utf-8")
+    assets = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
 
-
-class _Page:
-    """The page and its assets, read once and kept in memory."""
-
-    def __init__(self) -> None:
-        self._page = (FOLDER / PAGE).read_text(encoding="utf-8")
-        self._assets = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in MEDIA_TYPES}
-
-    async def show(self, request: Request) -> Response:
+    async def page(request: Request) -> Response:
         root = html.escape(request.scope.get("root_path", "").rstrip("/"))
-        return Response(self._page.replace("{{root}}", root), headers=PAGE_HEADERS)
+        return Response(text.replace("{{root}}", root), headers=PAGE_HEADERS)
 
-    async def asset(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        content = self._assets.get(name)
-        if content is None:
-            raise HTTPException(404, "No such file.", HEADERS)
-        tag = f'"{sha256(content).hexdigest()[:32]}"'
-        headers = {**HEADERS, "Cache-Control": "no-cache", "ETag": tag, "Content-Type": MEDIA_TYPES[Path(name).suffix]}
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers)
+    pages = (Route(path, page, methods=["GET"]) for path in (PATH, f"{PATH}/"))
+    return [*pages, asset_route(f"{PATH}/assets", assets)]

@@ -1,0 +1,36 @@
+"""The files that web pages are made of, served from memory."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""For every page and every asset."""
+
+
+def asset_route(path: str, assets: Mapping[str, bytes]) -> Route:
+    """GET `path`/{name} for each of `assets` (their suffixes in MEDIA_TYPES), revalidated by ETag at every use."""
+    tags = {name: f'"{sha256(content).hexdigest()[:32]}"' for name, content in assets.items()}
+
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in assets:
+            raise HTTPException(404, "No such file.", HEADERS)
+        described = {"Content-Type": MEDIA_TYPES[Path(name).suffix], "Cache-Control": "no-cache", "ETag": tags[name]}
+        if request.headers.get("if-none-match") == tags[name]:
+            return Response(status_code=304, headers={**HEADERS, **described})
+        return Response(assets[name], headers={**HEADERS, **described})
+
+    return Route(f"{path}/{{name}}", asset, methods=["GET"])
