@@ -167,11 +167,10 @@ def _listen(host: str, port: int) -> list[socket.socket]:
 async def _prepare(settings: Settings) -> FirstStart | None:
     if settings.database_url.startswith("sqlite"):
         await migrate(settings)
-    sealer = sealer_from(settings)
     await open_database(settings)
     try:
         await _refuse_pending()
-        return await first_start(settings, sealer)
+        return await first_start(settings, sealer_from(settings))
     except InvalidInput as refusal:
         raise SettingsError(f"HELIOGRAPH_ADMIN_API_KEY: {refusal}") from None
     finally:
@@ -210,6 +209,7 @@ def _worker(settings: Settings, options: argparse.Namespace) -> int:
         wakeup = Wakeup()
         engine = EmbeddedEngine(wakeup, settings.queue_poll)
         async with running_worker(settings, sealer_from(settings), engine, wakeup):
+            print("Heliograph delivers mail", flush=True)
             await stop.wait()
         return 0
 
