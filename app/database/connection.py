@@ -66,8 +66,9 @@ async def open_database(settings: Settings) -> None:
 
 
 async def _connect(context: TortoiseContext, settings: Settings) -> None:
-    # At DEBUG, Tortoise logs the values of every statement: sealed passwords and whole mails.
-    db_client_logger.setLevel(logging.INFO)
+    # At DEBUG, both log the values of every statement: sealed passwords and whole mails.
+    for logger in (db_client_logger, logging.getLogger("aiosqlite")):
+        logger.setLevel(logging.INFO)
     config = tortoise_config(
         settings.database_url,
         pool_size=settings.database_pool_size,
