@@ -1,4 +1,4 @@
-"""The tiny schema behind the real view, reached in memory over HTTP."""
+"""The tiny schema behind the real view, reached in memory over HTTP; the real schema, asked without HTTP."""
 
 from collections.abc import AsyncIterator
 
@@ -6,8 +6,18 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
+from app.graphql.context import Parts
 from app.graphql.graphiql import GraphiQL
+from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
+from app.queue.embedded import EmbeddedEngine
+from app.queue.wakeup import Wakeup
+from app.services.secret import sealer_from
+from app.settings import Settings
+from app.submission.submit import Submitter
+from app.submission.verdict import VerdictWaiter
+from tests.factories import make_key
+from tests.graphql.api import Api
 from tests.graphql.tiny import MAX_BODY_BYTES, connect, make_context, tiny_schema
 
 
@@ -24,3 +34,12 @@ async def tiny_client(tiny_app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(tiny_app, raise_app_exceptions=True)
     async with httpx2.AsyncClient(transport=transport, base_url="http://heliograph.test") as client:
         yield client
+
+
+@pytest.fixture
+async def api(sqlite_database: Settings) -> Api:
+    """The real schema on a database with one API key, which may do everything."""
+    wakeup = Wakeup()
+    submitter = Submitter(sqlite_database, EmbeddedEngine(wakeup, 1), wakeup)
+    parts = Parts(sqlite_database, sealer_from(sqlite_database), submitter, VerdictWaiter(wakeup, 0.01))
+    return Api(make_schema(), parts, await make_key("admin"))
