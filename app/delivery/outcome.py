@@ -25,7 +25,8 @@ def judge_attempt(
 
     A reply of the server decides for its recipient: 2yz sent, 4yz deferred, 5yz failed. Where there is none, the
     failure decides for all: deferred, but when the server could not be talked to at all while a client awaits the
-    verdict, failed. A deferral past the policy's end is expired.
+    verdict, failed, unless the server itself said 4yz (421 in its greeting, 454 to AUTH). A deferral past the policy's
+    end is expired.
     """
 
     def judge(recipient: ClaimedRecipient) -> Settlement:
@@ -36,7 +37,8 @@ def judge_attempt(
         else:
             failure = _failure(result)
             reply, detail, phase, in_doubt = failure.reply, failure.message, failure.phase.value, failure.in_doubt
-            state = RecipientState.FAILED if failure.of_service and verdict_awaited else RecipientState.DEFERRED
+            fails = verdict_awaited and failure.of_service and not _is_for_now(failure)
+            state = RecipientState.FAILED if fails else RecipientState.DEFERRED
         due_at = None
         if state is RecipientState.DEFERRED:
             due_at = next_attempt(recipient.number, claim.created_at, moment, policy, draw_jitter())
@@ -54,6 +56,10 @@ def _state_of(reply: Reply) -> RecipientState:
             return RecipientState.FAILED
         case Severity.TRANSIENT:
             return RecipientState.DEFERRED
+
+
+def _is_for_now(failure: Failure) -> bool:
+    return failure.reply is not None and failure.reply.severity is Severity.TRANSIENT
 
 
 def _failure(result: TransactionResult) -> Failure:
