@@ -1,0 +1,181 @@
+"""SIGKILL at the worst moments: what was acknowledged arrives, once; only after the final dot it may arrive twice."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.inbox.receiver import Hang, Receiver, Stage, Wait
+from tests.journeys.conftest import Eventually
+from tests.journeys.doors import Doors, Message
+from tests.journeys.program import ADMIN_KEY, Heliograph
+from tests.journeys.reading import read_mail
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def installed(request: pytest.FixtureRequest, heliograph: Heliograph) -> Heliograph:
+    """The program on each database, whose leases end soon after a crash."""
+    url = "sqlite://heliograph.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    secret = "thirty-two characters are enough for a test"
+    return heliograph.having(database_url=url, secret_keys=secret, admin_api_key=ADMIN_KEY, lease=1, lease_renewal=0.3)
+
+
+def graphql_mail(service: str, **more: Any) -> dict[str, Any]:
+    return {"service": service, "to": [{"email": "a@x.example"}], "subject": "Hello", "text": "Hello.", **more}
+
+
+REST_MAIL = {"to": "a@x.example", "subject": "Hello", "body_text": "Hello."}
+
+
+async def all_are_sent(doors: Doors) -> bool:
+    return {message.state for message in await doors.graphql.messages()} == {"SENT"}
+
+
+async def test_what_was_acknowledged_before_the_crash_arrives_once_after_the_restart(
+    installed: Heliograph, eventually: Eventually
+) -> None:
+    acknowledged: list[Message] = []
+    async with Receiver(keep=True) as hanging, Receiver(keep=True) as refusing:
+        hanging.script.on(Stage.GREETING, Hang())
+        refusing.script.on(Stage.RCPT, "450 4.2.1 Try later")
+        async with installed.serving() as server:
+            doors = server.doors
+            await doors.graphql.create_service("hanging", port=hanging.port)
+            await doors.graphql.create_service("refusing", port=refusing.port)
+            acknowledged.append(await doors.graphql.send_email(**graphql_mail("hanging")))
+            at_once = await doors.rest.send("hanging", REST_MAIL, Prefer="respond-async")
+            assert at_once.status_code == 202
+            queued = await doors.rest.send("refusing", REST_MAIL)
+            assert (queued.status_code, queued.headers["x-message-status"]) == (200, "queued")
+            ids = [response.headers["x-message-id"] for response in (at_once, queued)]
+            acknowledged += [await doors.graphql.message(message_id) for message_id in ids]
+            await server.kill()
+    assert hanging.mails == refusing.mails == []
+
+    async with Receiver(port=hanging.port, keep=True) as one, Receiver(port=refusing.port, keep=True) as other:
+        async with installed.serving() as server:
+            await eventually(lambda: all_are_sent(server.doors))
+            assert {message.id for message in await server.doors.graphql.messages()} == {m.id for m in acknowledged}
+            server.terminate()
+            assert (await server.ended()).status == 0
+        arrived = Counter(read_mail(mail.content).message_id for mail in [*one.mails, *other.mails])
+    assert arrived == Counter(message.message_id_header for message in acknowledged)
+
+
+async def test_a_mail_claimed_by_a_killed_process_leaves_again_when_its_lease_ends(
+    installed: Heliograph, receiver: Receiver, eventually: Eventually
+) -> None:
+    receiver.script.on(Stage.DATA, Hang(), times=1)
+    async with installed.serving() as server:
+        await server.doors.graphql.create_service("relay", port=receiver.port)
+        message = await server.doors.graphql.send_email(**graphql_mail("relay"))
+
+        async def hangs_at_data() -> bool:
+            return any("DATA" in session.verbs for session in receiver.sessions)
+
+        await eventually(hangs_at_data)
+        assert (await server.doors.graphql.message(message.id)).state == "SENDING"
+        await server.kill()
+    async with installed.serving() as server:
+        await eventually(lambda: all_are_sent(server.doors))
+        sent = await server.doors.graphql.message(message.id)
+    assert sent["a@x.example"].attempt_count == 2
+    assert [attempt.number for attempt in sent["a@x.example"].attempts] == [2]
+    assert [read_mail(mail.content).message_id for mail in receiver.mails] == [message.message_id_header]
+
+
+async def test_twenty_mails_survive_three_kills(
+    heliograph: Heliograph, receiver: Receiver, eventually: Eventually
+) -> None:
+    installed = heliograph.having(admin_api_key=ADMIN_KEY, lease=1, lease_renewal=0.3)
+    wanted = [f"order-{number}" for number in range(20)]
+    headers: dict[str, str] = {}
+    for life in range(4):
+        async with installed.serving() as server:
+            if life == 0:
+                await server.doors.graphql.create_service("relay", port=receiver.port)
+            sending = asyncio.create_task(send_all(server.doors, wanted, headers))
+            if life < 3:
+                taken = len(receiver.mails)
+                await receiver.wait_for(min(taken + 2, len(wanted)))
+                await server.kill()
+                await sending
+            else:
+                await sending
+                await eventually(lambda: all_are_sent(server.doors))
+                assert len(await server.doors.graphql.messages()) == len(wanted)
+    assert sorted(headers) == sorted(wanted)
+    contents: dict[str, set[bytes]] = {}
+    for mail in receiver.mails:
+        contents.setdefault(read_mail(mail.content).message_id, set()).add(mail.content)
+    assert set(contents) == set(headers.values())
+    assert all(len(same) == 1 for same in contents.values())
+
+
+async def send_all(doors: Doors, keys: list[str], headers: dict[str, str]) -> None:
+    """What a careful client does: each mail with a key of its own, again until it is acknowledged."""
+    for key in keys:
+        try:
+            message = await doors.graphql.send_email(**graphql_mail("relay", idempotencyKey=key))
+        except httpx2.TransportError:
+            return
+        assert headers.setdefault(key, message.message_id_header) == message.message_id_header
+
+
+async def test_three_processes_on_one_database_send_each_mail_once(
+    installed: Heliograph, receiver: Receiver, eventually: Eventually
+) -> None:
+    released = asyncio.Event()
+    receiver.script.on(Stage.DOT, Wait(released))
+
+    async def all_three_deliver() -> bool:
+        return {session.commands[0] for session in receiver.sessions if session.commands} == {
+            "EHLO server.example",
+            "EHLO one.example",
+            "EHLO two.example",
+        }
+
+    async with installed.having(ehlo_name="server.example").serving() as server:
+        await server.doors.graphql.create_service("relay", port=receiver.port)
+        sent = [await server.doors.graphql.send_email(**graphql_mail("relay")) for _ in range(20)]
+        workers = [await installed.having(ehlo_name=f"{name}.example").start("worker") for name in ("one", "two")]
+        await eventually(all_three_deliver)
+        released.set()
+        await eventually(lambda: all_are_sent(server.doors))
+        for worker in workers:
+            worker.terminate()
+            ended = await worker.ended()
+            assert (ended.status, ended.output) == (0, "Heliograph delivers mail\n")
+    arrived = Counter(read_mail(mail.content).message_id for mail in receiver.mails)
+    assert arrived == Counter(message.message_id_header for message in sent)
+
+
+async def test_sigterm_lets_a_delivery_under_way_finish(
+    heliograph: Heliograph, receiver: Receiver, eventually: Eventually
+) -> None:
+    installed = heliograph.having(admin_api_key=ADMIN_KEY)
+    released = asyncio.Event()
+    receiver.script.on(Stage.DOT, Wait(released))
+    async with installed.serving() as server:
+        await server.doors.graphql.create_service("relay", port=receiver.port)
+        message = await server.doors.graphql.send_email(**graphql_mail("relay"))
+
+        async def has_begun() -> bool:
+            return any("DATA" in session.verbs for session in receiver.sessions)
+
+        await eventually(has_begun)
+        server.terminate()
+
+        async def is_closed() -> bool:
+            return "Waiting for application shutdown" in server.errors
+
+        await eventually(is_closed)
+        released.set()
+        ended = await server.ended()
+        assert ended.status == 0
+        assert "Traceback" not in ended.errors
+    async with installed.serving("--no-worker") as server:
+        assert (await server.doors.graphql.message(message.id)).state == "SENT"
+    assert len(receiver.mails) == 1
