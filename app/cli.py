@@ -27,6 +27,7 @@ from app.mail.address import parse_mailboxes
 from app.mail.draft import Attachment, Draft
 from app.queue.embedded import EmbeddedEngine
 from app.queue.lookup import list_recipients
+from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
 from app.services.secret import sealer_from
 from app.settings import Settings, SettingsError, read_settings
@@ -120,7 +121,10 @@ def _add_send_options(send: argparse.ArgumentParser) -> None:
     send.add_argument("--html", help="the html part")
     send.add_argument("--attach", action="append", default=[], type=Path, help="a file; may be repeated")
     send.add_argument("--wait", type=float, default=30, help="seconds to wait for the verdict (default: 30)")
-    send.epilog = "The API key is read from HELIOGRAPH_API_KEY, else HELIOGRAPH_ADMIN_API_KEY."
+    send.epilog = (
+        "The API key is read from HELIOGRAPH_API_KEY, else HELIOGRAPH_ADMIN_API_KEY. A running `serve` or `worker`"
+        " delivers. The exit status is 1 when the mail is refused, or a recipient is by then."
+    )
 
 
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
@@ -283,10 +287,11 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
         receipt = await submitter.submit(Submission(options.service, _draft(options), principal))
         await VerdictWaiter(wakeup, settings.wait_poll).wait(receipt.message_id, options.wait)
         print(public_id("msg", receipt.message_id))
-        for recipient in (await list_recipients([receipt.message_id]))[receipt.message_id]:
+        recipients = (await list_recipients([receipt.message_id]))[receipt.message_id]
+        for recipient in recipients:
             said = recipient.detail or recipient.reply or ""
             print(f"  {recipient.email}: {recipient.state.value} {said}".rstrip())
-        return 0
+        return int(any(recipient.state is RecipientState.FAILED for recipient in recipients))
 
     return _with_database(settings, send())
 

@@ -5,7 +5,7 @@ import re
 import sqlite3
 from dataclasses import replace
 
-from app.inbox.receiver import Receiver
+from app.inbox.receiver import Receiver, Stage
 from tests.journeys.program import ADMIN_KEY, ROOT, Finished, Heliograph
 from tests.journeys.reading import read_mail
 
@@ -98,11 +98,17 @@ async def test_a_mail_is_sent_from_the_command_line(heliograph: Heliograph, rece
             ["hidden@x.example:", "sent"],
         ]
         assert (await server.doors.graphql.message(message_id)).state == "SENT"
-        refused, keyless, missing = await asyncio.gather(
+        receiver.script.on(Stage.RCPT, "550 5.1.1 No such user", address="gone@x.example")
+        failed, refused, keyless, missing = await asyncio.gather(
+            operator.run("send", "--service", "relay", "--to", "gone@x.example", "--text", "x"),
             operator.run("send", "--to", "ann@", "--text", "x"),
             heliograph.run("send", "--to", "ann@x.example", "--text", "x"),
             operator.run("send", "--to", "ann@x.example", "--text", "x", "--attach", "nothing.pdf"),
         )
+    assert (failed.status, failed.output.splitlines()[1:]) == (
+        1,
+        ["  gone@x.example: failed 550 5.1.1 No such user"],
+    )
     assert_one_line(refused, "Invalid email - 'ann@'.")
     assert_one_line(keyless, "HELIOGRAPH_API_KEY")
     assert_one_line(missing, "nothing.pdf: No such file or directory")
