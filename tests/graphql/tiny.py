@@ -91,6 +91,7 @@ class SendEmailInput:
     subject: str
     text: str | None = None
     html: str | None = None
+    wait_seconds: int | None = None
 
 
 @strawberry.type

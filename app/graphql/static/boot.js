@@ -55,6 +55,7 @@ mutation SendEmail($input: SendEmailInput!) {
       subject: "A first mail by Heliograph",
       text: "It works.",
       html: "<p>It <b>works</b>.</p>",
+      waitSeconds: 10,
     },
   };
 
