@@ -62,11 +62,14 @@ class Client(_PlainSql):
         return _TransactionContext(self)
 
     async def create_connection(self, with_db: bool) -> None:
-        """Open the pool. Raises DBConnectionError once the client was closed; what asyncpg raises otherwise."""
-        if self._closed:
-            raise DBConnectionError("the database is closed")
-        self._pool = await finish(self._connect())
-        await self._post_connect()
+        """Open the pool, unless it is open. Raises DBConnectionError once the client was closed; what asyncpg raises
+        otherwise."""
+        async with self._pool_init_lock:
+            if self._closed:
+                raise DBConnectionError("the database is closed")
+            if self._pool is None:
+                self._pool = await finish(self._connect())
+                await self._post_connect()
 
     async def _connect(self) -> asyncpg.Pool:
         return await asyncpg.create_pool(
@@ -86,9 +89,7 @@ class Client(_PlainSql):
             return await pool.acquire()
 
     async def _open_pool(self) -> asyncpg.Pool:
-        async with self._pool_init_lock:
-            if self._pool is None:
-                await self.create_connection(with_db=True)
+        await self.create_connection(with_db=True)
         return self._pool
 
     async def give_back(self, connection: asyncpg.Connection) -> None:
