@@ -1,0 +1,76 @@
+"""Every setting is on the operators' page with its default, is read from its variable, and keeps its secret."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.settings import Settings, SettingsError, read_settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+ROW = re.compile(r"^\| `HELIOGRAPH_(\w+)` \| (?:`(.*?)`)? *\| (.+) \|$", re.MULTILINE)
+SECRET = "correct-horse-battery-staple-0123456789"
+
+
+def written(default: Any) -> str:
+    """A default as one writes it into the environment."""
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else str(default)
+
+
+def test_the_page_lists_every_setting_with_its_default() -> None:
+    rows = {name.lower(): default for name, default, _ in ROW.findall(PAGE.read_text())}
+    assert rows.pop("env_file") == ".env", "it says where settings are, and is none itself"
+    assert rows == {name: written(field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_what_the_page_says_is_a_default_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, default, _ in ROW.findall(PAGE.read_text()):
+        if default and name != "ENV_FILE":
+            monkeypatch.setenv(f"HELIOGRAPH_{name}", default)
+    assert read_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("LEASE", "0"),
+        ("MAX_TAGS", "-1"),
+        ("RETRY_JITTER", "1"),
+        ("RETRY_SCHEDULE", "30,soon"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "LOUD"),
+        ("MAX_NAME_CHARS", "257"),
+        ("SECRET_KEYS", SECRET),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_variable_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv("HELIOGRAPH_ADMIN_API_KEY", SECRET)
+    monkeypatch.setenv(f"HELIOGRAPH_{name}", text)
+    if name == "SECRET_KEYS":
+        assert SECRET not in repr(read_settings())
+        return
+    with pytest.raises(SettingsError, match=f"HELIOGRAPH_{name}") as refused:
+        read_settings()
+    assert SECRET not in str(refused.value)
+    assert f"'{text}'" not in str(refused.value)
+
+
+def test_the_environment_wins_over_the_file_and_overrides_over_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "my.env").write_text("HELIOGRAPH_PORT=1\nHELIOGRAPH_HOST=0.0.0.0\nHELIOGRAPH_LEASE=61\n")
+    monkeypatch.setenv("HELIOGRAPH_ENV_FILE", str(tmp_path / "my.env"))
+    monkeypatch.setenv("HELIOGRAPH_PORT", "2")
+    monkeypatch.setenv("HELIOGRAPH_HOST", "::1")
+    settings = read_settings(host="127.0.0.2")
+
+    assert (settings.host, settings.port, settings.lease) == ("127.0.0.2", 2, 61)

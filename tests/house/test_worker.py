@@ -1,0 +1,110 @@
+"""The worker as a whole: it delivers, shows that it lives, and leaves nothing behind."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+import pytest
+
+from app.clock import now
+from app.inbox.receiver import Hang, Receiver, Script, Stage
+from app.queue.embedded import EmbeddedEngine
+from app.queue.lookup import list_recipients
+from app.queue.put import put
+from app.queue.wakeup import Wakeup
+from app.services.models import Service
+from app.services.secret import Sealer
+from app.settings import Settings
+from app.worker import running_worker
+from tests.factories import count, make_principal, make_service, message_row, new_message, recipient_states
+
+SEALER = Sealer(["k" * 32])
+
+
+class House:
+    """One worker's parts on an open database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.model_copy(update={"queue_poll": 0.05, "drain_timeout": 20, "worker_heartbeat": 0.01})
+        self.wakeup = Wakeup()
+        self.engine = EmbeddedEngine(self.wakeup, 0.05)
+
+    async def put(self, service: Service) -> UUID:
+        receipt = await put(new_message(service, await make_principal()), now(), self.engine)
+        return receipt.message_id
+
+
+@pytest.fixture
+def house(database: Settings) -> House:
+    return House(database)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await holds():  # noqa: ASYNC110 - a row sets no event
+            await asyncio.sleep(0.01)
+
+
+async def is_in(message_id: UUID, state: str) -> bool:
+    return await recipient_states(message_id) == [state]
+
+
+async def test_mail_of_a_sandbox_lands_in_the_inbox(house: House) -> None:
+    message_id = await house.put(await make_service())
+    async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+        await until(lambda: is_in(message_id, "sent"))
+    assert await count("captured_mail") == 1
+
+
+async def test_it_gives_signs_of_life_until_it_leaves(house: House) -> None:
+    async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+        assert await count("worker") == 1
+    assert await count("worker") == 0
+
+
+async def test_a_password_that_cannot_be_unsealed_is_the_services_fault(house: House) -> None:
+    async with Receiver(keep=True, credentials={"user": "password"}) as receiver:
+        columns = {"kind": "SMTP", "host": receiver.host, "port": receiver.port, "username": "user"}
+        service = await make_service("relay", **columns, clear_text_auth=True)
+        service.sealed_password = Sealer(["o" * 32]).seal("password", service.id)
+        await service.save()
+        message_id = await house.put(service)
+        async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+            await until(lambda: is_in(message_id, "deferred"))
+        assert receiver.sessions == []
+
+    (recipient,) = (await list_recipients([message_id]))[message_id]
+    assert recipient.detail is not None
+    assert recipient.detail.startswith("Authentication failed: the stored password cannot be unsealed")
+
+
+async def test_at_its_end_the_attempts_under_way_are_finished(house: House) -> None:
+    go = asyncio.Event()
+
+    async def take(_: object) -> None:
+        await go.wait()
+
+    async with Receiver(keep=True, on_mail=take) as receiver:
+        service = await make_service("relay", kind="SMTP", host=receiver.host, port=receiver.port)
+        message_id = await house.put(service)
+        async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+            await until(lambda: is_in(message_id, "claimed"))
+            await until(lambda: _said_data(receiver))
+            asyncio.get_running_loop().call_later(0.05, go.set)
+        assert await recipient_states(message_id) == ["sent"]
+
+
+async def test_attempts_that_take_too_long_are_broken_off_and_keep_their_lease(house: House) -> None:
+    house.settings = house.settings.model_copy(update={"drain_timeout": 0.01})
+    async with Receiver(keep=True, script=Script().on(Stage.DOT, Hang())) as receiver:
+        service = await make_service("relay", kind="SMTP", host=receiver.host, port=receiver.port)
+        message_id = await house.put(service)
+        async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+            await until(lambda: _said_data(receiver))
+    row = await message_row(message_id)
+    assert (row["state"], row["lease_until"] > now()) == ("sending", True)
+    assert await count("worker") == 0
+
+
+async def _said_data(receiver: Receiver) -> bool:
+    return any("DATA" in session.verbs for session in receiver.sessions)
