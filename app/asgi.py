@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
-from starlette.routing import BaseRoute
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, Route
 
 from app.access.offered_key import offered_key
 from app.database.connection import close_database, open_database
@@ -25,6 +26,15 @@ from app.settings import Settings, read_settings
 from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
 from app.worker import running_worker
+
+SIGNPOST = """\
+Heliograph sends email.
+
+/graphql            the GraphQL API; GraphiQL in a browser
+/api/v2/{service}   the REST route: POST a mail
+/inbox              what sandbox services captured
+/health/ready       whether it can take and deliver mail
+"""
 
 
 def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> Starlette:
@@ -50,12 +60,17 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
             yield
 
     routes: list[BaseRoute] = [
+        Route("/", _signpost),
         *health_routes(settings),
         *_graphql_view(parts).routes(),
         *inbox_routes(),
         *rest_routes(Sender(settings, submitter, waiter)),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _signpost(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(SIGNPOST)
 
 
 def _graphql_view(parts: Parts) -> GraphQLView[Context]:

@@ -26,6 +26,7 @@ from app.log import configure_logging
 from app.mail.address import parse_mailboxes
 from app.mail.draft import Attachment, Draft
 from app.queue.embedded import EmbeddedEngine
+from app.queue.heartbeat import last_beat
 from app.queue.lookup import list_recipients
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
@@ -276,7 +277,6 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
     key = os.environ.get("HELIOGRAPH_API_KEY")
     if key is None and settings.admin_api_key is not None:
         key = settings.admin_api_key.get_secret_value()
-
     if key is None:
         raise Stop("set HELIOGRAPH_API_KEY to the API key to send with")
 
@@ -291,6 +291,8 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
         for recipient in recipients:
             said = recipient.detail or recipient.reply or ""
             print(f"  {recipient.email}: {recipient.state.value} {said}".rstrip())
+        if await last_beat() is None:
+            print("No worker is running: `heliograph serve` or `heliograph worker` delivers it.")
         return int(any(recipient.state is RecipientState.FAILED for recipient in recipients))
 
     return _with_database(settings, send())

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     secret_key_file: Path | None = None
-    trusted_ca_file: Path | None = None
+    trusted_ca_file: FilePath | None = None
 
     max_recipients: Count = 1000
     max_attachments: Count = 100

@@ -44,12 +44,14 @@ class Claim:
 async def claim_message(worker_id: UUID, message_id: UUID, moment: datetime, lease: float) -> Claim | None:
     """Claim the due recipients for `lease` seconds and count an attempt on each.
 
+    Only the first claim can give the verdict that a client waits for: who takes over from a dead worker retries.
     None when the message is not due: settled, scheduled later, or leased to a worker that still lives.
     """
     lease_until = moment + timedelta(seconds=lease)
     async with transaction():
         found = await rows(
-            "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, fence = fence + 1, state = 'sending'"
+            "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, fence = fence + 1, state = 'sending',"
+            " verdict_awaited = (verdict_awaited AND fence = 0)"
             " WHERE id = $1 AND due_at <= $4"
             " RETURNING service_id, fence, created_at, reverse_path, smtputf8",
             message_id,

@@ -186,3 +186,12 @@ async def test_a_held_recipient_is_not_claimed_and_the_message_is_put_right(put_
     assert await claim_message(worker, message_id, NOW, LEASE) is None
     row = await message_row(message_id)
     assert (row["state"], row["due_at"], row["lease_owner"], row["settled_at"]) == ("held", None, None, None)
+
+
+async def test_only_the_first_claim_gives_the_verdict_a_client_waits_for(put_mail: Put, worker: UUID) -> None:
+    message_id = await put_mail(verdict_awaited=True)
+
+    await claimed(worker, message_id)
+    assert (await message_row(message_id))["verdict_awaited"]
+    await claimed(worker, message_id, LEASE)
+    assert not (await message_row(message_id))["verdict_awaited"]
