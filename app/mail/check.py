@@ -1,7 +1,7 @@
 """Everything that is wrong with a draft, at once, each problem with the path of its field."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import orjson
@@ -30,6 +30,9 @@ _OWNED_FIELDS = frozenset(
     }
 )
 _OWNED_PREFIXES = ("content-", "resent-")
+
+# orjson, which writes the answers that show it again, ends at 254 levels.
+_MAX_METADATA_LEVELS = 200
 
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+"
 _QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
@@ -192,13 +195,27 @@ def _texts(values: object) -> Iterator[str]:
 def _metadata(metadata: Mapping[str, object], limits: DraftLimits) -> Iterator[Problem]:
     if any(unstorable(text) for text in _texts(metadata)):
         return
+    if _is_deeper(metadata, _MAX_METADATA_LEVELS):
+        yield _invalid(("metadata",), f"metadata must be at most {_MAX_METADATA_LEVELS} levels deep")
+        return
     try:
         size = len(orjson.dumps(dict(metadata)))
     except TypeError:
-        yield _invalid(("metadata",), "metadata must be JSON, at most 254 levels deep, its integers of 64 bits")
+        yield _invalid(("metadata",), "metadata must be JSON, its integers of 64 bits")
         return
     if size > limits.max_metadata_bytes:
         yield _too_large(("metadata",), f"{size} bytes of JSON", f"{limits.max_metadata_bytes}")
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [inner for outer in level if isinstance(outer, Mapping | list | tuple) for inner in _inside(outer)]
+    return any(isinstance(outer, Mapping | list | tuple) for outer in level)
+
+
+def _inside(outer: Mapping[str, object] | list[object] | tuple[object, ...]) -> Iterable[object]:
+    return outer.values() if isinstance(outer, Mapping) else outer
 
 
 def _tags(tags: tuple[str, ...], limits: DraftLimits) -> Iterator[Problem]:

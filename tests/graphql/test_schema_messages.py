@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import aiosqlite
+import orjson
 import pytest
 
 from app.access.check import GrantValues
@@ -297,6 +298,22 @@ async def test_resolvers_side_by_side_check_the_key_once(api: Api) -> None:
     async with statements() as seen:
         await api.ask("{ viewer { roleId } messages(first: 1) { nodes { id } } roles(first: 1) { nodes { id } } }")
     assert sum("FROM api_key" in statement for statement in seen) == 1
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+async def test_metadata_is_only_as_deep_as_an_answer_can_show(api: Api, kind: type) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        value: Any = "leaf"
+        for _ in range(levels - 1):
+            value = [value] if kind is list else {"in": value}
+        return {"out": value}
+
+    sent = await send(api, metadata=nested(200))
+    listed = await api.ask("{ messages(first: 1) { edges { node { metadata } } } }")
+    assert b"leaf" in orjson.dumps({"data": listed})
+    assert sent["metadata"] == nested(200)
+    payload = await api.mutate("sendEmail", "message { id }", **{**PLAIN, "metadata": nested(201)})
+    assert codes(payload) == [("metadata", "INVALID_INPUT")]
 
 
 async def test_what_the_author_accepted_the_author_may_see(api: Api) -> None:
