@@ -98,16 +98,17 @@ async def test_mail_that_is_being_sent_is_not_cancelled(service: Service, put_ma
     assert await recipient_states(waiting) == ["queued"]
 
 
+@pytest.mark.parametrize("seconds", [60, 600])
 async def test_the_mail_of_a_dead_worker_is_cancelled_once_its_lease_has_ended(
-    service: Service, put_mail: Put, worker: UUID
+    service: Service, put_mail: Put, worker: UUID, seconds: float
 ) -> None:
     message_id = await put_mail()
     claim = await claim_message(worker, message_id, NOW, 60)
     assert claim is not None
 
-    assert await remove_service(service.id, None, after(60), cancel_unsent=True) == 1
+    assert await remove_service(service.id, None, after(seconds), cancel_unsent=True) == 1
     settlement = Settlement(claim.recipients[0].id, 1, RecipientState.SENT)
-    assert not await settle(claim, lambda _: [settlement], NOW, after(61)), "its result comes too late"
+    assert not await settle(claim, lambda _: [settlement], NOW, after(seconds)), "its result comes too late"
     assert await recipient_states(message_id) == ["cancelled"]
 
 
