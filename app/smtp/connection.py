@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
-from aiosmtplib import SMTP, SMTPResponse, SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib import SMTP, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from app.mail.reply import Reply, Severity
@@ -25,6 +25,7 @@ from app.smtp.failure import (
     refused,
     reply_from,
 )
+from app.smtp.protocol import Protocol
 from app.smtp.server import Server
 
 
@@ -83,7 +84,8 @@ class Connection:
 
     aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
     greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
-    connection: its reply would be taken for the next command's.
+    connection: its reply would be taken for the next command's. `out_of_step`: the server did not answer pipelined
+    commands as it should; `may_pipeline` is false where that is known of it.
     """
 
     def __init__(self, server: Server) -> None:
@@ -92,7 +94,9 @@ class Connection:
         self.client.local_hostname = server.client_name
         self.messages_sent = 0
         self.in_transaction = False
-        self._protocol = _Protocol(connection_lost_callback=self._lost)
+        self.may_pipeline = True
+        self.out_of_step = False
+        self._protocol = Protocol(connection_lost_callback=self._lost)
 
     @property
     def extensions(self) -> Mapping[str, str]:
@@ -102,7 +106,17 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another command may be sent: not closed by us, nor by the server as far as is known."""
-        return self.client.is_connected
+        return self.client.is_connected and not self.unread
+
+    @property
+    def unread(self) -> bool:
+        """Whether the server sent more replies than it was sent commands."""
+        return self._protocol.unread
+
+    @property
+    def pipelining(self) -> bool:
+        """Whether several commands may be sent at once (RFC 2920): offered, and not found to be untrue."""
+        return self.may_pipeline and "pipelining" in self.extensions
 
     async def noop(self) -> None:
         """Ask whether the server is still there. Raises SmtpFailure, closed then."""
@@ -129,8 +143,18 @@ class Connection:
     async def command(self, phase: Phase, seconds: float, *words: bytes) -> Reply:
         """Send one command, return its reply, whatever it says. Raises SmtpFailure: 421, a lost connection, no
         reply within `seconds`, no SMTP; the connection is closed then."""
+        await self.send(phase, b" ".join(words))
+        return await self.reply(phase, seconds)
+
+    async def send(self, phase: Phase, *lines: bytes) -> None:
+        """Send command lines, without CRLF, in one write; each has one reply to be read. Raises SmtpFailure."""
+        async with self.within(phase, None):
+            self._protocol.send(*lines)
+
+    async def reply(self, phase: Phase, seconds: float) -> Reply:
+        """The reply to the first command that has none yet; raises as `command` does."""
         async with self.within(phase, seconds):
-            response = await self.client.execute_command(*words, timeout=None)
+            response = await self._protocol.read_response()
         return self._judged(response.code, response.message, phase)
 
     async def upload(self, chunks: Sequence[bytes | memoryview], seconds: float) -> None:
@@ -152,13 +176,12 @@ class Connection:
         async with self.within(Phase.CONTENT, seconds):
             self._heed_early_reply()
             self._protocol.put(chunk)
-        async with self.within(Phase.DOT, seconds):
-            response = await self._protocol.read_response()
-        return self._judged(response.code, response.message, Phase.DOT)
+        return await self.reply(Phase.DOT, seconds)
 
     @contextlib.asynccontextmanager
-    async def within(self, phase: Phase, seconds: float) -> AsyncIterator[None]:
-        """Give the block `seconds`; whatever it raises closes the connection and becomes an SmtpFailure."""
+    async def within(self, phase: Phase, seconds: float | None) -> AsyncIterator[None]:
+        """Give the block `seconds` (None: any time); whatever it raises closes the connection and becomes an
+        SmtpFailure."""
         try:
             async with _within(self.server, phase, seconds):
                 yield
@@ -194,9 +217,7 @@ class Connection:
 
     async def greet(self) -> None:
         """Wait for 220."""
-        async with self.within(Phase.GREETING, self.server.timeouts.greeting):
-            response = await self._protocol.read_response()
-        self._positive(self._judged(response.code, response.message, Phase.GREETING), Phase.GREETING)
+        self._positive(await self.reply(Phase.GREETING, self.server.timeouts.greeting), Phase.GREETING)
 
     async def ehlo(self) -> None:
         """Say EHLO, learn the extensions."""
@@ -225,11 +246,11 @@ class Connection:
     def _judged(self, code: int, text: str, phase: Phase) -> Reply:
         """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all.
 
-        More than one reply to one command (a 421 behind it, or nonsense) is where the session ends, too: the
-        second one would be taken for the next command's.
+        More replies than commands (a 421 behind the last one, or nonsense) is where the session ends, too: the
+        one too many would be taken for the next command's.
         """
         reply = reply_from(code, text)
-        if self._protocol.unread:
+        if self.unread:
             self.close()
         if not is_reply_code(code):
             raise self.protocol_failure(reply, phase)
@@ -240,7 +261,7 @@ class Connection:
 
     def _heed_early_reply(self) -> None:
         """A reply before the final dot: the server will not take the content, so the dot must not follow."""
-        early = self._protocol.early_reply
+        early = self._protocol.early_reply()
         if early is None:
             return
         reply = reply_from(early.code, early.message)
@@ -253,42 +274,8 @@ class Connection:
         self.client.close()
 
 
-class _Protocol(SMTPProtocol):
-    """aiosmtplib's protocol, and content with flow control.
-
-    Its own `execute_data_command` rewrites line ends in three copies of the whole content, puts all of it into
-    the transport's buffer, and starts the clock for the final reply while most of it is still there: a slow
-    link then times out after the server took the mail. These are the same steps, a chunk at a time.
-    """
-
-    def put(self, chunk: bytes | memoryview) -> None:
-        """Write; a reply that comes early is kept. Raises SMTPServerDisconnected, nothing written then."""
-        self._response_pending = True
-        self.write(cast(bytes, chunk))
-
-    async def room(self) -> None:
-        """Wait until the transport has room for another chunk. Raises ConnectionError."""
-        await self._drain_helper()
-
-    @property
-    def unread(self) -> bool:
-        """Whether the server sent more than the reply that was read last."""
-        return bool(self._buffer)
-
-    @property
-    def early_reply(self) -> SMTPResponse | None:
-        """The reply that came while content was still being sent."""
-        waiter = self._response_waiter
-        if waiter is None or not waiter.done() or waiter.cancelled():
-            return None
-        error = waiter.exception()
-        if isinstance(error, SMTPResponseException):
-            return SMTPResponse(error.code, error.message)
-        return None if error else waiter.result()
-
-
 @contextlib.asynccontextmanager
-async def _within(server: Server, phase: Phase, seconds: float) -> AsyncIterator[None]:
+async def _within(server: Server, phase: Phase, seconds: float | None) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield

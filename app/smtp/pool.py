@@ -17,7 +17,8 @@ class Pool:
 
     A connection is closed after `max_messages`, when idle for more than `idle_limit` seconds, when it was made
     for another version of the service, and when its borrower raised or was cancelled. One that was idle for
-    more than `noop_after` seconds is asked with NOOP first; a dead one is replaced silently.
+    more than `noop_after` seconds is asked with NOOP first; a dead one is replaced silently. A server that did not
+    answer pipelined commands as it should is sent one at a time for `pipelining_pause` seconds.
     """
 
     def __init__(
@@ -27,29 +28,36 @@ class Pool:
         max_messages: int,
         idle_limit: float,
         noop_after: float,
+        pipelining_pause: float = 3600,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._max_connections = max_connections
         self._max_messages = max_messages
         self._idle_limit = idle_limit
         self._noop_after = noop_after
+        self._pipelining_pause = pipelining_pause
         self._clock = clock
+        self._out_of_step: dict[Hashable, datetime] = {}
         self._berths: dict[Hashable, _Berth] = {}
         self._lent: set[Connection] = set()
         self._closed = False
 
     @contextlib.asynccontextmanager
-    async def borrow(self, key: Hashable, version: int, server: Server) -> AsyncIterator[Connection]:
+    async def borrow(
+        self, key: Hashable, version: int, server: Server, *, fresh: bool = False
+    ) -> AsyncIterator[Connection]:
         """Lend a connection to `server`, ready for MAIL; first come, first served while all are out.
 
-        `version` is that of the service under `key`: connections of another version are not lent any more.
+        `version` is that of the service under `key`: connections of another version are not lent any more, with
+        `fresh` no warm one at all.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
         berth = self._berths.setdefault(key, _Berth(asyncio.Semaphore(self._max_connections)))
         berth.users += 1
         try:
             async with berth.places:
-                connection = await self._take(berth, version, server)
+                connection = await self._take(berth, version, server, fresh)
+                connection.may_pipeline = self._may_pipeline(key)
                 try:
                     yield connection
                 except BaseException:
@@ -57,6 +65,8 @@ class Pool:
                     raise
                 finally:
                     self._lent.discard(connection)
+                    if connection.out_of_step:
+                        self._out_of_step[key] = self._clock()
                 self._put_back(berth, connection, version)
         finally:
             berth.users -= 1
@@ -77,11 +87,18 @@ class Pool:
             connection.close()
         await asyncio.sleep(0)
 
-    async def _take(self, berth: "_Berth", version: int, server: Server) -> Connection:
+    def _may_pipeline(self, key: Hashable) -> bool:
+        since = self._out_of_step.get(key)
+        if since is not None and (self._clock() - since).total_seconds() > self._pipelining_pause:
+            del self._out_of_step[key]
+            return True
+        return since is None
+
+    async def _take(self, berth: "_Berth", version: int, server: Server, fresh: bool) -> Connection:
         if self._closed:
             raise RuntimeError("the pool is closed")
         berth.keep(lambda idle: idle.version == version and self._idle_for(idle) <= self._idle_limit)
-        while berth.idle:
+        while berth.idle and not fresh:
             idle = berth.idle.pop()
             if await self._is_ready(idle):
                 return self._lend(idle.connection)

@@ -1,5 +1,6 @@
 """MAIL, RCPT, DATA, content, final dot: one Reply per recipient (RFC 5321 section 3.3)."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.smtp.connection import Connection
-from app.smtp.failure import Failure, Phase, SmtpFailure
+from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.server import Timeouts
 
 _CHUNK = 64 * 1024
@@ -19,80 +20,150 @@ _PATH = re.compile(
 @dataclass(frozen=True, slots=True)
 class TransactionResult:
     """What became of each recipient. One with a reply has its verdict: the reply to its RCPT, to MAIL or DATA, to
-    the final dot, or our own where the server's extensions rule it out. `failure` is that of all the others."""
+    the final dot, or our own where the server's extensions rule it out. `failure` is that of all the others; with
+    `try_again` the server took nothing for them, and a new connection may do better at once."""
 
     replies: Mapping[str, Reply]
     failure: Failure | None = None
+    try_again: bool = False
 
 
 async def transact(connection: Connection, envelope: Envelope, content: bytes, timeouts: Timeouts) -> TransactionResult:
     """Send `content` (CRLF line ends) to the recipients of `envelope`; each phase has its seconds in `timeouts`.
 
-    Raises nothing but cancellation, which closes the connection. 421 in any phase is a failure that carries
-    that reply. After a refusal `connection.in_transaction` may be true: RSET is needed before the next MAIL.
+    MAIL, RCPT and DATA go out in one write where PIPELINING (RFC 2920) is offered. Raises nothing but cancellation,
+    which closes the connection. 421 in any phase is a failure that carries that reply. After a refusal
+    `connection.in_transaction` may be true: RSET is needed before the next MAIL.
     """
     replies = _ruled_out(connection.extensions, envelope, content)
     due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
     if not due:
         return TransactionResult(replies)
     try:
-        await _transact(connection, envelope.reverse_path, due, content, timeouts, replies, envelope.smtputf8)
+        accepted = await _introduce(connection, envelope, due, content, timeouts, replies)
+        if accepted:
+            replies.update(dict.fromkeys(accepted, await _content(connection, content, timeouts)))
     except SmtpFailure as error:
-        return TransactionResult(replies, error.failure)
+        if all(address in replies for address in due):
+            return TransactionResult(replies)
+        return TransactionResult(replies, error.failure, _may_try_again(connection, error.failure))
     return TransactionResult(replies)
 
 
-async def _transact(
+def _may_try_again(connection: Connection, failure: Failure) -> bool:
+    """421, pipelining that does not work, or a warm connection that the server had closed: the mail was not taken."""
+    if failure.reply is not None:
+        return failure.reply.code == 421
+    closed_while_idle = failure.phase is Phase.MAIL and failure.cause is Cause.DISCONNECTED and connection.messages_sent
+    return connection.out_of_step or bool(closed_while_idle)
+
+
+async def _introduce(
     connection: Connection,
-    reverse_path: str,
+    envelope: Envelope,
     due: list[str],
     content: bytes,
     timeouts: Timeouts,
     replies: dict[str, Reply],
-    smtputf8: bool,
-) -> None:
-    """Fill `replies` for the `due` recipients, phase by phase, as long as any of them is left."""
-    smtputf8 = smtputf8 or not all(address.isascii() for address in (reverse_path, *due))
-    parameters = _mail_parameters(connection.extensions, content, smtputf8)
-    if await _mail(connection, reverse_path, parameters, due, timeouts, replies):
-        accepted = [address for address in due if await _rcpt(connection, address, timeouts, replies)]
-        if accepted and await _data(connection, accepted, timeouts, replies):
-            reply = await _content(connection, content, timeouts)
-            replies.update(dict.fromkeys(accepted, reply))
+) -> list[str]:
+    """Say MAIL, RCPT, DATA. Those of the `due` recipients for whom the server now waits for content, if any; the
+    refused ones get their entry in `replies`."""
+    smtputf8 = envelope.smtputf8 or not all(address.isascii() for address in (envelope.reverse_path, *due))
+    mail = [b"MAIL FROM:<" + envelope.reverse_path.encode() + b">"]
+    mail += _mail_parameters(connection.extensions, content, smtputf8)
+    say = _pipelined if connection.pipelining else _in_turn
+    return await say(connection, b" ".join(mail), {address: _rcpt(address) for address in due}, timeouts, replies)
 
 
-async def _mail(
-    connection: Connection,
-    reverse_path: str,
-    parameters: list[bytes],
-    due: list[str],
-    timeouts: Timeouts,
-    replies: dict[str, Reply],
-) -> bool:
-    reply = await connection.command(
-        Phase.MAIL, timeouts.mail, b"MAIL", b"FROM:<" + reverse_path.encode() + b">", *parameters
-    )
+def _rcpt(address: str) -> bytes:
+    return b"RCPT TO:<" + address.encode() + b">"
+
+
+async def _in_turn(
+    connection: Connection, mail: bytes, rcpts: Mapping[str, bytes], timeouts: Timeouts, replies: dict[str, Reply]
+) -> list[str]:
+    """Each command once the one before it has its reply."""
+    reply = await connection.command(Phase.MAIL, timeouts.mail, mail)
     if not _is(reply, 2, connection, Phase.MAIL):
-        replies.update(dict.fromkeys(due, reply))
-        return False
+        replies.update(dict.fromkeys(rcpts, reply))
+        return []
     connection.in_transaction = True
-    return True
-
-
-async def _rcpt(connection: Connection, address: str, timeouts: Timeouts, replies: dict[str, Reply]) -> bool:
-    reply = await connection.command(Phase.RCPT, timeouts.rcpt, b"RCPT", b"TO:<" + address.encode() + b">")
-    if _is(reply, 2, connection, Phase.RCPT):
-        return True
-    replies[address] = reply
-    return False
-
-
-async def _data(connection: Connection, accepted: list[str], timeouts: Timeouts, replies: dict[str, Reply]) -> bool:
+    accepted = []
+    for address, rcpt in rcpts.items():
+        reply = await connection.command(Phase.RCPT, timeouts.rcpt, rcpt)
+        if _is(reply, 2, connection, Phase.RCPT):
+            accepted.append(address)
+        else:
+            replies[address] = reply
+    if not accepted:
+        return []
     reply = await connection.command(Phase.DATA, timeouts.data, b"DATA")
     if _is(reply, 3, connection, Phase.DATA):
-        return True
+        return accepted
     replies.update(dict.fromkeys(accepted, reply))
-    return False
+    return []
+
+
+async def _pipelined(
+    connection: Connection, mail: bytes, rcpts: Mapping[str, bytes], timeouts: Timeouts, replies: dict[str, Reply]
+) -> list[str]:
+    """All commands in one write, DATA last (RFC 2920 section 3.1); then the replies, in the same order.
+
+    A server that answers out of step has refused nobody: whose reply it was is not known then. One that says
+    nothing, or hangs up, may be one that cannot pipeline after all.
+    """
+    refusals: dict[str, Reply] = {}
+    try:
+        await connection.send(Phase.MAIL, mail, *rcpts.values(), b"DATA")
+        accepted = await _read_replies(connection, list(rcpts), timeouts, refusals)
+    except SmtpFailure as error:
+        closed_while_idle = error.failure.phase is Phase.MAIL and connection.messages_sent
+        connection.out_of_step = error.failure.reply is None and not closed_while_idle
+        if error.failure.cause is not Cause.PROTOCOL:
+            replies.update(refusals)
+        raise
+    replies.update(refusals)
+    return accepted
+
+
+async def _read_replies(
+    connection: Connection, due: list[str], timeouts: Timeouts, refusals: dict[str, Reply]
+) -> list[str]:
+    """Out of step is also who accepts RCPT though it refused MAIL, or calls RCPT and DATA bad sequence (503) after it
+    accepted what comes before them."""
+    reply = await connection.reply(Phase.MAIL, timeouts.mail)
+    connection.in_transaction = begun = _is(reply, 2, connection, Phase.MAIL)
+    if not begun:
+        refusals.update(dict.fromkeys(due, reply))
+    accepted = []
+    for address in due:
+        reply = await connection.reply(Phase.RCPT, timeouts.rcpt)
+        positive = _is(reply, 2, connection, Phase.RCPT)
+        if positive is not begun and (positive or reply.code == _BAD_SEQUENCE):
+            raise connection.protocol_failure(reply, Phase.RCPT)
+        if positive:
+            accepted.append(address)
+        else:
+            refusals.setdefault(address, reply)
+    reply = await connection.reply(Phase.DATA, timeouts.data)
+    if connection.unread or (accepted and reply.code == _BAD_SEQUENCE):
+        raise connection.protocol_failure(reply, Phase.DATA)
+    if not _is(reply, 3, connection, Phase.DATA):
+        refusals.update(dict.fromkeys(accepted, reply))
+        return []
+    if not accepted:
+        await _end_without_content(connection, timeouts)
+    return accepted
+
+
+_BAD_SEQUENCE = 503
+
+
+async def _end_without_content(connection: Connection, timeouts: Timeouts) -> None:
+    """A lone dot, for a server that wants content for nobody; what it says to that concerns nobody either."""
+    with contextlib.suppress(SmtpFailure):
+        await connection.finish(b".\r\n", timeouts.data)
+        connection.in_transaction = False
 
 
 async def _content(connection: Connection, content: bytes, timeouts: Timeouts) -> Reply:

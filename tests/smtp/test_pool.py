@@ -236,7 +236,7 @@ async def test_rset_is_said_after_a_refused_envelope(clock: Clock, server_for: M
         await send(pool, server_for(receiver))
         clock.advance(6)
         await send(pool, server_for(receiver))
-        assert verbs(receiver) == [["EHLO", "MAIL", "RCPT", "RSET", *MAIL]]
+        assert verbs(receiver) == [["EHLO", *MAIL, "RSET", *MAIL]]
         assert len(receiver.mails) == 1
         await pool.close()
 
@@ -260,3 +260,30 @@ async def test_a_closed_pool_lends_nothing(clock: Clock, server_for: MakeServer)
             assert not connection.usable
         with pytest.raises(RuntimeError, match="closed"):
             await send(pool, server_for(receiver))
+
+
+async def test_a_fresh_connection_is_a_new_one(clock: Clock, server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        pool = a_pool(clock)
+        warm = await send(pool, server_for(receiver))
+        async with pool.borrow("service", 1, server_for(receiver), fresh=True) as fresh:
+            assert fresh is not warm
+        await pool.close()
+
+
+async def test_a_server_that_cannot_pipeline_is_sent_one_command_at_a_time_for_a_while(
+    clock: Clock, server_for: MakeServer
+) -> None:
+    async with Receiver() as receiver:
+        pool, server = a_pool(clock), server_for(receiver)
+        async with pool.borrow("service", 1, server) as connection:
+            assert connection.pipelining
+            connection.out_of_step = True
+            connection.close()
+        for seconds, pipelining in ((0, False), (3600, False), (1, True)):
+            clock.advance(seconds)
+            async with pool.borrow("service", 1, server) as connection:
+                assert connection.pipelining is pipelining
+            async with pool.borrow("another", 1, server) as connection:
+                assert connection.pipelining
+        await pool.close()

@@ -1,0 +1,109 @@
+"""The octets of one session: commands and content out, replies in, one by one and in order."""
+
+import asyncio
+from typing import cast
+
+from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnected
+from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
+
+_NO_REPLY_CODE = -1
+
+
+class Protocol(SMTPProtocol):
+    """aiosmtplib's protocol with its own reading of replies, and with flow control for content.
+
+    aiosmtplib keeps one reply per segment and drops the others, so commands could not be pipelined. Its
+    `execute_data_command` rewrites line ends in three copies of the whole content, puts all of it into the
+    transport's buffer, and starts the clock for the final reply while most of it is still there: a slow link
+    then times out after the server took the mail. These are the same steps, a chunk at a time.
+    """
+
+    _awaited = 0
+    _arrival: asyncio.Future[None] | None = None
+    _ended = False
+    _cause: Exception | None = None
+    _flooded = False
+
+    @property
+    def unread(self) -> bool:
+        """Whether the server sent more replies than there were commands: what comes next cannot be told apart."""
+        return bool(self._buffer) and not self._awaited
+
+    def send(self, *lines: bytes) -> None:
+        """Write these command lines, without CRLF, at once; each has one reply to be read.
+
+        Raises SMTPServerDisconnected, SMTPResponseException for a reply to nothing, ValueError for a line that
+        holds control characters; nothing is written then.
+        """
+        if self.unread:
+            raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
+        if any(octet < 32 or octet == 127 for line in lines for octet in line):
+            raise ValueError("a control character in a command")
+        self.write(b"".join(line + b"\r\n" for line in lines))
+        self._awaited = len(lines)
+
+    def put(self, chunk: bytes | memoryview) -> None:
+        """Write content; a reply that comes early is kept. Raises SMTPServerDisconnected, nothing written then."""
+        self.write(cast(bytes, chunk))
+        self._awaited = 1
+
+    async def room(self) -> None:
+        """Wait until the transport has room for another chunk. Raises ConnectionError."""
+        await self._drain_helper()
+
+    async def execute_command(self, *args: bytes, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109
+        """Send one command, return its reply: for EHLO and AUTH, which aiosmtplib speaks."""
+        self.send(b" ".join(args))
+        return await self.read_response(timeout)
+
+    async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's
+        """The next reply. Raises SMTPServerDisconnected once all that came before the end has been read,
+        SMTPResponseException for what is no reply, TimeoutError after `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            while (response := self._next_reply()) is None:
+                if self._ended:
+                    raise SMTPServerDisconnected("Connection lost") from self._cause
+                self._arrival = self._loop.create_future()
+                try:
+                    await self._arrival
+                finally:
+                    self._arrival = None
+        self._awaited = max(0, self._awaited - 1)
+        return response
+
+    def early_reply(self) -> SMTPResponse | None:
+        """Take the reply that came while content was still being sent, if there is one."""
+        try:
+            return self._next_reply()
+        except SMTPResponseException as error:
+            return SMTPResponse(error.code, error.message)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what the server says, up to the size of as many replies as are awaited."""
+        if len(self._buffer) + len(data) > MAX_RESPONSE_LENGTH * max(1, self._awaited):
+            self._flooded = True
+        else:
+            self._buffer += data
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """Nothing more will come; the transport is closed."""
+        self._ended = True
+        self._wake()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come, for this cause."""
+        super().connection_lost(exc)
+        self._ended, self._cause = True, exc
+        self._wake()
+
+    def _next_reply(self) -> SMTPResponse | None:
+        response = self._read_response_from_buffer()
+        if response is None and (self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH):
+            raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
+        return response
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
