@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     smtp_max_messages_per_connection: Count = 100
     smtp_idle_limit: Seconds = 25
     smtp_noop_after: Seconds = 5
+    smtp_pipelining_pause: Seconds = 3600
+    smtp_max_recipients_per_transaction: Count = 100
+    smtp_reconnects: Annotated[int, Field(ge=0)] = 2
 
     queue_poll: Seconds = 1
     lease: Seconds = 60

@@ -51,6 +51,7 @@ def _pool(settings: Settings) -> Pool:
         max_messages=settings.smtp_max_messages_per_connection,
         idle_limit=settings.smtp_idle_limit,
         noop_after=settings.smtp_noop_after,
+        pipelining_pause=settings.smtp_pipelining_pause,
     )
 
 
@@ -73,6 +74,8 @@ def _attempter(
         RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after),
         LeasePolicy(settings.lease, settings.lease_renewal, settings.queue_poll),
         wakeup,
+        max_recipients=settings.smtp_max_recipients_per_transaction,
+        reconnects=settings.smtp_reconnects,
     )
 
 

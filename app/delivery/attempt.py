@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,9 @@ from app.database.connection import is_transient
 from app.database.finish import finish
 from app.delivery.backoff import RetryPolicy
 from app.delivery.outcome import judge_attempt
-from app.queue.claim import Claim, claim_message, load_content, release_claim, renew_lease
+from app.mail.envelope import Envelope
+from app.mail.reply import Reply, Severity
+from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content, release_claim, renew_lease
 from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
@@ -37,7 +39,11 @@ class LeasePolicy:
 
 
 class Attempter:
-    """Tries messages for one worker. `resolve` says which server a service means right now."""
+    """Tries messages for one worker. `resolve` says which server a service means right now.
+
+    A transaction has at most `max_recipients`. One that met 421 goes on at once, up to `reconnects` times, on a new
+    connection.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,9 @@ class Attempter:
         retry: RetryPolicy,
         lease: LeasePolicy,
         wakeup: Wakeup,
+        *,
+        max_recipients: int = 100,
+        reconnects: int = 2,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -54,6 +63,8 @@ class Attempter:
         self._retry = retry
         self._lease = lease
         self._wakeup = wakeup
+        self._max_recipients = max_recipients
+        self._reconnects = reconnects
 
     async def attempt(self, message_id: UUID) -> None:
         """Try the due recipients of the message once. Nothing happens when another worker holds it."""
@@ -63,7 +74,6 @@ class Attempter:
         self._wakeup.message_changed(message_id)
         async with self._lease_kept(claim):
             await self._deliver(claim)
-        self._wakeup.message_changed(message_id)
 
     @asynccontextmanager
     async def _lease_kept(self, claim: Claim) -> AsyncIterator[None]:
@@ -88,33 +98,69 @@ class Attempter:
                 pause = self._lease.pause
 
     async def _deliver(self, claim: Claim) -> None:
-        started_at = now()
-        transacting = False
-        try:
-            service = await Service.get(id=claim.service_id)
-            content = await load_content(claim.message_id)
-            server = self._resolve(service)
-            async with self._pool.borrow(service.id, service.version, server) as connection:
-                transacting = True
-                result = await transact(connection, claim.envelope, content, server.timeouts)
-        except asyncio.CancelledError:
-            if not transacting:
-                await finish(release_claim(claim, now()))
-            raise
-        except SmtpFailure as failed:
-            result = TransactionResult({}, failed.failure)
-        await self._settle(claim, result, started_at)
+        """Transaction by transaction, each settled before the next one begins; none after the lease was lost."""
+        untried = list(claim.recipients)
+        dispatch: _Dispatch | None = None
+        while untried:
+            started_at = now()
+            part = untried[: self._max_recipients]
+            try:
+                dispatch = dispatch or await self._prepare(claim)
+                result = await self._send(dispatch, part)
+            except SmtpFailure as failed:
+                result = TransactionResult({}, failed.failure)
+            if result.failure is not None and result.failure.of_service:
+                part = untried
+            again = _over_the_limit(result, part)
+            settled = [recipient for recipient in part if recipient not in again]
+            untried = again + untried[len(part) :]
+            tried = replace(claim, recipients=tuple(settled))
+            if not await self._settle(tried, result, started_at, last=not untried):
+                return
 
-    async def _settle(self, claim: Claim, result: TransactionResult, started_at: datetime) -> None:
+    async def _prepare(self, claim: Claim) -> "_Dispatch":
+        async with _given_back(claim):
+            service = await Service.get(id=claim.service_id)
+            return _Dispatch(claim, service, self._resolve(service), await load_content(claim.message_id))
+
+    async def _send(self, dispatch: "_Dispatch", recipients: Sequence[ClaimedRecipient]) -> TransactionResult:
+        """One transaction, and for those left without a verdict another one on a new connection, if that may help."""
+        replies: dict[str, Reply] = {}
+        tries = 0
+        while True:
+            due = [recipient.address for recipient in recipients if recipient.address not in replies]
+            try:
+                result = await self._transact(dispatch, due, fresh=tries > 0)
+            except SmtpFailure as failed:
+                return TransactionResult(replies, failed.failure)
+            replies.update(result.replies)
+            if not result.try_again or tries == self._reconnects:
+                return TransactionResult(replies, result.failure)
+            tries += 1
+            logger.info("message %s: going on with a new connection", dispatch.claim.message_id)
+
+    async def _transact(self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool) -> TransactionResult:
+        service, server, claim = dispatch.service, dispatch.server, dispatch.claim
+        envelope = Envelope(claim.reverse_path, tuple(due), claim.smtputf8)
+        async with AsyncExitStack() as stack:
+            async with _given_back(claim):
+                lent = self._pool.borrow(service.id, service.version, server, fresh=fresh)
+                connection = await stack.enter_async_context(lent)
+            return await transact(connection, envelope, dispatch.content, server.timeouts)
+
+    async def _settle(self, claim: Claim, result: TransactionResult, started_at: datetime, *, last: bool) -> bool:
         moment = now()
 
         def judge(verdict_awaited: bool) -> list[Settlement]:
             return judge_attempt(claim, result, moment, self._retry, _draw_jitter, verdict_awaited=verdict_awaited)
 
-        if await self._insist(claim, lambda: settle(claim, judge, started_at, moment)):
+        held = await self._insist(claim, lambda: settle(claim, judge, started_at, moment, last=last))
+        if held:
             logger.info("message %s: attempt settled", claim.message_id)
         else:
             logger.warning("message %s: result discarded, the lease was lost", claim.message_id)
+        self._wakeup.message_changed(claim.message_id)
+        return held
 
     async def _insist(self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
         """What `write` says, however long the database is in trouble: a result that is not written down is a mail
@@ -127,6 +173,39 @@ class Attempter:
                     raise
                 logger.warning("message %s: result not written yet (%s)", claim.message_id, type(error).__name__)
             await asyncio.sleep(self._lease.pause)
+
+
+@dataclass(frozen=True, slots=True)
+class _Dispatch:
+    """What every transaction of one attempt needs."""
+
+    claim: Claim
+    service: Service
+    server: Server
+    content: bytes
+
+
+@asynccontextmanager
+async def _given_back(claim: Claim) -> AsyncIterator[None]:
+    """Cancelled in the block, where nobody is being sent anything, the recipients not yet settled are released."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        await finish(release_claim(claim, now()))
+        raise
+
+
+def _over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:
+    """Those the server has no room for in one transaction (RFC 5321 section 4.5.3.1.10): they go in the next one,
+    as long as each gets rid of some."""
+    said = [(recipient, result.replies.get(recipient.address)) for recipient in recipients]
+    if not any(reply is not None and reply.severity is Severity.POSITIVE for _, reply in said):
+        return []
+    return [recipient for recipient, reply in said if reply is not None and _is_too_many(reply)]
+
+
+def _is_too_many(reply: Reply) -> bool:
+    return reply.code == 452 and reply.enhanced_code in (None, "4.5.3")
 
 
 def _draw_jitter() -> float:

@@ -115,6 +115,16 @@ async def release_claim(claim: Claim, moment: datetime) -> bool:
     return True
 
 
+async def check_lease(claim: Claim) -> list[dict[str, object]]:
+    """The row if `claim` still holds its lease, else nothing; the lease goes on. Locks the row."""
+    return await rows(
+        "UPDATE message SET fence = fence WHERE id = $1 AND lease_owner = $2 AND fence = $3 RETURNING verdict_awaited",
+        claim.message_id,
+        claim.worker_id,
+        claim.fence,
+    )
+
+
 async def end_lease(claim: Claim) -> list[dict[str, object]]:
     """Take the row's lease away if `claim` still holds it; the row then, else nothing. Locks the row."""
     return await rows(

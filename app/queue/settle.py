@@ -9,7 +9,7 @@ from app.database.connection import execute, execute_many, transaction
 from app.database.key import new_key
 from app.events.record import EventType, Happening, record
 from app.mail.reply import Reply
-from app.queue.claim import Claim, end_lease
+from app.queue.claim import Claim, check_lease, end_lease
 from app.queue.derive import refresh_message
 from app.queue.states import RecipientState
 
@@ -39,21 +39,23 @@ class Settlement:
 Judge = Callable[[bool], Sequence[Settlement]]
 
 
-async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datetime) -> bool:
-    """Write what `judge(verdict_awaited)` says of every claimed recipient and end the lease.
+async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datetime, *, last: bool = True) -> bool:
+    """Write what `judge(verdict_awaited)` says of claimed recipients. With `last` they must be all that are still
+    claimed, and the lease ends; else it goes on for the others.
 
     False, and nothing written, when the lease was lost meanwhile: another worker has the message now.
     `judge` runs inside the transaction, because whether a client still waits must not change under it.
     """
     async with transaction():
-        held = await end_lease(claim)
+        held = await (end_lease(claim) if last else check_lease(claim))
         if not held:
             return False
         settlements = judge(bool(held[0]["verdict_awaited"]))
         await _write_recipients(settlements, moment)
         await _write_attempts(claim, settlements, started_at, moment)
         await record([_happening(claim, settlement) for settlement in settlements], moment)
-        await refresh_message(claim.message_id, moment)
+        if last:
+            await refresh_message(claim.message_id, moment)
         if any(settlement.due_at for settlement in settlements):
             await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
     return True

@@ -1,6 +1,7 @@
 """Outcomes, attempts and events are written together, and only while the lease holds."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 
 from app.database.connection import as_document, rows
 from app.mail.reply import Reply
-from app.queue.claim import Claim, claim_message
+from app.queue.claim import Claim, claim_message, release_claim
 from app.queue.lookup import list_attempts, list_recipients
 from app.queue.settle import Judge, Settlement, settle
 from app.queue.states import RecipientState
@@ -137,6 +138,51 @@ async def test_nothing_is_written_when_the_judge_raises(put_mail: Put, worker: U
     with pytest.raises(ZeroDivisionError):
         await settle(claim, judge, NOW, after(1))
     assert await message_row(message_id) == before
+
+
+async def test_recipients_may_be_settled_in_parts_while_the_lease_goes_on(
+    put_mail: Put, worker: UUID, other_worker: UUID
+) -> None:
+    message_id = await put_mail("a@example.com", "b@example.com", "c@example.com")
+    claim = await claimed(worker, message_id)
+    first = replace(claim, recipients=claim.recipients[:2])
+    rest = replace(claim, recipients=claim.recipients[2:])
+
+    assert await settle(first, each(first, sent, deferred), after(1), after(2), last=False)
+    assert await recipient_states(message_id) == ["sent", "deferred", "claimed"]
+    row = await message_row(message_id)
+    assert (row["state"], str(row["lease_owner"]), row["due_at"]) == ("sending", str(worker), claim.lease_until)
+    assert await claim_message(other_worker, message_id, after(59), 60) is None
+    assert await settle(rest, each(rest, failed), after(2), after(3))
+    assert await recipient_states(message_id) == ["sent", "deferred", "failed"]
+    row = await message_row(message_id)
+    assert (row["state"], row["lease_owner"], row["due_at"]) == ("deferred", None, after(30))
+    assert (await count("attempt"), await count("event")) == (3, 4)
+
+
+async def test_who_takes_over_after_a_part_gets_only_the_rest(put_mail: Put, worker: UUID, other_worker: UUID) -> None:
+    message_id = await put_mail("a@example.com", "b@example.com")
+    stale = await claimed(worker, message_id)
+    first = replace(stale, recipients=stale.recipients[:1])
+    assert await settle(first, each(first, sent), after(1), after(2), last=False)
+
+    current = await claimed(other_worker, message_id, after(60))
+    assert [recipient.address for recipient in current.recipients] == ["b@example.com"]
+    rest = replace(stale, recipients=stale.recipients[1:])
+    for last in (False, True):
+        assert not await settle(rest, each(rest, failed), after(1), after(61), last=last)
+    assert await recipient_states(message_id) == ["sent", "claimed"]
+
+
+async def test_what_was_not_settled_can_be_given_back(put_mail: Put, worker: UUID) -> None:
+    message_id = await put_mail("a@example.com", "b@example.com")
+    claim = await claimed(worker, message_id)
+    first = replace(claim, recipients=claim.recipients[:1])
+    assert await settle(first, each(first, sent), after(1), after(2), last=False)
+
+    assert await release_claim(claim, after(3))
+    recipients = (await list_recipients([message_id]))[message_id]
+    assert [(r.state, r.attempt_number) for r in recipients] == [("sent", 1), ("queued", 0)]
 
 
 @pytest.mark.parametrize("awaited", [True, False])

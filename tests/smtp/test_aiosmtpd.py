@@ -83,6 +83,7 @@ async def test_a_mail_goes_through(
     async with aiosmtpd(handler, tls, encryption is Encryption.SSL, exclude) as port:
         server = server_for(port, encryption, credentials=CREDENTIALS)
         connection = await connect(server)
+        assert not connection.pipelining
         for content in (CONTENT, b".\r\n"):
             result = await transact(connection, BOTH, content, server.timeouts)
             assert result.failure is None
