@@ -70,7 +70,7 @@ def _attempter(
         worker_id,
         pool,
         resolve,
-        RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after),
+        RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after, settings.max_asked_delay),
         LeasePolicy(settings.lease, settings.lease_renewal, settings.queue_poll),
         wakeup,
     )
