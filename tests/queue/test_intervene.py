@@ -1,5 +1,6 @@
 """Accepted mail is cancelled, held, released, rescheduled and retried, as far as it is not too late."""
 
+import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -292,3 +293,16 @@ async def test_a_message_that_is_not_there_is_not_found(
 ) -> None:
     with pytest.raises(NotFound):
         await intervener.cancel(worker, principal, NOW)
+
+
+async def test_of_a_claim_and_a_cancellation_at_once_exactly_one_wins(
+    intervener: Intervener, principal: Principal, put_mail: Put, worker: UUID
+) -> None:
+    messages = [await put_mail() for _ in range(20)]
+    claims = [claim_message(worker, message_id, NOW, 60) for message_id in messages]
+    cancellations = [intervener.cancel(message_id, principal, NOW) for message_id in messages]
+    claimed_or_not = asyncio.gather(*claims)
+    told_of_each = asyncio.gather(*cancellations)
+    for claim, done, message_id in zip(await claimed_or_not, await told_of_each, messages, strict=True):
+        assert told(done) == ([(True, "cancelled")] if claim is None else [(False, "claimed")])
+        assert await recipient_states(message_id) == [told(done)[0][1]]
