@@ -4,15 +4,14 @@ Each verb changes those recipients whose state allows it, and tells what became 
 is sending right now is never touched.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from app.access.policy import allows, require_intervene
 from app.access.principal import Action, Principal
-from app.database.connection import execute, finish, rows, transaction
-from app.database.values import as_moment
-from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem
+from app.database.connection import as_moment, execute, finish, rows, transaction
+from app.errors import ErrorCode, InvalidInput, NotFound, Problem
 from app.queue.change import (
     CANCEL,
     HOLD,
@@ -72,7 +71,7 @@ class Intervener:
     async def retry(self, message_id: UUID, by: Principal, moment: datetime) -> Intervention:
         """Try failed and expired recipients again, at once; the count of their attempts goes on.
 
-        Raises Conflict when the mail's own `expires_at` has passed, or its service was deleted.
+        None can be when the mail's own `expires_at` has passed, or its service was deleted.
         """
         return await finish(self._intervene(message_id, by, moment, RETRY))
 
@@ -83,8 +82,9 @@ class Intervener:
             message = await _permitted(message_id, by, moment)
             if verb is RESCHEDULE:
                 self._refuse_schedule(message, send_at, moment)
-            elif verb is RETRY:
-                _refuse_retry(message, moment)
+            barred = _barred(message, verb, moment)
+            if barred is not None:
+                verb = replace(verb, sources=frozenset())
             due_at = _due_at(message, verb, send_at, moment)
             changes = await change_recipients(message, verb, moment, due_at)
             if any(change.changed for change in changes):
@@ -93,7 +93,7 @@ class Intervener:
                 await self._submit(message)
         self.wakeup.message_changed(message_id)
         self.wakeup.work_arrived()
-        return Intervention(changes, _problem(changes, verb))
+        return Intervention(changes, barred or _problem(changes, verb))
 
     def _refuse_schedule(self, message: LockedMessage, send_at: datetime | None, moment: datetime) -> None:
         problems = check_schedule(Schedule(send_at, message.expires_at), moment, self.max_ahead)
@@ -122,11 +122,13 @@ async def _permitted(message_id: UUID, by: Principal, moment: datetime) -> Locke
     return message
 
 
-def _refuse_retry(message: LockedMessage, moment: datetime) -> None:
-    if message.service_id is None:
-        raise Conflict("Its service was deleted.", code=ErrorCode.WRONG_STATE, field=("id",))
-    if message.expires_at is not None and message.expires_at <= moment:
-        raise Conflict("Too late: the mail's own expiresAt has passed.", code=ErrorCode.WRONG_STATE, field=("id",))
+def _barred(message: LockedMessage, verb: Verb, moment: datetime) -> Problem | None:
+    """Why no recipient can be retried, whatever its state."""
+    if verb is RETRY and message.service_id is None:
+        return Problem(ErrorCode.WRONG_STATE, "Too late: its service was deleted.", ("id",))
+    if verb is RETRY and message.expires_at is not None and message.expires_at <= moment:
+        return Problem(ErrorCode.WRONG_STATE, "Too late: the mail's own expiresAt has passed.", ("id",))
+    return None
 
 
 def _due_at(message: LockedMessage, verb: Verb, send_at: datetime | None, moment: datetime) -> datetime | None:

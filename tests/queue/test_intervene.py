@@ -9,7 +9,7 @@ import pytest
 from app.access.check import GrantValues
 from app.access.principal import Principal
 from app.database.connection import execute, rows
-from app.errors import Conflict, ErrorCode, Forbidden, InvalidInput, NotFound
+from app.errors import ErrorCode, Forbidden, InvalidInput, NotFound
 from app.queue.claim import Claim, claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Job
@@ -215,8 +215,10 @@ async def test_a_mail_whose_own_time_is_over_is_not_retried(
 ) -> None:
     message_id = await put_mail(schedule=Schedule(expires_at=after(100)))
     await end_in(message_id, worker, RecipientState.FAILED)
-    with pytest.raises(Conflict, match="expiresAt has passed"):
-        await intervener.retry(message_id, principal, after(100))
+    done = await intervener.retry(message_id, principal, after(100))
+    assert told(done) == [(False, "failed")]
+    assert done.problem is not None
+    assert done.problem.message == "Too late: the mail's own expiresAt has passed."
     assert told(await intervener.retry(message_id, principal, after(99))) == [(True, "queued")]
 
 
@@ -226,8 +228,10 @@ async def test_the_mail_of_a_deleted_service_is_not_retried(
     message_id = await put_mail()
     await end_in(message_id, worker, RecipientState.FAILED)
     await remove_service(service.id, principal, NOW)
-    with pytest.raises(Conflict, match="service was deleted"):
-        await intervener.retry(message_id, principal, NOW)
+    done = await intervener.retry(message_id, principal, NOW)
+    assert told(done) == [(False, "failed")]
+    assert done.problem is not None
+    assert done.problem.message == "Too late: its service was deleted."
 
 
 class NotingEngine(EmbeddedEngine):
