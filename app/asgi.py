@@ -18,6 +18,7 @@ from app.graphql.view import GraphQLView
 from app.health import health_routes
 from app.inbox.page import inbox_routes
 from app.queue.embedded import EmbeddedEngine
+from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
 from app.rest.routes import rest_routes
 from app.rest.send import Sender
@@ -48,7 +49,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     engine = EmbeddedEngine(wakeup, settings.queue_poll)
     submitter = Submitter(settings, engine, wakeup)
     waiter = VerdictWaiter(wakeup, settings.wait_poll)
-    parts = Parts(settings, sealer, submitter, waiter)
+    parts = Parts(settings, sealer, submitter, waiter, Intervener(engine, wakeup, settings.max_schedule_ahead))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Purge what has had its time."""
+"""Expire and purge what has had its time."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from app.clock import now
 from app.database.connection import execute
+from app.queue.expire import expire_overdue
 from app.queue.heartbeat import forget_lost_workers
 from app.settings import Settings
 
@@ -13,9 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 async def run_housekeeping(settings: Settings) -> None:
-    """Purge every `housekeeping_interval` seconds until cancelled; trouble is logged and tried again."""
+    """Expire and purge every `housekeeping_interval` seconds until cancelled; trouble is logged and tried again."""
     while True:
         try:
+            await expire_overdue(now())
             await purge(settings, now())
         except Exception as error:
             logger.warning("housekeeping failed (%s); it will be tried again", type(error).__name__)

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     max_tags: Count = 20
     max_tag_chars: Count = 100
     max_metadata_bytes: Count = 16 * 1024
+    max_schedule_ahead: Seconds = 366 * 24 * 3600
+    max_pause_reason_chars: Count = 500
     idempotency_ttl: Seconds = 24 * 3600
     verdict_wait: Seconds = 30
     max_wait: Seconds = 60
@@ -108,6 +110,7 @@ class Settings(BaseSettings):
         14400,
     )
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    max_asked_delay: Seconds = 24 * 3600
     give_up_after: Seconds = 4 * 24 * 3600
 
     captured_mail_days: Seconds = 7

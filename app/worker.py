@@ -71,7 +71,7 @@ def _attempter(
         worker_id,
         pool,
         resolve,
-        RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after),
+        RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after, settings.max_asked_delay),
         LeasePolicy(settings.lease, settings.lease_renewal, settings.queue_poll),
         wakeup,
         max_recipients=settings.smtp_max_recipients_per_transaction,

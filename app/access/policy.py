@@ -38,6 +38,16 @@ def require_for_all(principal: Principal, action: Action) -> None:
         raise Forbidden(f"Access Forbidden. The role {principal.role_name!r} is not granted {action} for all services.")
 
 
+def require_intervene(principal: Principal, service_id: UUID | None, *, own: bool) -> None:
+    """Return if the principal may cancel, hold or otherwise change accepted mail of this service, else raise Forbidden.
+
+    MANAGE allows it for all mail of the service, SEND for `own`: what the same role sent.
+    """
+    if not allows(principal, Action.MANAGE, service_id) and not (own and allows(principal, Action.SEND, service_id)):
+        needed = Action.SEND if own else Action.MANAGE
+        raise Forbidden(f"Access Forbidden. The role {principal.role_name!r} is not granted {needed} for this service.")
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceScope:
     """Which services an action is allowed with, in a form that a query can filter by.

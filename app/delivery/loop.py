@@ -15,7 +15,7 @@ async def run_delivery(
 ) -> None:
     """Deliver until `stop` is set, then return once the attempts under way have ended.
 
-    Services made, deleted, activated or deactivated meanwhile are noticed within `look_every` seconds.
+    Services made, deleted, (de)activated, paused or resumed meanwhile are noticed within `look_every` seconds.
     """
     watching = asyncio.create_task(_watch_services(engine, connections_per_service, look_every))
     try:
@@ -28,11 +28,11 @@ async def run_delivery(
 async def _watch_services(engine: Engine, cap: int, look_every: float) -> None:
     while True:
         try:
-            engine.services_changed(dict.fromkeys(await _active_services(), cap))
+            engine.services_changed(dict.fromkeys(await _open_services(), cap))
         except Exception as error:
             logger.warning("the services could not be read (%s); trying again", type(error).__name__)
         await asyncio.sleep(look_every)
 
 
-async def _active_services() -> list[UUID]:
-    return [service.id for service in await Service.filter(is_active=True).only("id")]
+async def _open_services() -> list[UUID]:
+    return [service.id for service in await Service.filter(is_active=True, paused_at=None).only("id")]

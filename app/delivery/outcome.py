@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from app.delivery.asked_delay import asked_delay
 from app.delivery.backoff import RetryPolicy, next_attempt
 from app.mail.reply import Reply, Severity
 from app.queue.claim import Claim, ClaimedRecipient
@@ -26,7 +27,7 @@ def judge_attempt(
     A reply of the server decides for its recipient: 2yz sent, 4yz deferred, 5yz failed. Where there is none, the
     failure decides for all: deferred, but when the server could not be talked to at all while a client awaits the
     verdict, failed, unless the server itself said 4yz (421 in its greeting, 454 to AUTH). A deferral past the policy's
-    end is expired.
+    end, or past the mail's own, is expired.
     """
 
     def judge(recipient: ClaimedRecipient) -> Settlement:
@@ -41,7 +42,15 @@ def judge_attempt(
             state = RecipientState.FAILED if fails else RecipientState.DEFERRED
         due_at = None
         if state is RecipientState.DEFERRED:
-            due_at = next_attempt(recipient.number, claim.created_at, moment, policy, draw_jitter())
+            due_at = next_attempt(
+                recipient.number,
+                recipient.tried_since or moment,
+                moment,
+                policy,
+                draw_jitter(),
+                asked=asked_delay(reply) if reply else None,
+                expires_at=claim.expires_at,
+            )
             state = RecipientState.DEFERRED if due_at else RecipientState.EXPIRED
         return Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt)
 

@@ -20,6 +20,10 @@ class EventType(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    HELD = "held"
+    RELEASED = "released"
+    RESCHEDULED = "rescheduled"
+    RETRIED = "retried"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
 from app.access.policy import ServiceScope, visible_services
 from app.access.principal import Action, Principal
+from app.queue.intervene import Intervener
 from app.queue.lookup import StoredAttempt, StoredRecipient, list_attempts, list_recipients
 from app.services.secret import Sealer
 from app.settings import Settings
@@ -28,6 +29,7 @@ class Parts:
     sealer: Sealer
     submitter: Submitter
     waiter: VerdictWaiter
+    intervener: Intervener
 
 
 @dataclass

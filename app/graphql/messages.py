@@ -1,17 +1,17 @@
 """Queries on accepted mail."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 import strawberry
 
 from app.access.principal import Action
-from app.errors import InvalidInput
 from app.graphql.context import Info
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, Message
 from app.queue.lookup import MessageFilter, StoredMessage, find_message, list_messages
+from app.queue.schedule import in_utc
 from app.queue.states import MessageState
 
 
@@ -59,17 +59,6 @@ def _wanted(given: MessageFilterInput) -> MessageFilter:
         state=given.state,
         recipient=given.recipient,
         tag=given.tag,
-        created_from=_in_utc(given.created_from, "createdFrom"),
-        created_before=_in_utc(given.created_before, "createdBefore"),
+        created_from=in_utc(given.created_from, "filter", "createdFrom"),
+        created_before=in_utc(given.created_before, "filter", "createdBefore"),
     )
-
-
-def _in_utc(moment: datetime | None, field: str) -> datetime | None:
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise InvalidInput(f"{field} needs an offset from UTC, e.g. 2026-11-22T12:00:00Z.", field=("filter", field))
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise InvalidInput(f"{field} is not between the years 1 and 9999 in UTC.", field=("filter", field)) from None

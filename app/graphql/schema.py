@@ -11,6 +11,7 @@ from app.access.principal import Action
 from app.database.key import parse_public_id
 from app.errors import NotFound
 from app.graphql import inbox as _inbox
+from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
 from app.graphql import roles as _roles
 from app.graphql import send_email as _send_email
@@ -68,8 +69,15 @@ class Query:
 @strawberry.type(description="What can be done.")
 class Mutation:
     send_email: _send_email.SendEmailPayload = _field(_send_email.send_email)
+    cancel_email: _intervene.InterventionPayload = _field(_intervene.cancel)
+    reschedule_email: _intervene.InterventionPayload = _field(_intervene.reschedule)
+    retry_email: _intervene.InterventionPayload = _field(_intervene.retry)
+    hold_email: _intervene.InterventionPayload = _field(_intervene.hold)
+    release_email: _intervene.InterventionPayload = _field(_intervene.release)
     create_service: _services.ServicePayload = _field(_services.create)
     update_service: _services.ServicePayload = _field(_services.update)
+    pause_service: _services.ServicePayload = _field(_services.pause)
+    resume_service: _services.ServicePayload = _field(_services.resume)
     delete_service: _services.DeleteServicePayload = _field(_services.delete)
     create_role: _roles.RolePayload = _field(_roles.create)
     update_role: _roles.RolePayload = _field(_roles.update)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,8 +19,10 @@ from app.graphql.types import Message, UserError, user_errors
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
 from app.mail.transfer_encoding import decode_base64
+from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
 from app.queue.put import Receipt
+from app.queue.schedule import Schedule, in_utc
 from app.submission.submit import Submission
 
 # What the author accepted, the author may see in the answer, without a grant to read messages.
@@ -34,6 +37,8 @@ _INPUT_NAMES: Mapping[str, tuple[str, ...]] = {
     "content_type": ("contentType",),
     "content_id": ("contentId",),
     "idempotency_key": ("idempotencyKey",),
+    "send_at": ("sendAt",),
+    "expires_at": ("expiresAt",),
 }
 
 
@@ -89,13 +94,27 @@ class SendEmailInput:
     tags: list[str] | None = strawberry.field(
         default=None, description="Your own labels, kept with the message and never sent."
     )
+    send_at: datetime | None = strawberry.field(
+        default=None,
+        description="Not tried before this, up to a year ahead; with an offset from UTC. A moment that has passed, or"
+        " none, means at once.",
+    )
+    expires_at: datetime | None = strawberry.field(
+        default=None,
+        description="Not tried from this on: recipients not sent by then expire. With an offset from UTC; later than"
+        " now and than sendAt.",
+    )
+    priority: Priority = strawberry.field(
+        default=Priority.NORMAL, description="Of what is due for the service, HIGH goes first and LOW last."
+    )
     idempotency_key: str | None = strawberry.field(
         default=None,
         description="1 to 256 characters. The same request with the same key is accepted once, and answers with the"
         " same message; another request with it is refused.",
     )
     wait_seconds: int | None = strawberry.field(
-        default=None, description="Wait up to this long for the SMTP server's verdict before answering."
+        default=None,
+        description="Wait up to this long for the SMTP server's verdict before answering; not with sendAt.",
     )
 
 
@@ -147,8 +166,11 @@ async def _submission(context: Context, given: SendEmailInput) -> Submission:
     most = context.parts.settings.max_wait
     if given.wait_seconds is not None and not 0 <= given.wait_seconds <= most:
         raise InvalidInput(f"waitSeconds must be from 0 to {most:g}.", field=("waitSeconds",))
+    if given.wait_seconds and given.send_at is not None:
+        raise InvalidInput("waitSeconds and sendAt cannot be combined.", field=("waitSeconds",))
+    schedule = Schedule(in_utc(given.send_at, "sendAt"), in_utc(given.expires_at, "expiresAt"), given.priority)
     draft = await asyncio.to_thread(_draft, given)
-    return Submission(given.service, draft, principal, given.idempotency_key)
+    return Submission(given.service, draft, principal, given.idempotency_key, schedule=schedule)
 
 
 def _draft(given: SendEmailInput) -> Draft:

@@ -13,6 +13,7 @@ from app.errors import ErrorCode, NotFound, Refusal
 from app.graphql.context import Info
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, Service, UserError, user_errors
+from app.queue.pause import pause_service, resume_service
 from app.queue.remove import remove_service
 from app.services import models
 from app.services.check import ServiceValues
@@ -81,6 +82,17 @@ class DeleteServiceInput:
     cancel_unsent: bool = strawberry.field(
         default=False, description="Cancel its unsent mail; without this, a service with unsent mail stays."
     )
+
+
+@strawberry.input(description="Which service to pause, and why.")
+class PauseServiceInput:
+    id: strawberry.ID = strawberry.field(description="The service's id.")
+    reason: str = strawberry.field(description="Why; shown as pausedReason.")
+
+
+@strawberry.input(description="Which service to resume.")
+class ResumeServiceInput:
+    id: strawberry.ID = strawberry.field(description="The service's id.")
 
 
 @strawberry.type(description="The service as it is now, or why nothing changed.")
@@ -153,6 +165,37 @@ async def delete(
     except Refusal as refusal:
         return DeleteServicePayload(deleted_service_id=None, cancelled_recipients=0, user_errors=user_errors(refusal))
     return DeleteServicePayload(deleted_service_id=input.id, cancelled_recipients=cancelled, user_errors=[])
+
+
+async def pause(
+    info: Info, input: Annotated[PauseServiceInput, strawberry.argument(description="Which one, and why.")]
+) -> ServicePayload:
+    """Pause a service: mail for it is accepted and kept, and nothing is tried until it is resumed; what is being sent
+    right now is not stopped. An inactive service, in contrast, takes no mail. Paused again, it gets the new reason.
+    Needs MANAGE on it."""
+    try:
+        principal = await info.context.principal()
+        key, most = _key(input.id), info.context.parts.settings.max_pause_reason_chars
+        await pause_service(key, input.reason, principal, now(), max_reason_chars=most)
+        found = await get_service(key)
+    except Refusal as refusal:
+        return ServicePayload(service=None, user_errors=user_errors(refusal))
+    return ServicePayload(service=Service.of(found), user_errors=[])
+
+
+async def resume(
+    info: Info, input: Annotated[ResumeServiceInput, strawberry.argument(description="Which one.")]
+) -> ServicePayload:
+    """End the pause of a service: its mail that is due leaves. Does nothing to one that is not paused. Needs MANAGE
+    on it."""
+    try:
+        principal = await info.context.principal()
+        key = _key(input.id)
+        await resume_service(key, principal)
+        found = await get_service(key)
+    except Refusal as refusal:
+        return ServicePayload(service=None, user_errors=user_errors(refusal))
+    return ServicePayload(service=Service.of(found), user_errors=[])
 
 
 def _key(text: str) -> UUID:

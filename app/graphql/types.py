@@ -14,6 +14,7 @@ from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
 from app.graphql.context import Info
 from app.mail.reply import Reply as SmtpReply
+from app.queue.engine import Priority
 from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
 from app.queue.states import MessageState, RecipientState
 from app.services import models as services
@@ -32,6 +33,7 @@ strawberry.enum(
     Encryption,
     description="TLS: STARTTLS required (implicit TLS on port 465). SSL: implicit TLS. NONE: clear text.",
 )
+strawberry.enum(Priority, description="Which of the mail that is due for one service goes first.")
 strawberry.enum(MessageState, description="Where a message stands as a whole, derived from its recipients.")
 strawberry.enum(
     RecipientState,
@@ -110,6 +112,10 @@ class Service(Node):
     from_name: str | None = strawberry.field(description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
     reply_to_name: str | None = strawberry.field(description="Display name of that Reply-To.")
+    paused_at: datetime | None = strawberry.field(
+        description="Since when it is paused: it takes mail and keeps it, and nothing leaves. Null: not paused."
+    )
+    paused_reason: str | None = strawberry.field(description="Why it is paused.")
     created_at: datetime = strawberry.field(description="When it was made.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
 
@@ -132,6 +138,8 @@ class Service(Node):
             from_name=row.from_name,
             reply_to_email=row.reply_to_email,
             reply_to_name=row.reply_to_name,
+            paused_at=row.paused_at,
+            paused_reason=row.paused_reason,
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
@@ -316,6 +324,9 @@ class Message(Node):
     metadata: JSON = strawberry.field(description="The author's own data; never sent.")
     tags: list[str] = strawberry.field(description="The author's own labels; never sent.")
     size_bytes: int = strawberry.field(description="Size of header section and body.")
+    priority: Priority = strawberry.field(description="Which of the mail that is due goes first.")
+    scheduled_at: datetime | None = strawberry.field(description="Not tried before this; null: at once.")
+    expires_at: datetime | None = strawberry.field(description="Not tried from this on: then it expires.")
     created_at: datetime = strawberry.field(description="When it was accepted.")
     settled_at: datetime | None = strawberry.field(description="When its last recipient was settled.")
     row: strawberry.Private[StoredMessage]
@@ -336,6 +347,9 @@ class Message(Node):
             metadata=JSON(row.metadata),
             tags=list(row.tags),
             size_bytes=row.size_bytes,
+            priority=row.priority,
+            scheduled_at=row.scheduled_at,
+            expires_at=row.expires_at,
             created_at=row.created_at,
             settled_at=row.settled_at,
             row=row,

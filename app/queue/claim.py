@@ -7,6 +7,7 @@ from uuid import UUID
 from app.database.connection import as_key, as_moment, execute, rows, transaction
 from app.mail.envelope import Envelope
 from app.queue.derive import refresh_message
+from app.queue.expire import expire_message
 from app.queue.states import CLAIMABLE, RecipientState
 
 _CLAIMABLE = ", ".join(f"'{state.value}'" for state in sorted(CLAIMABLE))
@@ -14,11 +15,15 @@ _CLAIMABLE = ", ".join(f"'{state.value}'" for state in sorted(CLAIMABLE))
 
 @dataclass(frozen=True, slots=True)
 class ClaimedRecipient:
-    """One recipient to be tried now; `number` is the attempt's number for it, from 1."""
+    """One recipient to be tried now; `number` is the attempt's number for it, from 1.
+
+    `tried_since`: when the first of the attempts began from which the give-up age counts; None: this is the first.
+    """
 
     id: UUID
     address: str
     number: int
+    tried_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Claim:
     reverse_path: str
     smtputf8: bool
     recipients: tuple[ClaimedRecipient, ...]
+    expires_at: datetime | None = None
 
     @property
     def envelope(self) -> Envelope:
@@ -45,26 +51,29 @@ async def claim_message(worker_id: UUID, message_id: UUID, moment: datetime, lea
     """Claim the due recipients for `lease` seconds and count an attempt on each.
 
     Only the first claim can give the verdict that a client waits for: who takes over from a dead worker retries.
-    None when the message is not due: settled, scheduled later, or leased to a worker that still lives.
+    None when the message is not due: settled, scheduled later, or leased to a worker that still lives; when its
+    service is inactive or paused; and when its time is over: then it is expired here.
     """
     lease_until = moment + timedelta(seconds=lease)
     async with transaction():
         found = await rows(
             "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, fence = fence + 1, state = 'sending',"
             " verdict_awaited = (verdict_awaited AND fence = 0)"
-            " WHERE id = $1 AND due_at <= $4"
-            " RETURNING service_id, fence, created_at, reverse_path, smtputf8",
+            " WHERE id = $1 AND due_at <= $4 AND (expires_at IS NULL OR expires_at > $4) AND EXISTS"
+            " (SELECT 1 FROM service WHERE id = message.service_id AND is_active AND paused_at IS NULL)"
+            " RETURNING service_id, fence, created_at, expires_at, reverse_path, smtputf8",
             message_id,
             worker_id,
             lease_until,
             moment,
         )
         if not found:
+            await expire_message(message_id, moment)
             return None
         claimed = await rows(
             "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1"  # noqa: S608 - constants
             f" WHERE message_id = $1 AND state IN ({_CLAIMABLE}) AND due_at <= $2"
-            " RETURNING id, address, attempt_number, position",
+            " RETURNING id, address, attempt_number, tried_since, position",
             message_id,
             moment,
         )
@@ -82,9 +91,10 @@ async def claim_message(worker_id: UUID, message_id: UUID, moment: datetime, lea
         reverse_path=message["reverse_path"],
         smtputf8=bool(message["smtputf8"]),
         recipients=tuple(
-            ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"])
+            ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"], as_moment(row["tried_since"]))
             for row in sorted(claimed, key=lambda row: int(row["position"]))
         ),
+        expires_at=as_moment(message["expires_at"]),
     )
 
 

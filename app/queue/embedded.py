@@ -11,20 +11,25 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.connection import as_key, is_transient, rows
-from app.queue.engine import Handle, Job
+from app.queue.engine import Handle, Job, Priority
 from app.queue.wakeup import Wakeup
 
 logger = logging.getLogger(__name__)
 
-PRIORITIES = (0, 1, 2)
+PRIORITIES = tuple(Priority)
 
 # One range scan per priority: a single ORDER BY priority, due_at would walk over every message that is not due yet.
 _DUE_BY_PRIORITY = " UNION ALL ".join(
     "SELECT * FROM (SELECT id, priority, due_at FROM message"  # noqa: S608 - constants
-    f" WHERE service_id = $1 AND priority = {priority} AND due_at <= $2 ORDER BY due_at LIMIT $3) AS due_{priority}"
+    f" WHERE service_id = $1 AND priority = {priority:d} AND due_at <= $2 ORDER BY due_at LIMIT $3) AS due_{priority:d}"
     for priority in PRIORITIES
 )
-_DUE = f"SELECT id FROM ({_DUE_BY_PRIORITY}) AS due ORDER BY priority, due_at LIMIT $3"  # noqa: S608 - constants
+# The caps say which services are paused, but late; no claim takes their mail, and without the condition it would be
+# tried in a circle until then.
+_DUE = (
+    f"SELECT id FROM ({_DUE_BY_PRIORITY}) AS due WHERE EXISTS"  # noqa: S608 - constants
+    " (SELECT 1 FROM service WHERE id = $1 AND is_active AND paused_at IS NULL) ORDER BY priority, due_at LIMIT $3"
+)
 
 
 class EmbeddedEngine:

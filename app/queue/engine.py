@@ -4,10 +4,19 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import IntEnum
 from typing import Any, Protocol
 from uuid import UUID
 
 Handle = Callable[[UUID], Coroutine[Any, Any, None]]
+
+
+class Priority(IntEnum):
+    """Of what is due for one service, the lower number goes first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
 
 
 @dataclass(frozen=True, slots=True)

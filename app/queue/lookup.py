@@ -12,11 +12,12 @@ from app.database.connection import as_document, as_key, as_moment, dialect, row
 from app.database.where import Where
 from app.mail.characters import unstorable
 from app.mail.reply import Reply
+from app.queue.engine import Priority
 from app.queue.states import MessageState, RecipientState
 
 _COLUMNS = (
     "id, service_id, service_name, state, message_id_header, from_email, from_name, subject, metadata, tags,"
-    " size_bytes, created_at, settled_at"
+    " size_bytes, priority, scheduled_at, expires_at, created_at, settled_at"
 )
 _TAGS = {"sqlite": "json_each(message.tags)", "postgres": "jsonb_array_elements_text(message.tags) AS tag (value)"}
 
@@ -36,6 +37,9 @@ class StoredMessage:
     metadata: Mapping[str, Any]
     tags: Sequence[str]
     size_bytes: int
+    priority: Priority
+    scheduled_at: datetime | None
+    expires_at: datetime | None
     created_at: datetime
     settled_at: datetime | None
 
@@ -168,6 +172,9 @@ def _message(row: Mapping[str, Any]) -> StoredMessage:
         metadata=as_document(row["metadata"]),
         tags=as_document(row["tags"]),
         size_bytes=row["size_bytes"],
+        priority=Priority(row["priority"]),
+        scheduled_at=as_moment(row["scheduled_at"]),
+        expires_at=as_moment(row["expires_at"]),
         created_at=as_moment(row["created_at"]),
         settled_at=as_moment(row["settled_at"]),
     )

@@ -17,6 +17,7 @@ class Message(Model):
     lease while a worker holds it, so that a dead worker's mail becomes due by itself. `fence` grows with
     every claim; a result is written only by the holder of the current number. `verdict_awaited`: a client
     still waits for the first attempt's verdict, so a fault of the service fails the mail instead of deferring it.
+    `scheduled_at` and `expires_at` are the author's: not tried before the one, nor from the other on.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -42,6 +43,8 @@ class Message(Model):
     tags: fields.JSONField[list[str]] = fields.JSONField()
     size_bytes = fields.IntField()
     verdict_awaited = fields.BooleanField(default=False)
+    scheduled_at = fields.DatetimeField(null=True)
+    expires_at = fields.DatetimeField(null=True)
     due_at = fields.DatetimeField(null=True)
     lease_owner = fields.UUIDField(null=True)
     lease_until = fields.DatetimeField(null=True)
@@ -67,7 +70,8 @@ class Content(Model):
 
 class Recipient(Model):
     """One recipient of one message. `address` is the wire form of `email`. `reply_*` is the last SMTP reply;
-    `detail` says what happened where there was no reply."""
+    `detail` says what happened where there was no reply. `tried_since`: when the attempts began that did not get it
+    sent so far; the give-up age counts from it. Null before, and after someone intervened."""
 
     id = fields.UUIDField(primary_key=True, default=new_key)
     message: fields.ForeignKeyRelation[Message] = fields.ForeignKeyField(
@@ -80,6 +84,7 @@ class Recipient(Model):
     address = fields.CharField(max_length=320)
     state = fields.CharField(max_length=16)
     attempt_number = fields.IntField(default=0)
+    tried_since = fields.DatetimeField(null=True)
     due_at = fields.DatetimeField(null=True)
     reply_code = fields.IntField(null=True)
     reply_enhanced = fields.CharField(max_length=16, null=True)

@@ -15,9 +15,8 @@ from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
 from app.queue.engine import Engine, Job
+from app.queue.schedule import AT_ONCE, Schedule
 from app.queue.states import MessageState, RecipientState
-
-NORMAL_PRIORITY = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,7 @@ class NewMessage:
     content: bytes
     metadata: Mapping[str, object] = field(default_factory=dict)
     tags: Sequence[str] = ()
+    schedule: Schedule = AT_ONCE
     verdict_awaited: bool = False
     idempotency: Idempotency | None = None
 
@@ -60,18 +60,19 @@ class Receipt:
 
 
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
-    """Accept the message, due at once. When this returns, it is durable and will be tried.
+    """Accept the message, due when its schedule says. When this returns, it is durable and will be tried.
 
     Raises Conflict (the idempotency key belongs to another request), NotFound and Unauthenticated (the service, or
     the API key, is gone meanwhile).
     """
+    due_at = max(message.schedule.send_at or moment, moment)
     try:
         async with transaction():
-            await _insert(message, moment)
+            await _insert(message, moment, due_at)
             if message.idempotency is not None:
                 await _insert_key(message, message.idempotency, moment)
             await record([Happening(EventType.ACCEPTED, message.id)], moment)
-            await engine.submit([Job(message.id, message.service_id, moment, NORMAL_PRIORITY)])
+            await engine.submit([Job(message.id, message.service_id, due_at, message.schedule.priority)])
     except _AcceptedBefore as before:
         return before.receipt
     except IntegrityError:
@@ -117,19 +118,19 @@ class _AcceptedBefore(Exception):
         self.receipt = receipt
 
 
-async def _insert(message: NewMessage, moment: datetime) -> None:
+async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> None:
     await execute(
         "INSERT INTO message (id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header,"
         " reverse_path, smtputf8, from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited,"
-        " due_at, fence, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, $18)",
+        " scheduled_at, expires_at, due_at, fence, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21)",
         message.id,
         message.service_id,
         message.service_name,
         message.role_id,
         message.api_key_id,
         MessageState.QUEUED.value,
-        NORMAL_PRIORITY,
+        message.schedule.priority.value,
         message.message_id_header,
         message.reverse_path,
         message.smtputf8,
@@ -140,6 +141,9 @@ async def _insert(message: NewMessage, moment: datetime) -> None:
         json.dumps(list(message.tags)),
         len(message.content),
         message.verdict_awaited,
+        message.schedule.send_at,
+        message.schedule.expires_at,
+        due_at,
         moment,
     )
     await execute("INSERT INTO message_content (message_id, octets) VALUES ($1, $2)", message.id, message.content)
@@ -156,7 +160,7 @@ async def _insert(message: NewMessage, moment: datetime) -> None:
                 recipient.name,
                 recipient.address,
                 RecipientState.QUEUED.value,
-                moment,
+                due_at,
             )
             for position, recipient in enumerate(message.recipients)
         ],

@@ -5,11 +5,10 @@ from uuid import UUID
 
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal
-from app.database.connection import as_key, as_moment, dialect, execute, rows, transaction
+from app.database.connection import as_key, as_moment, execute, rows, transaction
 from app.errors import Conflict, ErrorCode, NotFound
-from app.events.record import EventType, Happening, record
-from app.queue.derive import refresh_message
-from app.queue.states import RecipientState
+from app.queue.change import CANCEL, change_recipients
+from app.queue.lock import lock_message, row_lock
 
 
 async def remove_service(
@@ -25,10 +24,10 @@ async def remove_service(
         require_for_all(by, Action.MANAGE)
     async with transaction():
         # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
-        if not await rows(f"SELECT id FROM service WHERE id = $1{_row_lock()}", service_id):  # noqa: S608
+        if not await rows(f"SELECT id FROM service WHERE id = $1{row_lock()}", service_id):  # noqa: S608
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("id",))
         unsent = await rows(
-            f"SELECT id, lease_until FROM message WHERE service_id = $1 AND settled_at IS NULL{_row_lock()}",  # noqa: S608
+            f"SELECT id, lease_until FROM message WHERE service_id = $1 AND settled_at IS NULL{row_lock()}",  # noqa: S608
             service_id,
         )
         if unsent and not cancel_unsent:
@@ -46,19 +45,7 @@ async def remove_service(
     return cancelled
 
 
-def _row_lock() -> str:
-    """SQLite has no row locks and needs none: its transaction holds the whole database."""
-    return " FOR UPDATE" if dialect() == "postgres" else ""
-
-
 async def _cancel_message(message_id: UUID, moment: datetime) -> int:
-    cancelled = await rows(
-        "UPDATE recipient SET state = $2, due_at = NULL, settled_at = $3 WHERE message_id = $1 AND settled_at IS NULL"
-        " RETURNING id",
-        message_id,
-        RecipientState.CANCELLED.value,
-        moment,
-    )
-    await record([Happening(EventType.CANCELLED, message_id, as_key(row["id"])) for row in cancelled], moment)
-    await refresh_message(message_id, moment)
-    return len(cancelled)
+    message = await lock_message(message_id, moment)
+    assert message is not None, "it was locked before"
+    return sum(change.changed for change in await change_recipients(message, CANCEL, moment))

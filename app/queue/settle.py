@@ -51,7 +51,7 @@ async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datet
         if not held:
             return False
         settlements = judge(bool(held[0]["verdict_awaited"]))
-        await _write_recipients(settlements, moment)
+        await _write_recipients(settlements, started_at, moment)
         await _write_attempts(claim, settlements, started_at, moment)
         await record([_happening(claim, settlement) for settlement in settlements], moment)
         if last:
@@ -61,12 +61,12 @@ async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datet
     return True
 
 
-async def _write_recipients(settlements: Sequence[Settlement], moment: datetime) -> None:
+async def _write_recipients(settlements: Sequence[Settlement], started_at: datetime, moment: datetime) -> None:
     await execute_many(
         "UPDATE recipient SET state = $2, due_at = $3, reply_code = $4, reply_enhanced = $5, reply_text = $6,"
-        " detail = $7, settled_at = $8 WHERE id = $1",
+        " detail = $7, settled_at = $8, tried_since = COALESCE(tried_since, $9) WHERE id = $1",
         [
-            (s.recipient_id, s.state.value, s.due_at, *_reply_columns(s), None if s.due_at else moment)
+            (s.recipient_id, s.state.value, s.due_at, *_reply_columns(s), None if s.due_at else moment, started_at)
             for s in settlements
         ],
     )

@@ -45,7 +45,14 @@ TRANSITIONS: Mapping[RecipientState, frozenset[RecipientState]] = {
 }
 
 SETTLED = frozenset({_R.SENT, _R.FAILED, _R.CANCELLED, _R.EXPIRED})
-CLAIMABLE = frozenset(state for state, targets in TRANSITIONS.items() if _R.CLAIMED in targets)
+
+
+def sources_of(target: RecipientState) -> frozenset[RecipientState]:
+    """The states that may become `target`."""
+    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
+
+
+CLAIMABLE = sources_of(_R.CLAIMED)
 
 
 def may_become(state: RecipientState, target: RecipientState) -> bool:

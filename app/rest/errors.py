@@ -21,6 +21,7 @@ STATUS: Mapping[ErrorCode, int] = {
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.NAME_TAKEN: 409,
     ErrorCode.IN_USE: 409,
+    ErrorCode.WRONG_STATE: 409,
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.INTERNAL: 500,

@@ -16,7 +16,10 @@ class ServiceKind(StrEnum):
 
 
 class Service(Model):
-    """One named SMTP account. `version` grows with every change, so that warm connections can be told stale."""
+    """One named SMTP account. `version` grows with every change, so that warm connections can be told stale.
+
+    While `paused_at` is set, mail is accepted and kept; nothing of it is tried.
+    """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
     name = fields.CharField(max_length=40)
@@ -34,6 +37,8 @@ class Service(Model):
     from_name = fields.CharField(max_length=256, null=True)
     reply_to_email = fields.CharField(max_length=320, null=True)
     reply_to_name = fields.CharField(max_length=256, null=True)
+    paused_at = fields.DatetimeField(null=True)
+    paused_reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     version = fields.IntField(default=1)
     created_at = fields.DatetimeField()
     updated_at = fields.DatetimeField()

@@ -3,18 +3,21 @@
 import hashlib
 import json
 from dataclasses import fields
+from datetime import datetime
 
 from app.errors import InvalidInput
 from app.mail.draft import Attachment, Draft
+from app.queue.schedule import AT_ONCE, Schedule
 
 
-def digest_request(service_name: str, draft: Draft) -> str:
-    """SHA-256, in hex, of the service and of every field of the draft as the author gave them.
+def digest_request(service_name: str, draft: Draft, schedule: Schedule = AT_ONCE) -> str:
+    """SHA-256, in hex, of the service, every field of the draft and the schedule, as the author gave them.
 
     Raises InvalidInput where a value nests too deeply to be written down.
     """
     request = {field.name: getattr(draft, field.name) for field in fields(draft)}
     request["service"] = service_name.lower()
+    request["schedule"] = schedule
     request["attachments"] = [_attachment(attachment) for attachment in draft.attachments]
     try:
         canonical = json.dumps(request, sort_keys=True, default=_plain, ensure_ascii=True)
@@ -29,4 +32,6 @@ def _attachment(attachment: Attachment) -> list[str | None]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
     return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]

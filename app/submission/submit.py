@@ -20,6 +20,7 @@ from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, 
 from app.mail.placeholders import fill
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
+from app.queue.schedule import AT_ONCE, Schedule, check_schedule
 from app.queue.wakeup import Wakeup
 from app.services.manage import find_service
 from app.services.models import Service
@@ -40,6 +41,7 @@ class Submission:
     principal: Principal
     idempotency_key: str | None = None
     verdict_awaited: bool = False
+    schedule: Schedule = AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Submitter:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
 
         Forbidden, NotFound, Conflict, InvalidInput, TooLarge: as the guard steps below say. A problem's field is the
-        path as the Draft names it, `service` or `idempotency_key`: ("from_email",), ("attachments", "0", "content").
+        path as the Draft or the Schedule names it, `service` or `idempotency_key`: ("from_email",),
+        ("attachments", "0", "content").
         """
         service = await self._permitted_service(submission)
         moment = now()
@@ -77,7 +80,7 @@ class Submitter:
             if earlier is not None:
                 return earlier
         key = new_key()
-        prepared = await asyncio.to_thread(self._prepare, submission.draft, service, key, moment)
+        prepared = await asyncio.to_thread(self._prepare, submission, service, key, moment)
         receipt = await finish(put(_new_message(key, submission, service, prepared, idempotency), moment, self._engine))
         self._wakeup.work_arrived()
         return receipt
@@ -106,13 +109,14 @@ class Submitter:
                 f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.",
                 field=("idempotency_key",),
             )
-        digest = await asyncio.to_thread(digest_request, submission.service_name, submission.draft)
+        digest = await asyncio.to_thread(digest_request, submission.service_name, submission.draft, submission.schedule)
         return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
 
-    def _prepare(self, draft: Draft, service: Service, key: UUID, moment: datetime) -> Prepared:
-        filled = fill(draft, self._limits)
+    def _prepare(self, submission: Submission, service: Service, key: UUID, moment: datetime) -> Prepared:
+        filled = fill(submission.draft, self._limits)
         sender, reply_to, missing = _resolve_sender(filled, service)
-        problems = (*check_draft(filled, self._limits), *missing)
+        ill_timed = check_schedule(submission.schedule, moment, self._settings.max_schedule_ahead)
+        problems = (*check_draft(filled, self._limits), *missing, *ill_timed)
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
@@ -167,6 +171,7 @@ def _new_message(
         content=prepared.content,
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,
+        schedule=submission.schedule,
         verdict_awaited=submission.verdict_awaited,
         idempotency=idempotency,
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.policy import ServiceScope, allows, require, require_for_all, visible_services
+from app.access.policy import ServiceScope, allows, require, require_for_all, require_intervene, visible_services
 from app.access.principal import Action, GrantRule, Principal
 from app.errors import ErrorCode, Forbidden
 
@@ -129,3 +129,15 @@ def test_a_refusal_does_not_tell_whether_the_service_exists() -> None:
 def test_what_is_allowed_is_not_refused() -> None:
     require(principal(grant(SERVICES[0], Action.MANAGE)), Action.MANAGE, SERVICES[0])
     require_for_all(principal(grant(None, Action.MANAGE)), Action.MANAGE)
+
+
+@pytest.mark.parametrize("who", MATRIX)
+@pytest.mark.parametrize("own", [True, False])
+def test_who_manages_a_service_changes_all_its_mail_and_who_sends_only_their_own(who: Principal, own: bool) -> None:
+    for service_id in (*SERVICES, None):
+        expected = reference(who, Action.MANAGE, service_id) or (own and reference(who, Action.SEND, service_id))
+        if expected:
+            require_intervene(who, service_id, own=own)
+        else:
+            with pytest.raises(Forbidden):
+                require_intervene(who, service_id, own=own)

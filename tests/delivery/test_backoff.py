@@ -1,5 +1,6 @@
 """The schedule of retries: its steps, its jitter, its end."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -36,6 +37,25 @@ def test_an_attempt_may_still_be_due_at_the_very_end_but_not_after_it() -> None:
     assert next_attempt(3, NOW, after(3300.001), POLICY, 0) is None
 
 
+@pytest.mark.parametrize(
+    ("number", "asked", "delay"),
+    [(1, 600, 600), (2, 60, 60), (1, 1, 30), (2, 0, 30), (3, 60, 300), (9, 600, 600), (1, 10**6, 1000)],
+)
+def test_what_the_server_asks_replaces_the_delay_within_bounds(number: int, asked: float, delay: float) -> None:
+    policy = replace(POLICY, max_asked_delay=1000)
+    assert next_attempt(number, NOW, NOW, policy, 0, asked=asked) == after(delay)
+
+
+@pytest.mark.parametrize("jitter", [-1, 1])
+def test_jitter_never_cuts_short_what_the_server_asks(jitter: float) -> None:
+    assert next_attempt(1, NOW, NOW, POLICY, jitter, asked=100) == after(120)
+
+
+def test_nothing_is_tried_from_the_moment_on_at_which_the_mail_expires() -> None:
+    assert next_attempt(1, NOW, NOW, POLICY, 0, expires_at=after(30)) is None
+    assert next_attempt(1, NOW, NOW, POLICY, 0, expires_at=after(30.001)) == after(30)
+
+
 @given(policies, st.integers(1, 50), st.floats(0, 10**6), st.floats(-1, 1))
 def test_the_next_attempt_is_later_within_the_jitter_and_before_the_end(
     policy: RetryPolicy, number: int, age: float, jitter: float
@@ -53,7 +73,9 @@ def test_the_next_attempt_is_later_within_the_jitter_and_before_the_end(
 @given(st.lists(st.floats(-1, 1), min_size=60, max_size=60))
 def test_with_the_default_settings_a_mail_is_tried_for_four_days_then_given_up(jitters: list[float]) -> None:
     settings = Settings()
-    policy = RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after)
+    policy = RetryPolicy(
+        settings.retry_schedule, settings.retry_jitter, settings.give_up_after, settings.max_asked_delay
+    )
     moment, delays = NOW, []
     for number, jitter in enumerate(jitters, start=1):
         due = next_attempt(number, NOW, moment, policy, jitter)

@@ -7,10 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from app.clock import now
 from app.database.connection import close_database, execute, open_database
 from app.delivery.loop import run_delivery
 from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Handle
+from app.queue.pause import pause_service, resume_service
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.settings import Settings
@@ -73,6 +75,18 @@ async def test_mail_of_a_service_that_becomes_active_is_tried(service: Service, 
         await engine.until_told()
         assert tried.empty()
         await execute("UPDATE service SET is_active = $1 WHERE id = $2", True, service.id)
+        assert await tried.get() == message_id
+
+
+async def test_mail_of_a_paused_service_waits_until_it_is_resumed(service: Service, put_mail: Put) -> None:
+    await pause_service(service.id, "maintenance", None, now(), max_reason_chars=100)
+    message_id = await put_mail()
+    tried: asyncio.Queue[UUID] = asyncio.Queue()
+    engine = NotingEngine()
+    async with delivering(engine, tried.put):
+        await engine.until_told()
+        assert tried.empty()
+        await resume_service(service.id, None)
         assert await tried.get() == message_id
 
 

@@ -1,6 +1,7 @@
 """What the replies and the failure of one transaction mean for each recipient."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -30,7 +31,7 @@ CLOSING = Failure(Phase.RCPT, Cause.REFUSED, "421 closing", Reply(421, "closing"
 
 
 def claim_of(*addresses: str, number: int = 1) -> Claim:
-    recipients = tuple(ClaimedRecipient(UUID(int=i), address, number) for i, address in enumerate(addresses))
+    recipients = tuple(ClaimedRecipient(UUID(int=i), address, number, NOW) for i, address in enumerate(addresses))
     return Claim(UUID(int=90), UUID(int=91), UUID(int=92), 1, after(60), NOW, "ada@example.com", False, recipients)
 
 
@@ -136,3 +137,31 @@ def test_every_recipient_is_settled_once_with_a_next_time_if_and_only_if_deferre
     assert {
         s.state for s, address in zip(settlements, "abcd", strict=True) if replies.get(address) in range(200, 400)
     } <= {SENT}
+
+
+def test_the_give_up_age_counts_from_the_first_attempt_not_from_the_acceptance() -> None:
+    claim = claim_of("a@x")
+    first = replace(claim, recipients=tuple(replace(r, tried_since=None) for r in claim.recipients))
+    (settlement,) = judged(first, TransactionResult({"a@x": BUSY}), 10**7)
+
+    assert (settlement.state, settlement.due_at) == (DEFERRED, after(10**7 + 30))
+
+
+@pytest.mark.parametrize(("expires", "state"), [(30, EXPIRED), (30.001, DEFERRED), (None, DEFERRED)])
+def test_what_would_be_tried_after_the_mail_expires_expires_now(expires: float | None, state: RecipientState) -> None:
+    claim = replace(claim_of("a@x"), expires_at=None if expires is None else after(expires))
+    (settlement,) = judged(claim, TransactionResult({"a@x": BUSY}))
+
+    assert settlement.state is state
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        TransactionResult({"a@x": Reply(450, "Greylisted, try again in 5 minutes")}),
+        TransactionResult({}, Failure(Phase.GREETING, Cause.REFUSED, "421", Reply(421, "retry after 300 seconds"))),
+    ],
+)
+def test_the_server_is_left_alone_as_long_as_it_asks(result: TransactionResult) -> None:
+    (settlement,) = judged(claim_of("a@x"), result)
+    assert settlement.due_at == after(300)

@@ -11,6 +11,7 @@ from app.graphql.graphiql import GraphiQL
 from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
 from app.queue.embedded import EmbeddedEngine
+from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
 from app.services.secret import sealer_from
 from app.settings import Settings
@@ -40,6 +41,8 @@ async def tiny_client(tiny_app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
 async def api(sqlite_database: Settings) -> Api:
     """The real schema on a database with one API key, which may do everything."""
     wakeup = Wakeup()
-    submitter = Submitter(sqlite_database, EmbeddedEngine(wakeup, 1), wakeup)
-    parts = Parts(sqlite_database, sealer_from(sqlite_database), submitter, VerdictWaiter(wakeup, 0.01))
+    engine = EmbeddedEngine(wakeup, 1)
+    submitter = Submitter(sqlite_database, engine, wakeup)
+    intervener = Intervener(engine, wakeup, sqlite_database.max_schedule_ahead)
+    parts = Parts(sqlite_database, sealer_from(sqlite_database), submitter, VerdictWaiter(wakeup, 0.01), intervener)
     return Api(make_schema(), parts, await make_key("admin"))

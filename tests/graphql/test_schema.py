@@ -153,6 +153,13 @@ async def test_an_id_of_another_kind_names_nothing(api: Api) -> None:
         'mutation { updateService(input: {id: "x"}) { userErrors { code } } }',
         'mutation { createRole(input: {name: "x"}) { userErrors { code } } }',
         'mutation { createService(input: {name: "x"}) { userErrors { code } } }',
+        'mutation { cancelEmail(input: {id: "x"}) { userErrors { code } } }',
+        'mutation { holdEmail(input: {id: "x"}) { userErrors { code } } }',
+        'mutation { releaseEmail(input: {id: "x"}) { userErrors { code } } }',
+        'mutation { retryEmail(input: {id: "x"}) { userErrors { code } } }',
+        'mutation { rescheduleEmail(input: {id: "x", sendAt: "2027-01-01T00:00:00Z"}) { userErrors { code } } }',
+        'mutation { pauseService(input: {id: "x", reason: "x"}) { userErrors { code } } }',
+        'mutation { resumeService(input: {id: "x"}) { userErrors { code } } }',
         'mutation { sendEmail(input: {service: "x", to: []}) { userErrors { code } } }',
     ],
 )

@@ -5,15 +5,17 @@ from uuid import UUID
 
 import pytest
 
+from app.clock import now
 from app.database.connection import close_database, execute, open_database, rows
 from app.database.key import new_key
 from app.housekeeping import purge, run_housekeeping
 from app.queue.embedded import EmbeddedEngine
 from app.queue.heartbeat import beat
 from app.queue.put import Idempotency, put
+from app.queue.schedule import Schedule
 from app.queue.wakeup import Wakeup
 from app.settings import Settings
-from tests.factories import NOW, after, count, make_principal, make_service, new_message
+from tests.factories import NOW, after, count, make_principal, make_service, new_message, recipient_states
 
 DAY = 24 * 3600.0
 
@@ -65,3 +67,17 @@ async def test_it_goes_on_after_trouble(sqlite_database: Settings, caplog: pytes
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping
+
+
+async def test_mail_whose_time_is_over_is_expired(database: Settings) -> None:
+    service, principal = await make_service(is_active=False), await make_principal()
+    message = new_message(service, principal, schedule=Schedule(expires_at=now()))
+    await put(message, now(), EmbeddedEngine(Wakeup(), 1))
+    keeping = asyncio.create_task(run_housekeeping(database))
+    try:
+        async with asyncio.timeout(20):
+            while await recipient_states(message.id) != ["expired"]:  # noqa: ASYNC110 - a row sets no event
+                await asyncio.sleep(0.01)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)

@@ -9,6 +9,7 @@ import pytest
 from app.access.principal import Principal
 from app.database.key import new_key
 from app.queue.embedded import EmbeddedEngine
+from app.queue.intervene import Intervener
 from app.queue.put import put
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
@@ -36,6 +37,11 @@ def wakeup() -> Wakeup:
 @pytest.fixture
 def engine(wakeup: Wakeup) -> EmbeddedEngine:
     return EmbeddedEngine(wakeup, poll=0.05)
+
+
+@pytest.fixture
+def intervener(engine: EmbeddedEngine, wakeup: Wakeup) -> Intervener:
+    return Intervener(engine, wakeup, max_ahead=366 * 24 * 3600)
 
 
 @pytest.fixture

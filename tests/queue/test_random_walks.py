@@ -2,6 +2,7 @@
 recipients are."""
 
 import math
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -10,11 +11,16 @@ from hypothesis import HealthCheck, event, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.access.principal import Principal
 from app.database.connection import as_moment, rows
+from app.errors import Refusal
 from app.queue.claim import Claim, claim_message, release_claim, renew_lease
+from app.queue.expire import expire_overdue
+from app.queue.intervene import Intervener, Intervention
+from app.queue.schedule import Schedule
 from app.queue.settle import Settlement, settle
 from app.queue.states import CLAIMABLE, SETTLED, RecipientState, may_become, message_state
-from tests.factories import after, message_row
+from tests.factories import after, message_row, recipient_states
 from tests.queue.conftest import Put
 
 LEASE = 60.0
@@ -28,6 +34,11 @@ steps = st.one_of(
     st.tuples(st.just("renew"), workers),
     st.tuples(st.just("release"), workers),
     st.tuples(st.just("settle"), workers, st.lists(st.sampled_from(OUTCOMES), min_size=3, max_size=3)),
+    st.tuples(
+        st.just("intervene"), st.sampled_from(["cancel", "hold", "hold", "release", "release", "retry", "retry"])
+    ),
+    st.tuples(st.just("reschedule"), st.sampled_from([-10.0, 0.0, 45.0, 500.0])),
+    st.tuples(st.just("expire")),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 30.0, LEASE, LEASE, 500.0])),
 )
 
@@ -37,6 +48,9 @@ class Walk:
     """One message, the claims its workers believe to hold, and the recipients as they were last seen."""
 
     message_id: UUID
+    intervener: Intervener
+    principal: Principal
+    expires: float = math.inf
     seconds: float = 0
     held: dict[UUID, Claim] = field(default_factory=dict)
     lease_end: float = -math.inf
@@ -61,10 +75,44 @@ class Walk:
             case "settle", UUID() as worker, list(outcomes) if worker in self.held:
                 claim = self.held.pop(worker)
                 self._end(claim, await self._settle(claim, outcomes))
+            case "intervene", str(verb):
+                await self._intervene(getattr(self.intervener, verb)(self.message_id, self.principal, self.moment))
+            case "reschedule", float(seconds):
+                send_at = after(self.seconds + seconds)
+                work = self.intervener.reschedule(self.message_id, send_at, self.principal, self.moment)
+                await self._intervene(work)
+            case ("expire",):
+                await expire_overdue(self.moment)
+                self._end_lost_lease(touched=self.expires <= self.seconds)
+                if self.expires <= self.seconds:
+                    assert set(await recipient_states(self.message_id)) <= {*SETTLED, RecipientState.CLAIMED}
+
+    async def _intervene(self, work: Awaitable[Intervention]) -> None:
+        """What it says of each recipient is what it did, and the recipients of a living worker stay."""
+        leased = self.owner is not None and self.seconds < self.lease_end
+        try:
+            done = await work
+        except Refusal:
+            event("refused")
+            return
+        for before, change in zip(self.seen, done.recipients, strict=True):
+            assert not (change.changed and leased and before == "claimed")
+            assert change.changed or change.state in {before, RecipientState.QUEUED}
+        assert (done.problem is None) == any(change.changed for change in done.recipients)
+        assert [change.state for change in done.recipients] == await recipient_states(self.message_id)
+        event("changed" if done.problem is None else "nothing to change")
+        self._end_lost_lease(touched=True)
+
+    def _end_lost_lease(self, *, touched: bool) -> None:
+        if touched and self.seconds >= self.lease_end:
+            self.owner = None
 
     async def _claim(self, worker: UUID) -> None:
         leased = self.owner is not None and self.seconds < self.lease_end
         claim = await claim_message(worker, self.message_id, self.moment, LEASE)
+        if self.expires <= self.seconds:
+            assert claim is None
+            self._end_lost_lease(touched=True)
         if claim is not None:
             assert not leased
             assert claim.fence > max((held.fence for held in self.held.values()), default=0)
@@ -88,14 +136,21 @@ class Walk:
         assert ended == (claim is self.owner), "only the holder of the current fence ends the lease"
         self.owner = None if ended else self.owner
 
-    async def check(self) -> None:
+    async def check(self, step: tuple[object, ...]) -> None:
         found = await rows(
             "SELECT state, due_at, settled_at, attempt_number FROM recipient WHERE message_id = $1 ORDER BY position",
             self.message_id,
         )
         states = [RecipientState(row["state"]) for row in found]
         for before, now in zip(self.seen, states, strict=True):
-            assert before is now or may_become(before, now), f"{before} became {now}"
+            # Who intervenes after a lease has ended queues the recipients first, in the same transaction.
+            path = (
+                before is now
+                or may_become(before, now)
+                or (before == "claimed" and may_become(RecipientState.QUEUED, now))
+            )
+            assert path, f"{before} became {now}"
+            assert before is now or before not in SETTLED or step == ("intervene", "retry"), "settled stays settled"
         self.seen = states
         message = await message_row(self.message_id)
         assert message["state"] == message_state(states)
@@ -110,9 +165,13 @@ class Walk:
 @hypothesis_settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(walk=st.lists(steps, min_size=20, max_size=40))
-async def test_a_message_is_always_what_its_recipients_are(put_mail: Put, walk: list[tuple[object, ...]]) -> None:
-    made = Walk(await put_mail("a@example.com", "b@example.com", "c@example.com"))
+@given(walk=st.lists(steps, min_size=20, max_size=40), expires=st.sampled_from([math.inf, 100.0, 1000.0]))
+async def test_a_message_is_always_what_its_recipients_are(
+    put_mail: Put, intervener: Intervener, principal: Principal, walk: list[tuple[object, ...]], expires: float
+) -> None:
+    schedule = Schedule(expires_at=None if math.isinf(expires) else after(expires))
+    message_id = await put_mail("a@example.com", "b@example.com", "c@example.com", schedule=schedule)
+    made = Walk(message_id, intervener, principal, expires)
     for step in walk:
         await made.take(step)
-        await made.check()
+        await made.check(step)

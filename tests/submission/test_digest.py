@@ -8,7 +8,10 @@ import pytest
 from app.errors import InvalidInput
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
+from app.queue.engine import Priority
+from app.queue.schedule import Schedule
 from app.submission.digest import digest_request
+from tests.factories import after
 
 FILE = Attachment("a.txt", b"octets", "text/plain", "cid")
 DRAFT = Draft(
@@ -90,3 +93,16 @@ def test_lone_surrogates_can_be_digested_and_absurd_nesting_is_refused() -> None
         nested = [nested]
     with pytest.raises(InvalidInput, match="nest too deeply"):
         digest_request("a", Draft(variables={"v": nested}))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Schedule(send_at=after(60)),
+        Schedule(expires_at=after(60)),
+        Schedule(priority=Priority.HIGH),
+    ],
+)
+def test_another_schedule_is_another_request(other: Schedule) -> None:
+    assert digest_request("a", DRAFT, other) == digest_request("a", DRAFT, replace(other))
+    assert digest_request("a", DRAFT, other) != digest_request("a", DRAFT)

@@ -1,0 +1,67 @@
+"""One message's row, locked: what is read of it stays true until the transaction ends."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.database.connection import as_key, as_moment, dialect, execute, rows
+from app.queue.derive import refresh_message
+from app.queue.states import RecipientState
+
+
+@dataclass(frozen=True, slots=True)
+class LockedMessage:
+    """`is_leased`: a worker that lives holds it, so that its claimed recipients and its lease are to be left alone."""
+
+    id: UUID
+    service_id: UUID | None
+    role_id: UUID | None
+    priority: int
+    scheduled_at: datetime | None
+    expires_at: datetime | None
+    is_leased: bool
+
+
+async def lock_message(message_id: UUID, moment: datetime) -> LockedMessage | None:
+    """Lock the message inside the open transaction; None when there is none.
+
+    Claims and settlements touch the message's row first, so they wait. Where a worker died, and its lease has ended,
+    its claimed recipients are queued again, due at once, and whatever it may still bring is discarded.
+    """
+    found = await rows(
+        "SELECT service_id, role_id, priority, scheduled_at, expires_at, lease_until"  # noqa: S608 - constants
+        f" FROM message WHERE id = $1{row_lock()}",
+        message_id,
+    )
+    if not found:
+        return None
+    row = found[0]
+    lease_until = as_moment(row["lease_until"])
+    message = LockedMessage(
+        id=message_id,
+        service_id=as_key(row["service_id"]),
+        role_id=as_key(row["role_id"]),
+        priority=row["priority"],
+        scheduled_at=as_moment(row["scheduled_at"]),
+        expires_at=as_moment(row["expires_at"]),
+        is_leased=lease_until is not None and lease_until > moment,
+    )
+    if lease_until is not None and not message.is_leased:
+        await _queue_lost(message_id, moment)
+    return message
+
+
+def row_lock() -> str:
+    """SQLite has no row locks and needs none: its transaction holds the whole database."""
+    return " FOR UPDATE" if dialect() == "postgres" else ""
+
+
+async def _queue_lost(message_id: UUID, moment: datetime) -> None:
+    await execute(
+        "UPDATE recipient SET state = $2, due_at = $3 WHERE message_id = $1 AND state = $4",
+        message_id,
+        RecipientState.QUEUED.value,
+        moment,
+        RecipientState.CLAIMED.value,
+    )
+    await refresh_message(message_id, moment)

@@ -1,0 +1,60 @@
+"""Pause a service: its mail is accepted and kept, and leaves when it is resumed."""
+
+from datetime import datetime
+from uuid import UUID
+
+from app.access.policy import require
+from app.access.principal import Action, Principal
+from app.database.connection import execute, transaction
+from app.errors import ErrorCode, InvalidInput, NotFound
+from app.mail.characters import unstorable
+from app.queue.states import RecipientState
+
+
+async def pause_service(
+    service_id: UUID, reason: str, by: Principal | None, moment: datetime, *, max_reason_chars: int
+) -> None:
+    """From now on no mail of the service is claimed; what is being sent right now is not stopped.
+
+    A service that is paused already gets the new reason. Needs MANAGE on it; None is the operator at the machine.
+    Raises Forbidden, NotFound, InvalidInput.
+    """
+    if by is not None:
+        require(by, Action.MANAGE, service_id)
+    if not reason.strip() or len(reason) > max_reason_chars or unstorable(reason):
+        message = f"A reason has 1 to {max_reason_chars} characters that can be stored."
+        raise InvalidInput(message, field=("reason",))
+    paused = await execute(
+        "UPDATE service SET paused_at = COALESCE(paused_at, $2), paused_reason = $3 WHERE id = $1",
+        service_id,
+        moment,
+        reason,
+    )
+    _refuse_missing(paused)
+
+
+async def resume_service(service_id: UUID, by: Principal | None) -> None:
+    """End the pause: what is due leaves now. The pause does not count towards the give-up age of deferred mail.
+
+    Does nothing to a service that is not paused. Needs MANAGE on it. Raises Forbidden, NotFound.
+    """
+    if by is not None:
+        require(by, Action.MANAGE, service_id)
+    async with transaction():
+        await execute(
+            "UPDATE recipient SET tried_since = NULL WHERE state = $2 AND message_id IN"
+            " (SELECT id FROM message WHERE service_id = $1 AND settled_at IS NULL) AND EXISTS"
+            " (SELECT 1 FROM service WHERE id = $1 AND paused_at IS NOT NULL)",
+            service_id,
+            RecipientState.DEFERRED.value,
+        )
+        resumed = await execute(
+            "UPDATE service SET paused_at = NULL, paused_reason = NULL WHERE id = $1",
+            service_id,
+        )
+        _refuse_missing(resumed)
+
+
+def _refuse_missing(changed: int) -> None:
+    if not changed:
+        raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("id",))
