@@ -9,6 +9,7 @@ from app.database.connection import execute, execute_many, transaction
 from app.database.key import new_key
 from app.events.record import EventType, Happening, record
 from app.mail.reply import Reply
+from app.queue.announce import announce
 from app.queue.claim import Claim, end_lease
 from app.queue.derive import refresh_message
 from app.queue.states import RecipientState
@@ -54,6 +55,7 @@ async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datet
         await _write_attempts(claim, settlements, started_at, moment)
         await record([_happening(claim, settlement) for settlement in settlements], moment)
         await refresh_message(claim.message_id, moment)
+        await announce(claim.message_id)
         if any(settlement.due_at for settlement in settlements):
             await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
     return True
