@@ -126,6 +126,8 @@ class PgQueuerEngine:
             while True:
                 self._woken.clear()
                 await self._report(queries)
+                if self._ended:
+                    continue
                 if stop.is_set() and not self._running:
                     return
                 if beat.is_over() and self._running:
