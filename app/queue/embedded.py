@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.connection import as_key, is_transient, rows
+from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job, Priority
 from app.queue.wakeup import Wakeup
 
@@ -52,11 +53,8 @@ class EmbeddedEngine:
             self._wakeup.work_arrived()
 
     async def depth(self) -> Mapping[UUID, int]:
-        """Per service, how many messages are not settled."""
-        counted = await rows(
-            "SELECT service_id, COUNT(*) AS depth FROM message WHERE due_at IS NOT NULL GROUP BY service_id"
-        )
-        return {as_key(row["service_id"]): row["depth"] for row in counted}
+        """See Engine.depth."""
+        return await count_unsettled()
 
     async def run(self, handle: Handle, stop: asyncio.Event) -> None:
         """See Engine.run."""

@@ -9,6 +9,7 @@ from app.database.connection import execute, execute_many, transaction
 from app.database.key import new_key
 from app.events.record import EventType, Happening, record
 from app.mail.reply import Reply
+from app.queue.announce import announce
 from app.queue.claim import Claim, check_lease, end_lease
 from app.queue.derive import refresh_message
 from app.queue.states import RecipientState
@@ -56,6 +57,7 @@ async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datet
         await record([_happening(claim, settlement) for settlement in settlements], moment)
         if last:
             await refresh_message(claim.message_id, moment)
+        await announce(claim.message_id)
         if any(settlement.due_at for settlement in settlements):
             await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
     return True

@@ -1,4 +1,4 @@
-"""A row changed: tell whoever waits for it in this process. Other processes find out by polling."""
+"""A row changed: tell whoever waits for it in this process. Other processes: see announce."""
 
 import asyncio
 from collections import defaultdict

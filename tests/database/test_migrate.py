@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -13,10 +13,12 @@ from tortoise.migrations import operations as stock
 from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.migrations.migration import Migration
 
-from app.database.configuration import migrations_module, tortoise_config
+from app.database.configuration import is_postgres, migrations_module, tortoise_config
 from app.database.connection import close_database, dialect, execute, open_database, rows
-from app.database.migrate import migrate, migration_names, pending_migrations
+from app.database.jobs import JOBS_TABLE
+from app.database.migrate import JOBS, migrate, migration_names, pending_migrations
 from app.settings import Settings
+from tests.conftest import Postgres
 
 NAMES = migration_names(migrations_module())
 Python = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -33,18 +35,60 @@ print(*asyncio.run(migrate(Settings(database_url=sys.argv[1]))))
 async def test_four_processes_migrate_one_fresh_database_once(empty_settings: Settings, python: Python) -> None:
     outcomes = await asyncio.gather(*(python(MIGRATE, empty_settings.database_url) for _ in range(4)))
     assert [status for status, _, _ in outcomes] == [0, 0, 0, 0], [errors for _, _, errors in outcomes]
-    assert sorted(output.split() for _, output, _ in outcomes) == [[], [], [], NAMES]
+    assert sorted(output.split() for _, output, _ in outcomes) == [[], [], [], _all(empty_settings)]
 
 
 async def test_migrations_are_pending_until_they_are_applied(empty_settings: Settings) -> None:
     await open_database(empty_settings)
     try:
-        assert await pending_migrations() == NAMES
-        assert await migrate(empty_settings) == NAMES
+        assert await pending_migrations() == _all(empty_settings)
+        assert await migrate(empty_settings) == _all(empty_settings)
         assert await pending_migrations() == []
         assert await migrate(empty_settings) == []
     finally:
         await close_database()
+
+
+def _all(settings: Settings) -> list[str]:
+    return [*NAMES, JOBS] if is_postgres(settings.database_url) else NAMES
+
+
+async def test_migrate_brings_up_what_pgqueuer_lacks_and_keeps_its_jobs(postgres_url: str) -> None:
+    settings = Settings(database_url=postgres_url)
+    await open_database(settings)
+    try:
+        await execute(f"INSERT INTO {JOBS_TABLE} (priority, entrypoint, status) VALUES (0, 'send:', 'queued')")
+        await execute(f"DROP INDEX {JOBS_TABLE}_picked_slot_idx")
+        assert await migrate(settings) == [JOBS]
+        assert await migrate(settings) == []
+        assert await rows("SELECT to_regclass($1) IS NOT NULL AS found", f"{JOBS_TABLE}_picked_slot_idx") == [
+            {"found": True}
+        ]
+        assert await rows(f"SELECT COUNT(*) AS jobs FROM {JOBS_TABLE}") == [{"jobs": 1}]
+    finally:
+        await close_database()
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: Postgres) -> Iterator[str]:
+    url = postgres.create()
+    yield url
+    postgres.drop(url)
+
+
+async def test_no_variable_of_the_environment_renames_pgqueuers_tables(
+    empty_postgres_url: str, python: Python, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGQUEUER_PREFIX", "PGQUEUER_SCHEMA", "PGQUEUER_QUEUE_TABLE", "TRIGGER", "FUNCTION", "CHANNEL"):
+        monkeypatch.setenv(name, "other")
+    assert await python(MIGRATE, empty_postgres_url) == (0, " ".join([*NAMES, JOBS]) + "\n", "")
+    await open_database(Settings(database_url=empty_postgres_url))
+    try:
+        found = await rows("SELECT tablename FROM pg_tables WHERE tablename LIKE '%pgqueuer%'")
+    finally:
+        await close_database()
+    assert len(found) == 4
+    assert all(row["tablename"].startswith(JOBS_TABLE) for row in found)
 
 
 async def test_a_database_that_cannot_be_asked_is_not_taken_for_an_empty_one(database: Settings) -> None:

@@ -32,6 +32,8 @@ async def test_what_is_wrong_with_a_statement_stays_wrong(database: Settings) ->
         (TimeoutError(), True),
         (socket.gaierror(socket.EAI_AGAIN, "try again"), True),
         (OSError(errno.ENOSPC, "disk full"), True),
+        (FileNotFoundError(errno.ENOENT, "no socket"), True),
+        (FileNotFoundError(errno.ENOENT, "no file", "ca.pem"), False),
         (PermissionError(errno.EACCES, "denied"), False),
         (ValueError("closed"), False),
         (asyncio.CancelledError(), False),

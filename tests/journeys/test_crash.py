@@ -127,6 +127,9 @@ async def send_all(doors: Doors, keys: list[str], headers: dict[str, str]) -> No
 async def test_three_processes_on_one_database_send_each_mail_once(
     installed: Heliograph, receiver: Receiver, eventually: Eventually
 ) -> None:
+    # On PostgreSQL the limit is one for all workers: the first must not take it up.
+    if "postgres" in installed.settings["HELIOGRAPH_DATABASE_URL"]:
+        installed = installed.having(smtp_max_connections=1000)
     released = asyncio.Event()
     receiver.script.on(Stage.DOT, Wait(released))
 
@@ -139,9 +142,11 @@ async def test_three_processes_on_one_database_send_each_mail_once(
 
     async with installed.having(ehlo_name="server.example").serving() as server:
         await server.doors.graphql.create_service("relay", port=receiver.port)
-        sent = [await server.doors.graphql.send_email(**graphql_mail("relay")) for _ in range(20)]
         workers = [await installed.having(ehlo_name=f"{name}.example").start("worker") for name in ("one", "two")]
-        await eventually(all_three_deliver)
+        sent = []
+        async with asyncio.timeout(30):
+            while not await all_three_deliver():
+                sent.append(await server.doors.graphql.send_email(**graphql_mail("relay")))
         released.set()
         await eventually(lambda: all_are_sent(server.doors))
         for worker in workers:

@@ -1,4 +1,4 @@
-"""What every engine keeps: the conformance suite, run on the embedded one over both databases."""
+"""What every engine keeps: the conformance suite, run on the embedded one over both databases, and on PgQueuer."""
 
 import asyncio
 import logging
@@ -10,11 +10,12 @@ from uuid import UUID
 import pytest
 
 from app.clock import now
-from app.database.connection import close_database, execute, open_database, rows
+from app.database.connection import close_database, execute, open_database, rows, transaction
 from app.database.key import new_key
 from app.queue.claim import claim_message
 from app.queue.embedded import PRIORITIES, EmbeddedEngine
-from app.queue.engine import Engine, Handle
+from app.queue.engine import Engine, Handle, Job
+from app.queue.pgqueuer import PgQueuerEngine
 from app.queue.settle import Settlement, settle
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
@@ -22,6 +23,8 @@ from app.services.models import Service
 from app.settings import Settings
 from tests.factories import NOW, after, make_service
 from tests.queue.conftest import Put
+
+MakeEngine = Callable[[float], Engine]
 
 NEVER = 3600.0
 """A poll interval that no test outlives: what happens, happens because the engine was woken."""
@@ -96,9 +99,39 @@ def calls() -> Calls:
     return Calls()
 
 
+EMBEDDED = ("embedded on SQLite", "embedded on PostgreSQL")
+PGQUEUER = "PgQueuer on PostgreSQL"
+
+
+@pytest.fixture(params=[*EMBEDDED, PGQUEUER])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def patient(wakeup: Wakeup) -> EmbeddedEngine:
-    return EmbeddedEngine(wakeup, NEVER)
+def database_url(kind: str, request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("sqlite_url" if kind.endswith("SQLite") else "postgres_url"))
+
+
+@pytest.fixture
+def make_engine(kind: str, settings: Settings, wakeup: Wakeup) -> MakeEngine:
+    def make(poll: float) -> Engine:
+        if kind == PGQUEUER:
+            never = {"lease": NEVER, "lease_renewal": NEVER}
+            return PgQueuerEngine(settings.model_copy(update={"queue_poll": poll, **never}))
+        return EmbeddedEngine(wakeup, poll)
+
+    return make
+
+
+@pytest.fixture
+def engine(make_engine: MakeEngine) -> Engine:
+    return make_engine(0.05)
+
+
+@pytest.fixture
+def patient(make_engine: MakeEngine) -> Engine:
+    return make_engine(NEVER)
 
 
 @pytest.fixture
@@ -107,7 +140,7 @@ async def other(settings: Settings, service: Service) -> Service:
 
 
 async def test_what_is_due_is_handled_and_what_is_not_stays(
-    service: Service, put_mail: Put, engine: EmbeddedEngine, calls: Calls
+    service: Service, put_mail: Put, engine: Engine, calls: Calls
 ) -> None:
     due, also_due = await put_mail(), await put_mail(moment=after(1))
     await put_mail(moment=now().replace(year=9000))
@@ -119,7 +152,7 @@ async def test_what_is_due_is_handled_and_what_is_not_stays(
 
 
 async def test_a_service_has_no_more_calls_than_its_cap(
-    service: Service, other: Service, put_mail: Put, patient: EmbeddedEngine, calls: Calls
+    service: Service, other: Service, put_mail: Put, patient: Engine, calls: Calls
 ) -> None:
     for _ in range(7):
         await put_mail()
@@ -136,7 +169,7 @@ async def test_a_service_has_no_more_calls_than_its_cap(
 
 
 async def test_a_service_without_a_cap_is_left_alone(
-    service: Service, other: Service, put_mail: Put, patient: EmbeddedEngine, calls: Calls
+    service: Service, other: Service, put_mail: Put, patient: Engine, calls: Calls
 ) -> None:
     await put_mail()
     await put_mail(service=other)
@@ -148,7 +181,7 @@ async def test_a_service_without_a_cap_is_left_alone(
 
 
 async def test_a_service_that_hangs_does_not_hold_up_another(
-    service: Service, other: Service, put_mail: Put, patient: EmbeddedEngine, calls: Calls
+    service: Service, other: Service, put_mail: Put, patient: Engine, calls: Calls
 ) -> None:
     for _ in range(3):
         await put_mail()
@@ -164,7 +197,7 @@ async def test_a_service_that_hangs_does_not_hold_up_another(
 
 
 async def test_mail_that_arrives_is_handled_at_once(
-    service: Service, put_mail: Put, patient: EmbeddedEngine, wakeup: Wakeup, calls: Calls
+    service: Service, put_mail: Put, patient: Engine, wakeup: Wakeup, calls: Calls
 ) -> None:
     patient.services_changed({service.id: 1})
     async with running(patient, calls.handle):
@@ -175,7 +208,7 @@ async def test_mail_that_arrives_is_handled_at_once(
 
 
 async def test_mail_that_another_process_put_is_found_by_looking(
-    service: Service, put_mail: Put, engine: EmbeddedEngine, calls: Calls
+    service: Service, put_mail: Put, engine: Engine, calls: Calls
 ) -> None:
     engine.services_changed({service.id: 1})
     async with running(engine, calls.handle):
@@ -183,15 +216,17 @@ async def test_mail_that_another_process_put_is_found_by_looking(
         await calls.until(lambda: len(calls.ended) == 1)
 
 
-async def test_the_more_urgent_goes_first_and_then_what_is_due_longer(
-    service: Service, put_mail: Put, patient: EmbeddedEngine, calls: Calls
+async def test_the_more_urgent_goes_first_and_then_what_was_due_and_put_first(
+    service: Service, put_mail: Put, patient: Engine, calls: Calls
 ) -> None:
     expected: list[UUID] = []
     for priority in reversed(PRIORITIES):
-        later, sooner = await put_mail(moment=after(10)), await put_mail(moment=NOW)
+        sooner, later = await put_mail(moment=NOW), await put_mail(moment=after(10))
         expected[:0] = [sooner, later]
-        for message_id in (later, sooner):
-            await execute("UPDATE message SET priority = $2 WHERE id = $1", message_id, priority)
+        for message_id in (sooner, later):
+            async with transaction():
+                await execute("UPDATE message SET priority = $2 WHERE id = $1", message_id, priority)
+                await patient.submit([Job(message_id, service.id, NOW, priority)])
     patient.services_changed({service.id: 1})
     async with running(patient, calls.handle):
         await calls.until(lambda: len(calls.ended) == 6)
@@ -199,8 +234,20 @@ async def test_the_more_urgent_goes_first_and_then_what_is_due_longer(
     assert calls.started == expected
 
 
+@pytest.mark.parametrize("kind", EMBEDDED)
+async def test_the_embedded_engine_takes_what_is_due_longer_first(
+    service: Service, put_mail: Put, patient: Engine, calls: Calls
+) -> None:
+    later, sooner = await put_mail(moment=after(10)), await put_mail(moment=NOW)
+    patient.services_changed({service.id: 1})
+    async with running(patient, calls.handle):
+        await calls.until(lambda: len(calls.ended) == 2)
+
+    assert calls.started == [sooner, later]
+
+
 async def test_a_message_is_never_handled_twice_at_once(
-    service: Service, other: Service, put_mail: Put, patient: EmbeddedEngine, wakeup: Wakeup, calls: Calls
+    service: Service, other: Service, put_mail: Put, patient: Engine, wakeup: Wakeup, calls: Calls
 ) -> None:
     hanging = await put_mail()
     patient.services_changed({service.id: 5, other.id: 1})
@@ -215,7 +262,7 @@ async def test_a_message_is_never_handled_twice_at_once(
 
 
 async def test_stop_waits_for_the_calls_under_way_and_starts_no_more(
-    service: Service, put_mail: Put, engine: EmbeddedEngine, calls: Calls
+    service: Service, put_mail: Put, engine: Engine, calls: Calls
 ) -> None:
     for _ in range(3):
         await put_mail()
@@ -234,7 +281,7 @@ async def test_stop_waits_for_the_calls_under_way_and_starts_no_more(
 
 
 async def test_cancelling_cancels_the_calls_under_way(
-    service: Service, put_mail: Put, engine: EmbeddedEngine, calls: Calls
+    service: Service, put_mail: Put, engine: Engine, calls: Calls
 ) -> None:
     await put_mail()
     engine.services_changed({service.id: 2})
@@ -250,7 +297,7 @@ async def test_cancelling_cancels_the_calls_under_way(
 
 
 async def test_it_can_be_run_again_after_it_was_cancelled(
-    service: Service, put_mail: Put, engine: EmbeddedEngine, calls: Calls
+    service: Service, put_mail: Put, engine: Engine, calls: Calls
 ) -> None:
     await put_mail()
     engine.services_changed({service.id: 1})
@@ -265,7 +312,7 @@ async def test_it_can_be_run_again_after_it_was_cancelled(
 
 
 async def test_a_call_that_fails_is_logged_and_made_again_later(
-    service: Service, put_mail: Put, engine: EmbeddedEngine, calls: Calls, caplog: pytest.LogCaptureFixture
+    service: Service, put_mail: Put, engine: Engine, calls: Calls, caplog: pytest.LogCaptureFixture
 ) -> None:
     message_id = await put_mail()
     engine.services_changed({service.id: 1})
@@ -287,8 +334,9 @@ async def test_a_call_that_fails_is_logged_and_made_again_later(
 async def test_database_trouble_breaks_off_no_call_and_ends_by_itself(
     service: Service,
     put_mail: Put,
-    engine: EmbeddedEngine,
+    engine: Engine,
     calls: Calls,
+    kind: str,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -297,9 +345,13 @@ async def test_database_trouble_breaks_off_no_call_and_ends_by_itself(
     calls.hang = {service.id}
     async with running(engine, calls.handle):
         await calls.until(lambda: calls.now[service.id] == 1)
-        await close_database()
+        if kind == PGQUEUER:
+            await rows(_BREAK_CONNECTIONS)
+        else:
+            await close_database()
         await _until(lambda: "looking for due mail" in caplog.text)
-        await open_database(settings)
+        if kind != PGQUEUER:
+            await open_database(settings)
         arrived = await put_mail()
         await calls.until(lambda: calls.now[service.id] == 2)
         calls.go.set()
@@ -310,7 +362,7 @@ async def test_database_trouble_breaks_off_no_call_and_ends_by_itself(
 
 
 async def test_the_depth_counts_what_is_not_settled(
-    service: Service, other: Service, put_mail: Put, engine: EmbeddedEngine
+    service: Service, other: Service, put_mail: Put, engine: Engine
 ) -> None:
     for _ in range(2):
         await put_mail()
@@ -322,7 +374,7 @@ async def test_the_depth_counts_what_is_not_settled(
 
 
 async def test_two_engines_handle_every_message_to_the_end_exactly_once(
-    service: Service, other: Service, put_mail: Put
+    service: Service, other: Service, put_mail: Put, make_engine: MakeEngine
 ) -> None:
     messages = {await put_mail(service=(service, other)[number % 2]) for number in range(40)}
     sent: Counter[UUID] = Counter()
@@ -341,7 +393,7 @@ async def test_two_engines_handle_every_message_to_the_end_exactly_once(
 
         return handle
 
-    engines = [EmbeddedEngine(Wakeup(), 0.05) for _ in range(2)]
+    engines = [make_engine(0.05) for _ in range(2)]
     for engine in engines:
         engine.services_changed({service.id: 3, other.id: 3})
     first, second = (handled_by(new_key()) for _ in engines)
@@ -351,6 +403,12 @@ async def test_two_engines_handle_every_message_to_the_end_exactly_once(
     assert sent == dict.fromkeys(messages, 1)
     found = await rows("SELECT message_id, worker_id FROM attempt")
     assert len(found) == len(messages)
+
+
+_BREAK_CONNECTIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
 
 
 async def _until(holds: Callable[[], bool]) -> None:

@@ -1,0 +1,66 @@
+"""A message changed: tell the processes that wait for it, through PostgreSQL's LISTEN and NOTIFY."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+from app.database.connection import dialect, rows
+from app.database.session import postgres_session
+from app.queue.wakeup import Wakeup
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "heliograph_message"
+
+
+async def announce(message_id: UUID) -> None:
+    """Tell every listening process that the message changed, once the open transaction commits.
+
+    SQLite cannot: there, other processes find out by looking.
+    """
+    if dialect() == "postgres":
+        await rows("SELECT pg_notify($1, $2)", CHANNEL, str(message_id))
+
+
+@asynccontextmanager
+async def listening(settings: Settings, wakeup: Wakeup) -> AsyncIterator[None]:
+    """Pass on to `wakeup` what other processes announce while the block runs; the database must be open.
+
+    Losing an announcement, or the connection, costs whoever waits a poll interval.
+    """
+    if dialect() != "postgres":
+        yield
+        return
+    task = asyncio.create_task(_listen(settings, wakeup))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _listen(settings: Settings, wakeup: Wakeup) -> None:
+    while True:
+        try:
+            await _listen_once(settings, wakeup)
+        except Exception as error:
+            logger.warning("announcements cannot be heard (%s); trying again", type(error).__name__)
+        await asyncio.sleep(settings.wait_poll)
+
+
+async def _listen_once(settings: Settings, wakeup: Wakeup) -> None:
+    def heard(connection: object, pid: int, channel: str, payload: str) -> None:
+        wakeup.message_changed(UUID(payload))
+
+    async with postgres_session(settings) as session:
+        lost = asyncio.Event()
+        session.add_termination_listener(lambda connection: lost.set())
+        await session.add_listener(CHANNEL, heard)
+        while not lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.worker_heartbeat):
+                    await lost.wait()
+            await session.execute("SELECT 1")  # a connection that broke silently shows now

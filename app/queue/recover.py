@@ -1,0 +1,30 @@
+"""Due rows that no engine knows of go back to it: the rows are the truth."""
+
+from datetime import datetime
+
+from app.database.connection import as_key, as_moment, rows, transaction
+from app.database.jobs import JOBS_TABLE
+from app.queue.engine import Engine, Job
+
+_WITHOUT_JOB = (
+    "SELECT id, service_id, due_at, priority FROM message"  # noqa: S608 - constants
+    " WHERE due_at <= $1 AND service_id IS NOT NULL AND NOT EXISTS (SELECT 1"
+    f" FROM {JOBS_TABLE} AS job WHERE job.dedupe_key = message.id::text AND job.status IN ('queued', 'picked'))"
+    " ORDER BY due_at LIMIT $2"
+)
+
+
+async def recover(engine: Engine, moment: datetime, limit: int) -> int:
+    """Submit the messages due at `moment` for which PgQueuer has no job, at most `limit`; returns how many.
+
+    There are such rows after a switch from the embedded engine, or where another process has no PgQueuer.
+    """
+    async with transaction():
+        found = await rows(_WITHOUT_JOB, moment, limit)
+        await engine.submit(
+            [
+                Job(as_key(row["id"]), as_key(row["service_id"]), as_moment(row["due_at"]), row["priority"])
+                for row in found
+            ]
+        )
+    return len(found)
