@@ -82,6 +82,8 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "from_name": "A",
         "reply_to_email": "b@example.org",
         "reply_to_name": "B",
+        "paused_at": None,
+        "paused_reason": None,
         "version": 1,
         "created_at": NOW,
         "updated_at": NOW,
