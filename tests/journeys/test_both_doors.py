@@ -178,7 +178,6 @@ async def test_some_refused_is_a_200_that_counts_the_accepted(running: Running, 
         (Stage.AUTH, "454 4.7.0 Temporary authentication failure"),
         (Stage.MAIL, "451 4.3.0 Try later"),
         (Stage.RCPT, "450 4.2.1 Greylisted"),
-        (Stage.RCPT, "421 4.7.0 Too much"),
         (Stage.DATA, "451 4.3.0 Try later"),
         (Stage.DOT, "452 4.3.1 Disk full"),
     ],
@@ -201,6 +200,17 @@ async def test_what_the_server_defers_is_a_200_and_arrives_later(
         outcomes = [(a.outcome, a.reply.code if a.reply else None) for a in message["a@x.example"].attempts]
         assert outcomes == [("DEFERRED", int(answer[:3])), ("SENT", 250)]
     assert len(receiver.mails) == 1
+
+
+async def test_a_server_that_closes_a_session_gets_the_mail_in_a_new_one_at_once(running: Running) -> None:
+    async with Receiver(keep=True) as receiver, running() as doors:
+        receiver.script.on(Stage.RCPT, "421 4.7.0 Too much", times=1)
+        await make_service(doors, receiver.port)
+        response = await doors.rest.send("relay", rest_mail("a@x.example"))
+        assert (response.status_code, response.headers["x-message-status"]) == (200, "sent")
+        message = await doors.graphql.message(response.headers["x-message-id"])
+        assert [a.outcome for a in message["a@x.example"].attempts] == ["SENT"]
+    assert (len(receiver.mails), len(receiver.sessions)) == (1, 2)
 
 
 UNREACHABLE: dict[str, tuple[dict[str, Any], str, str]] = {
