@@ -9,7 +9,7 @@ from app.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Write to stderr, in the format and from the level that the settings say."""
+    """Write to stderr, in the format and from the level that the settings say; without the API keys that uvicorn would log."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter()
@@ -17,6 +17,14 @@ def configure_logging(settings: Settings) -> None:
         else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    uvicorn = logging.getLogger("uvicorn.error")
+    # At DEBUG it logs every header and frame of a WebSocket, from INFO on its path with the query: both hold API keys.
+    uvicorn.setLevel(max(logging.INFO, logging.getLogger().level))
+    uvicorn.addFilter(_tells_no_path)
+
+
+def _tells_no_path(record: logging.LogRecord) -> bool:
+    return '"WebSocket ' not in record.getMessage()
 
 
 class JsonFormatter(logging.Formatter):

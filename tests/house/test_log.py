@@ -1,11 +1,18 @@
 """Log lines for people and for programs."""
 
+import asyncio
 import json
 import logging
+import socket
 import sys
 from collections.abc import Iterator
 
 import pytest
+import uvicorn
+import websockets
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
 
 from app.log import JsonFormatter, configure_logging
 from app.settings import Settings
@@ -19,6 +26,7 @@ def root_logger() -> Iterator[logging.Logger]:
     yield root
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
 
 
 def test_a_record_is_one_line_of_json() -> None:
@@ -59,3 +67,46 @@ def test_lines_go_to_stderr_in_the_format_and_from_the_level_that_are_set(capsys
     assert captured.out == ""
     assert json.loads(first)["message"] == "loud"
     assert second.endswith("INFO    app.x: for people")
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO"])
+async def test_a_key_in_the_query_the_headers_or_a_frame_of_a_websocket_is_not_logged(
+    level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    configure_logging(Settings(log_level=level))
+    routes = [WebSocketRoute("/graphql", echo)]
+    config = uvicorn.Config(Starlette(routes=routes), access_log=False, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        address = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        async with websockets.connect(
+            f"{address}/graphql?api_key=canary", additional_headers={"X-API-Key": "canary"}, logger=_SILENT
+        ) as client:
+            await client.send("canary")
+            assert await client.recv() == "canary"
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(f"{address}/elsewhere?api_key=canary", logger=_SILENT)
+        server.should_exit = True
+        await serving
+
+    logged = capsys.readouterr().err
+    assert "Started server process" in logged, "uvicorn does log"
+    assert "canary" not in logged
+
+
+def test_uvicorn_is_no_louder_than_the_level_that_is_set(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(log_level="WARNING"))
+    logging.getLogger("uvicorn.error").info("quiet")
+    logging.getLogger("uvicorn.error").warning("loud")
+
+    assert "quiet" not in (logged := capsys.readouterr().err)
+    assert "loud" in logged
+
+
+_SILENT = logging.Logger("the client's own", logging.CRITICAL)
