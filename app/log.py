@@ -9,7 +9,7 @@ from app.settings import Settings
 
 
 def configure_logging(settings: Settings) -> None:
-    """Write to stderr, in the format and from the level that the settings say; without the API keys that uvicorn would log."""
+    """Write to stderr, in the format and from the level that the settings say; no API key that uvicorn would log."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter()
