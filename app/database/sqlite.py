@@ -6,9 +6,11 @@ behind a statement whose waiting task was cancelled always undoes that statement
 """
 
 import asyncio
+import os
 import re
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
@@ -84,13 +86,14 @@ class Client(_PlainSql):
         return _TransactionContext(self, self._lock)
 
     async def create_connection(self, with_db: bool) -> None:
-        """Open the file, unless it is open. Raises DBConnectionError once the client was closed."""
+        """Open the file, unless it is open; make it for its owner only. Raises DBConnectionError once closed."""
         if self._closed:
             raise DBConnectionError("the database is closed")
         if self._connection is None:
             self._connection = await finish(self._connect())
 
     async def _connect(self) -> aiosqlite.Connection:
+        _make_private_file(self.filename)
         connection = aiosqlite.connect(self.filename, isolation_level=None)
         # A process that fails before it has closed the database must still be able to exit.
         connection._thread.daemon = True
@@ -113,6 +116,15 @@ class Client(_PlainSql):
     async def execute_many(self, query: str, values: list[Any]) -> None:
         async with self._in_transaction() as transaction:
             await transaction.execute_many(query, values)
+
+
+def _make_private_file(path: str) -> None:
+    """SQLite gives the files beside it, -wal and -shm, the same mode. What is wrong with the path, SQLite reports.
+
+    O_EXCL also because closing a file that is open already would free the locks that this process has on it.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 class Transaction(_PlainSql, SqliteTransactionWrapper):

@@ -1,8 +1,10 @@
 """What only SQLite needs: its pragmas, its one writer among several processes, its scripts."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from tortoise.exceptions import OperationalError
@@ -11,6 +13,7 @@ from app.clock import now
 from app.database.configuration import sqlite_path
 from app.database.connection import close_database, execute, is_transient, open_database, rows, transaction
 from app.database.key import new_key
+from app.database.migrate import migrate
 from app.settings import Settings
 
 Python = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -33,6 +36,35 @@ async def test_the_busy_timeout_comes_from_the_settings(sqlite_settings: Setting
         assert await rows("PRAGMA busy_timeout") == [{"timeout": 250}]
     finally:
         await close_database()
+
+
+@pytest.mark.parametrize("first", [migrate, open_database])
+async def test_a_new_database_can_be_read_by_its_owner_only(
+    first: Callable[[Settings], Awaitable[object]], tmp_path: Path, clean_environment: None
+) -> None:
+    settings = Settings(database_url=f"sqlite://{tmp_path / 'new.db'}")
+    umask = os.umask(0o022)
+    try:
+        await first(settings)
+        await close_database()
+        await open_database(settings)
+        await execute("CREATE TABLE mail (octets BLOB)")
+        modes = {file.name: file.stat().st_mode & 0o777 for file in os.scandir(tmp_path)}
+    finally:
+        os.umask(umask)
+        await close_database()
+
+    assert {"new.db", "new.db-wal", "new.db-shm"} <= modes.keys()
+    assert set(modes.values()) == {0o600}
+
+
+async def test_the_mode_of_a_database_that_is_there_is_left_alone(tmp_path: Path, clean_environment: None) -> None:
+    (path := tmp_path / "shared.db").touch()
+    path.chmod(0o640)
+    await open_database(Settings(database_url=f"sqlite://{path}"))
+    await close_database()
+
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 COUNT = """
