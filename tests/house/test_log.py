@@ -15,7 +15,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from app.log import JsonFormatter, configure_logging
-from app.settings import Settings
+from app.settings import LogLevel, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_lines_go_to_stderr_in_the_format_and_from_the_level_that_are_set(capsys
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO"])
 async def test_a_key_in_the_query_the_headers_or_a_frame_of_a_websocket_is_not_logged(
-    level: str, capsys: pytest.CaptureFixture[str]
+    level: LogLevel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
