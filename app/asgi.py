@@ -42,7 +42,8 @@ Heliograph sends email.
 def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> Starlette:
     """The application. Its lifespan opens the database, which must be migrated, and runs the worker if asked to.
 
-    Raises SettingsError.
+    `app.state.end_waits()` answers whoever waits for a verdict with what is known. Call it where the server begins to
+    stop: ASGI tells the lifespan only after the last answer, where it is called once more. Raises SettingsError.
     """
     settings = settings or read_settings()
     sealer = sealer_from(settings)
@@ -60,6 +61,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
             await stack.enter_async_context(listening(settings, wakeup))
             if with_worker:
                 await stack.enter_async_context(running_worker(settings, sealer, engine, wakeup))
+            stack.callback(waiter.stop)
             yield
 
     routes: list[BaseRoute] = [
@@ -69,7 +71,9 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         *inbox_routes(),
         *rest_routes(Sender(settings, submitter, waiter)),
     ]
-    return Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.state.end_waits = waiter.stop
+    return app
 
 
 async def _signpost(request: Request) -> PlainTextResponse:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -134,20 +135,33 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     made = asyncio.run(_prepare(settings))
     sockets = _listen(settings.host, settings.port)
     print(_greeting(settings, sockets[0].getsockname()[1], made), flush=True)
+    app = make_app(settings, with_worker=not options.no_worker)
     config = uvicorn.Config(
-        make_app(settings, with_worker=not options.no_worker),
+        app,
         access_log=False,
         log_config=None,
         proxy_headers=False,
         server_header=False,
         ws_max_size=settings.max_body_bytes,
-        timeout_graceful_shutdown=int(settings.drain_timeout),
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn, once it has stopped gently, sends itself the signal it stopped for: by then that is a success.
         signal.signal(number, _succeed)
-    uvicorn.Server(config).run(sockets)
+    _Server(config, app.state.end_waits).run(sockets)
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Has requests that wait for a verdict answered before it waits for their answers."""
+
+    def __init__(self, config: uvicorn.Config, end_waits: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_waits = end_waits
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._end_waits()
+        await super().shutdown(sockets)
 
 
 def _succeed(number: int, frame: object) -> NoReturn:

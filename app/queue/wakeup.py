@@ -32,6 +32,12 @@ class Wakeup:
         for event in self._watchers.get(message_id, ()):
             event.set()
 
+    def look_again(self) -> None:
+        """Every watcher looks, as if its message had changed."""
+        for events in self._watchers.values():
+            for event in events:
+                event.set()
+
     @contextmanager
     def watching(self, message_id: UUID) -> Iterator[asyncio.Event]:
         """An event that is set when the message changes; the watcher clears it before it looks at the row."""

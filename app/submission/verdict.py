@@ -1,7 +1,7 @@
 """Wait until every recipient of a message has had its first verdict."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.database.connection import rows
@@ -17,14 +17,20 @@ class VerdictWaiter:
 
     wakeup: Wakeup
     poll: float
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def stop(self) -> None:
+        """The server stops: from now on every wait ends at once, as if its time were over."""
+        self._stopping.set()
+        self.wakeup.look_again()
 
     async def wait(self, message_id: UUID, seconds: float) -> MessageState:
-        """The message's state once it is neither queued nor being sent, or after `seconds`."""
+        """The message's state once it is neither queued nor being sent, or after `seconds`, or `stop`."""
         deadline = asyncio.get_running_loop().time() + seconds
         with self.wakeup.watching(message_id) as changed:
             while (state := await _state(message_id)) in _UNDECIDED:
                 remaining = deadline - asyncio.get_running_loop().time()
-                if remaining <= 0:
+                if remaining <= 0 or self._stopping.is_set():
                     break
                 try:
                     async with asyncio.timeout(min(self.poll, remaining)):

@@ -157,6 +157,39 @@ async def test_three_processes_on_one_database_send_each_mail_once(
     assert arrived == Counter(message.message_id_header for message in sent)
 
 
+async def test_sigterm_answers_whoever_waits_for_a_verdict_and_their_mail_arrives_later(
+    installed: Heliograph, eventually: Eventually
+) -> None:
+    installed = installed.having(drain_timeout=1)
+    async with Receiver(keep=True) as silent:
+        silent.script.on(Stage.GREETING, Hang())
+        async with installed.serving() as server:
+            doors = server.doors
+            await doors.graphql.create_service("silent", port=silent.port)
+            rest = asyncio.create_task(doors.rest.send("silent", REST_MAIL))
+            graphql = asyncio.create_task(doors.graphql.send_email(**graphql_mail("silent", waitSeconds=60)))
+
+            async def both_are_being_sent() -> bool:
+                return len(silent.sessions) == 2
+
+            await eventually(both_are_being_sent)
+            server.terminate()
+            answer, message = await rest, await graphql
+            assert (answer.status_code, answer.json()) == (200, {"count": 1})
+            assert answer.headers["x-message-status"] == "queued"
+            assert message.state == "SENDING"
+            assert (await server.ended()).status == 0
+    async with installed.serving() as server:
+
+        async def all_are_deferred() -> bool:
+            return {message.state for message in await server.doors.graphql.messages()} == {"DEFERRED"}
+
+        await eventually(all_are_deferred)
+        async with Receiver(port=silent.port, keep=True) as receiver:
+            await eventually(lambda: all_are_sent(server.doors))
+            assert len(receiver.mails) == 2
+
+
 async def test_sigterm_lets_a_delivery_under_way_finish(
     heliograph: Heliograph, receiver: Receiver, eventually: Eventually
 ) -> None:

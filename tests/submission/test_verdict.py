@@ -108,6 +108,19 @@ async def test_without_a_verdict_the_wait_ends_by_itself(mails: list[Mail], wake
     assert not wakeup._watchers
 
 
+async def test_when_the_server_stops_every_wait_ends_at_once(mails: list[Mail], wakeup: Wakeup) -> None:
+    waiter = VerdictWaiter(wakeup, NEVER)
+    begun = [asyncio.create_task(waiter.wait_and_end(mail.id, NEVER)) for mail in mails[1:]]
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+    waiter.stop()
+    async with asyncio.timeout(20):
+        states = await asyncio.gather(*begun, waiter.wait_and_end(mails[0].id, NEVER))
+    assert set(states) == {MessageState.SENDING}
+    await mails[0].settle(SERVICE_FAULT)
+    assert (await message_row(mails[0].id))["state"] == "deferred"
+
+
 async def test_a_fault_of_the_service_before_the_end_of_the_wait_fails_the_mail(
     mails: list[Mail], wakeup: Wakeup
 ) -> None:
