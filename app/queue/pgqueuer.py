@@ -48,7 +48,6 @@ class _Call:
 class _Ended:
     message_id: UUID
     job: models.Job
-    broke_off: bool
 
 
 class PgQueuerEngine:
@@ -162,13 +161,12 @@ class PgQueuerEngine:
             await queries.log_jobs([(job, "successful", None) for job in settled])
         for call in ended:
             if call.message_id in due:
-                await queries.retry_job(call.job, self._delay(due[call.message_id], call.broke_off), None)
+                await queries.retry_job(call.job, self._delay(due[call.message_id]), None)
         del self._ended[: len(ended)]
 
-    def _delay(self, due_at: datetime, broke_off: bool) -> timedelta:
-        # What fails at once is tried again after `queue_poll` seconds, not in a circle.
-        least = timedelta(seconds=self._settings.queue_poll if broke_off else 0)
-        return max(least, _until(due_at))
+    def _delay(self, due_at: datetime) -> timedelta:
+        # What fails at once, or may not be claimed because its service was just paused, is not tried in a circle.
+        return max(timedelta(seconds=self._settings.queue_poll), _until(due_at))
 
     async def _sweep(self, interval: "_Interval") -> None:
         limit = self._settings.recover_batch
@@ -209,14 +207,14 @@ class PgQueuerEngine:
             self._running[message_id] = _Call(job, task)
             task.add_done_callback(partial(self._end, message_id))
         elif running.job.id != job.id:
-            self._ended.append(_Ended(message_id, job, broke_off=True))
+            self._ended.append(_Ended(message_id, job))
 
     def _end(self, message_id: UUID, task: asyncio.Task[None]) -> None:
         job = self._running.pop(message_id).job
         error = None if task.cancelled() else task.exception()
         if error is not None:
             logger.error("message %s: the attempt broke off", message_id, exc_info=error)
-        self._ended.append(_Ended(message_id, job, broke_off=error is not None))
+        self._ended.append(_Ended(message_id, job))
         self._woken.set()
 
     async def _break_off(self) -> None:
