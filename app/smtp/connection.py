@@ -249,7 +249,7 @@ class Connection:
         More replies than commands (a 421 behind the last one, or nonsense) is where the session ends, too: the
         one too many would be taken for the next command's.
         """
-        reply = reply_from(code, text)
+        reply = reply_from(code, text, self.server)
         if self.unread:
             self.close()
         if not is_reply_code(code):
@@ -264,7 +264,7 @@ class Connection:
         early = self._protocol.early_reply()
         if early is None:
             return
-        reply = reply_from(early.code, early.message)
+        reply = reply_from(early.code, early.message, self.server)
         if reply.severity is Severity.POSITIVE or not is_reply_code(reply.code):
             raise self.protocol_failure(reply, Phase.CONTENT)
         self.close()

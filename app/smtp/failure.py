@@ -84,7 +84,9 @@ def failure_from(exc: BaseException, phase: Phase, server: Server) -> Failure:
     """
     if isinstance(exc, SmtpFailure):
         return exc.failure
-    reply = next((reply_from(e.code, e.message) for e in _chain(exc) if isinstance(e, SMTPResponseException)), None)
+    reply = next(
+        (reply_from(e.code, e.message, server) for e in _chain(exc) if isinstance(e, SMTPResponseException)), None
+    )
     if reply is not None and not is_reply_code(reply.code):
         return Failure(phase, Cause.PROTOCOL, f"{_where(server)} answered something that is not SMTP ({phase}).")
     if reply is not None:
@@ -96,7 +98,6 @@ def failure_from(exc: BaseException, phase: Phase, server: Server) -> Failure:
 def refused(reply: Reply, phase: Phase, server: Server) -> Failure:
     """The Failure of a session that `reply` ended in `phase`."""
     if phase is Phase.AUTH:
-        reply = replace(reply, text=_redacted(reply.text, server.credentials))
         return Failure(phase, Cause.AUTHENTICATION, f"Authentication failed ({_codes(reply)}).", reply)
     if phase is Phase.TLS:
         return Failure(
@@ -111,10 +112,14 @@ def not_offered(server: Server) -> Failure:
     return Failure(Phase.TLS, Cause.TLS, message)
 
 
-def reply_from(code: int, text: str) -> Reply:
-    """A Reply from what came over the wire: valid Unicode without control characters, of bounded length."""
+def reply_from(code: int, text: str, server: Server) -> Reply:
+    """A Reply from what came over the wire: valid Unicode without control characters, of bounded length.
+
+    Who may send through a service need not know its user name: it is taken out, as is the password.
+    """
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return Reply.parse(code, _CONTROL.sub(" ", readable)[:_MAX_REPLY_CHARS])
+    reply = Reply.parse(code, _CONTROL.sub(" ", readable))
+    return replace(reply, text=_redacted(reply.text, server.credentials)[:_MAX_REPLY_CHARS])
 
 
 def is_reply_code(code: int) -> bool:
@@ -223,10 +228,16 @@ def _codes(reply: Reply) -> str:
 
 
 def _redacted(text: str, credentials: Credentials | None) -> str:
-    """Some servers repeat the user name, or what they were sent, in the reply to AUTH."""
+    """Servers repeat the user name, or what they were sent for AUTH. Only whole words: a name may be one letter."""
     if credentials is None:
         return text
-    for secret in sorted((credentials.username, credentials.password), key=len, reverse=True):
-        for form in (secret, base64.b64encode(secret.encode()).decode()):
-            text = text.replace(form, "…") if form else text
-    return text
+    username, password = credentials.username, credentials.password
+    sent = [base64.b64encode(part.encode()).decode() for part in (username, password, f"\0{username}\0{password}")]
+    forms = sorted(filter(None, [username, password, *sent]), key=len, reverse=True)
+    return re.sub("|".join(map(_whole_word, forms)), "…", text, flags=re.IGNORECASE)
+
+
+def _whole_word(form: str) -> str:
+    before = r"(?<!\w)" if re.match(r"\w", form) else ""
+    after = r"(?!\w)" if re.search(r"\w\Z", form) else ""
+    return before + re.escape(form) + after

@@ -1,5 +1,7 @@
+import base64
 import socket
 import ssl
+from dataclasses import replace
 
 import aiosmtplib
 import pytest
@@ -105,7 +107,10 @@ def test_a_failure_that_is_one_already_stays_what_it_is() -> None:
     assert failure_from(SmtpFailure(failure), Phase.DOT, SERVER) is failure
 
 
-@pytest.mark.parametrize("said", ["bob-the-user", "s3cret-pass", "Ym9iLXRoZS11c2Vy", "czNjcmV0LXBhc3M="])
+PLAIN = base64.b64encode(b"\0bob-the-user\0s3cret-pass").decode()
+
+
+@pytest.mark.parametrize("said", ["bob-the-user", "s3cret-pass", "Ym9iLXRoZS11c2Vy", "czNjcmV0LXBhc3M=", PLAIN])
 def test_a_credential_that_the_server_repeats_is_taken_out(said: str) -> None:
     exc = aiosmtplib.SMTPAuthenticationError(535, f"5.7.8 wrong password for {said}, sorry")
     failure = failure_from(exc, Phase.AUTH, SERVER)
@@ -115,9 +120,27 @@ def test_a_credential_that_the_server_repeats_is_taken_out(said: str) -> None:
     assert failure.reply.text == "wrong password for …, sorry"
 
 
+@pytest.mark.parametrize(
+    ("username", "password", "said", "told"),
+    [
+        ("a", "pass", "a mailbox: <a@x.example> is not at hand", "… mailbox: <…@x.example> is not at hand"),
+        ("bob", "pass", "Bob, bob1, _bob: not owned by user bob.", "…, bob1, _bob: not owned by user …."),
+        ("x+", "5.7", "5.7.1 x+y 5.7", "…y …"),
+        ("", "", "as it is", "as it is"),
+    ],
+)
+def test_of_a_reply_only_whole_words_are_taken_out(username: str, password: str, said: str, told: str) -> None:
+    server = replace(SERVER, credentials=Credentials(username, password))
+    assert reply_from(553, said, server).text == told
+
+
+def test_no_beginning_of_a_user_name_is_left_where_a_long_reply_is_cut() -> None:
+    assert "bob" not in reply_from(550, "x" * 2042 + " bob-the-user", SERVER).text
+
+
 @given(st.integers(200, 599), st.binary(max_size=5000))
 def test_any_reply_text_can_be_stored(code: int, octets: bytes) -> None:
-    text = reply_from(code, octets.decode("utf-8", "surrogateescape")).text
+    text = reply_from(code, octets.decode("utf-8", "surrogateescape"), SERVER).text
     assert text.encode().decode() == text
     assert text.isprintable() or all(char.isprintable() or char in "\n" or ord(char) > 0x9F for char in text)
     assert len(text) <= 2048

@@ -12,7 +12,7 @@ from app.mail.envelope import Envelope
 from app.mail.reply import Reply
 from app.smtp.connection import Connection, connect
 from app.smtp.failure import Cause, Phase
-from app.smtp.server import Server, Timeouts
+from app.smtp.server import Credentials, Server, Timeouts
 from app.smtp.transaction import TransactionResult, transact
 
 MakeServer = Callable[..., Server]
@@ -397,3 +397,21 @@ async def test_cancellation_closes_the_connection(server_for: MakeServer) -> Non
         with pytest.raises(asyncio.CancelledError):
             await sending
         assert not connection.usable
+
+
+@pytest.mark.parametrize("code", [250, 451, 550, 421])
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.CONTENT, Stage.DOT])
+async def test_no_reply_tells_the_user_name(
+    stage: Stage, code: int, server_for: MakeServer, extensions: frozenset[str]
+) -> None:
+    credentials = Credentials("login-name", "s3cret-pass")
+    script = Script().on(stage, f"{code} {code // 100}.7.1 not owned by user login-name, s3cret-pass")
+    known = {credentials.username: credentials.password}
+    async with Receiver(keep=True, script=script, credentials=known, extensions=extensions) as receiver:
+        connection = await connect(server_for(receiver, credentials=credentials))
+        result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+        connection.close()
+
+    assert "login-name" not in repr(result)
+    assert "s3cret-pass" not in repr(result)
+    assert "not owned by user …, …" in repr(result) or code == 250
