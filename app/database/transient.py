@@ -7,8 +7,9 @@ import sqlite3
 from tortoise.exceptions import DBConnectionError
 
 # SQLSTATE classes: 08 connection, 40 rollback (deadlock, serialization), 53 resources (disk full, too many
-# connections), 55P03 lock not available, 57 operator intervention (shutting down, starting up, statement timeout).
-_SQLSTATES = ("08", "40", "53", "55P03", "57", "58030")
+# connections), 55P03 lock not available, 57 operator intervention (shutting down, starting up, statement timeout);
+# 25006: the server is read-only, as one is that was just failed over from.
+_SQLSTATES = ("08", "25006", "40", "53", "55P03", "57", "58030")
 _SQLITE_CODES = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -18,6 +19,7 @@ _SQLITE_CODES = frozenset(
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
     }
 )
 _ERRNOS = frozenset(

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import random
+import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from uuid import UUID
 from app.clock import now
 from app.database.connection import is_transient
 from app.database.finish import finish
+from app.database.key import public_id
 from app.delivery.backoff import RetryPolicy
 from app.delivery.outcome import judge_attempt
 from app.mail.envelope import Envelope
@@ -21,7 +24,7 @@ from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content
 from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
-from app.smtp.failure import SmtpFailure
+from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.pool import Pool
 from app.smtp.server import Server
 from app.smtp.transaction import TransactionResult, transact
@@ -94,7 +97,7 @@ class Attempter:
                     return
                 pause = self._lease.renewal
             except Exception as error:
-                logger.warning("message %s: lease not renewed (%s)", claim.message_id, type(error).__name__)
+                logger.warning("message %s: lease not renewed (%s)", _shown(claim), type(error).__name__)
                 pause = self._lease.pause
 
     async def _deliver(self, claim: Claim) -> None:
@@ -109,6 +112,11 @@ class Attempter:
                 result = await self._send(dispatch, part)
             except SmtpFailure as failed:
                 result = TransactionResult({}, failed.failure)
+            except Exception as error:
+                if dispatch is None and is_transient(error):
+                    await self._insist(claim, lambda: release_claim(claim, now()))
+                    return
+                result = TransactionResult({}, _internal_failure(claim, error, prepared=dispatch is not None))
             if result.failure is not None and result.failure.of_service:
                 part = untried
             again = _over_the_limit(result, part)
@@ -137,7 +145,7 @@ class Attempter:
             if not result.try_again or tries == self._reconnects:
                 return TransactionResult(replies, result.failure)
             tries += 1
-            logger.info("message %s: going on with a new connection", dispatch.claim.message_id)
+            logger.info("message %s: going on with a new connection", _shown(dispatch.claim))
 
     async def _transact(self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool) -> TransactionResult:
         service, server, claim = dispatch.service, dispatch.server, dispatch.claim
@@ -150,28 +158,35 @@ class Attempter:
 
     async def _settle(self, claim: Claim, result: TransactionResult, started_at: datetime, *, last: bool) -> bool:
         moment = now()
+        settlements: list[Settlement] = []
 
         def judge(verdict_awaited: bool) -> list[Settlement]:
-            return judge_attempt(claim, result, moment, self._retry, _draw_jitter, verdict_awaited=verdict_awaited)
+            settlements[:] = judge_attempt(
+                claim, result, moment, self._retry, _draw_jitter, verdict_awaited=verdict_awaited
+            )
+            return settlements
 
         held = await self._insist(claim, lambda: settle(claim, judge, started_at, moment, last=last))
         if held:
-            logger.info("message %s: attempt settled", claim.message_id)
+            logger.info("message %s: %s", _shown(claim), _tally(settlements))
         else:
-            logger.warning("message %s: result discarded, the lease was lost", claim.message_id)
+            logger.warning("message %s: result discarded, the lease was lost", _shown(claim))
         self._wakeup.message_changed(claim.message_id)
         return held
 
     async def _insist(self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
-        """What `write` says, however long the database is in trouble: a result that is not written down is a mail
-        that is sent again."""
+        """What `write` says, however long it takes: a result that is not written down is a mail that is sent again.
+        Ends when it is written, or the lease is another worker's."""
+        shown = False
         while True:
             try:
                 return await finish(write())
             except Exception as error:
-                if not is_transient(error):
-                    raise
-                logger.warning("message %s: result not written yet (%s)", claim.message_id, type(error).__name__)
+                unexpected = not is_transient(error) and not shown
+                shown = shown or unexpected
+                level = logging.ERROR if unexpected else logging.WARNING
+                text = "message %s: not written yet (%s)"
+                logger.log(level, text, _shown(claim), type(error).__name__, exc_info=error if unexpected else None)
             await asyncio.sleep(self._lease.pause)
 
 
@@ -193,6 +208,24 @@ async def _given_back(claim: Claim) -> AsyncIterator[None]:
     except asyncio.CancelledError:
         await finish(release_claim(claim, now()))
         raise
+
+
+def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Failure:
+    """A bug of ours, told like a failure of the session, so that the attempt is settled, and given up in the end."""
+    error_id = secrets.token_hex(8)
+    logger.error("message %s: internal error %s", _shown(claim), error_id, exc_info=error)
+    phase = Phase.CONTENT if prepared else Phase.CONNECT
+    return Failure(phase, Cause.PROTOCOL, f"Internal error while sending. Its id is {error_id}.")
+
+
+def _tally(settlements: Sequence[Settlement]) -> str:
+    """How many recipients came to which state, e.g. `2 sent, 1 deferred`."""
+    counts = Counter(settlement.state.value for settlement in settlements)
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+
+def _shown(claim: Claim) -> str:
+    return public_id("msg", claim.message_id)
 
 
 def _over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:

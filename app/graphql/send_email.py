@@ -1,6 +1,7 @@
 """The sendEmail mutation."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +25,8 @@ from app.queue.lookup import StoredMessage, find_message
 from app.queue.put import Receipt
 from app.queue.schedule import Schedule, in_utc
 from app.submission.submit import Submission
+
+logger = logging.getLogger(__name__)
 
 # What the author accepted, the author may see in the answer, without a grant to read messages.
 _OWN = ServiceScope(all=True, service_ids=frozenset())
@@ -139,7 +142,7 @@ async def send_email(
         stored = await _after_wait(context, receipt.message_id, input.wait_seconds)
     except Exception as error:
         if not is_transient(error):
-            raise
+            logger.exception("message %s: accepted, but not answered", public_id("msg", receipt.message_id))
         return SendEmailPayload(message=None, replayed=receipt.replayed, user_errors=[_accepted_unseen(receipt)])
     return SendEmailPayload(message=Message.of(stored), replayed=receipt.replayed, user_errors=[])
 
@@ -153,10 +156,10 @@ async def _after_wait(context: Context, message_id: UUID, seconds: int | None) -
 
 
 def _accepted_unseen(receipt: Receipt) -> UserError:
-    """The database went away after it took the mail: whoever tries again would send it twice."""
+    """Something went wrong after the mail was accepted: whoever tries again blindly would send it twice."""
     message = (
-        f"The mail was accepted as {public_id('msg', receipt.message_id)} and will be sent, but its state cannot be"
-        " read right now. Do not send it again."
+        f"The mail was accepted as {public_id('msg', receipt.message_id)}, but its state cannot be read right now."
+        " Look it up before you send it again."
     )
     return UserError(code=ErrorCode.UNAVAILABLE, field=None, message=message, retryable=False)
 

@@ -1,6 +1,7 @@
 """`POST /api/v2/{service}`: submit, wait for the verdict, answer as DreamFactory's connector did."""
 
 import asyncio
+import logging
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,8 @@ from app.settings import Settings
 from app.submission.submit import Submission, Submitter
 from app.submission.verdict import VerdictWaiter
 
+logger = logging.getLogger(__name__)
+
 # Parsing a body up to this size takes less than handing it to a thread and back.
 _PARSED_AT_ONCE = 64 * 1024
 
@@ -38,6 +41,7 @@ class Sender:
         self._settings = settings
         self._submitter = submitter
         self._waiter = waiter
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def send(self, request: Request) -> JSONResponse:
         """Raises a Refusal; what the SMTP server said is answered here, whatever it was."""
@@ -60,20 +64,41 @@ class Sender:
         try:
             return await self._answer(receipt, at_once)
         except Exception as error:
+            # The mail is accepted: whatever went wrong now, a 500 would say that nothing will be sent.
             if not is_transient(error):
-                raise
+                logger.exception("message %s: accepted, but not answered", public_id("msg", receipt.message_id))
+            self._stop_awaiting(receipt.message_id)
             return _accepted_unseen(receipt)
 
     async def _answer(self, receipt: Receipt, at_once: bool) -> JSONResponse:
-        if at_once:
+        if at_once and not receipt.replayed:
             return _accepted(receipt, await _recipients(receipt.message_id), "queued", status=202)
-        state = await self._waiter.wait_and_end(receipt.message_id, self._settings.verdict_wait)
+        # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
+        state = await self._waiter.wait_and_end(receipt.message_id, 0 if at_once else self._settings.verdict_wait)
         recipients = await _recipients(receipt.message_id)
         if state in _WAITING:
-            return _accepted(receipt, recipients, "queued")
+            return _accepted(receipt, recipients, "queued", status=202 if at_once else 200)
         if state in _SENT:
             return _accepted(receipt, recipients, "sent")
         return _failed(receipt, recipients)
+
+    def _stop_awaiting(self, message_id: UUID) -> None:
+        """Write down, as soon as the database takes it, that nobody waits: until then a fault of the service would
+        fail the mail, and its author has no answer that says so."""
+        ending = asyncio.create_task(self._end_wait(message_id))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    async def _end_wait(self, message_id: UUID) -> None:
+        while True:
+            try:
+                await self._waiter.wait_and_end(message_id, 0)
+                return
+            except Exception as error:
+                if not is_transient(error):
+                    logger.exception("message %s: its wait cannot be ended", public_id("msg", message_id))
+                    return
+            await asyncio.sleep(self._settings.wait_poll)
 
 
 def _prefers_async(request: Request) -> bool:
@@ -119,8 +144,8 @@ def _accepted(receipt: Receipt, recipients: list[StoredRecipient], word: str, st
 
 
 def _accepted_unseen(receipt: Receipt) -> JSONResponse:
-    """The database went away after it took the mail: whoever tries again would send it twice."""
-    message = "The mail was accepted and will be sent, but its state cannot be read right now. Do not send it again."
+    """Something went wrong after the mail was accepted: whoever tries again blindly would send it twice."""
+    message = "The mail was accepted, but its state cannot be read right now. Look it up before you send it again."
     return error_response(503, message, {"retryable": False}, headers=_headers(receipt))
 
 

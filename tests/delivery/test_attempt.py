@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,6 +16,8 @@ from app.delivery.backoff import RetryPolicy
 from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage, Wait
 from app.queue.claim import Claim, claim_message
 from app.queue.lookup import StoredRecipient, list_attempts, list_recipients
+from app.queue.settle import settle
+from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
@@ -183,16 +186,54 @@ async def test_a_service_that_cannot_be_resolved_settles_with_the_reason(
     assert receiver.sessions == []
 
 
-async def test_an_unexpected_error_leaves_the_lease_to_run_out(put_mail: Put, make_attempter: MakeAttempter) -> None:
+async def test_an_unexpected_error_is_settled_like_a_failure_and_logged_with_its_id(
+    put_mail: Put, make_attempter: MakeAttempter, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(_: Service) -> Server:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("canary")
 
     message_id = await put_mail()
-    with pytest.raises(ZeroDivisionError):
-        await make_attempter(broken).attempt(message_id)
+    await make_attempter(broken).attempt(message_id)
 
-    row = await message_row(message_id)
-    assert row["lease_until"] > now(), "released, it would be tried again in a circle"
+    recipient = await only_recipient(message_id)
+    assert (recipient.state, await count("attempt")) == (RecipientState.DEFERRED, 1)
+    assert recipient.detail is not None
+    assert "canary" not in recipient.detail
+    assert recipient.detail.removesuffix(".").rpartition(" ")[2] in caplog.text
+
+
+async def test_trouble_of_the_database_before_anything_is_sent_costs_no_attempt(
+    put_mail: Put, make_attempter: MakeAttempter
+) -> None:
+    def unreachable(_: Service) -> Server:
+        raise TimeoutError
+
+    message_id = await put_mail()
+    await make_attempter(unreachable).attempt(message_id)
+
+    recipient = await only_recipient(message_id)
+    assert (recipient.state, recipient.attempt_number) == (RecipientState.QUEUED, 0)
+    assert await count("attempt") == 0
+
+
+async def test_a_result_that_no_statement_takes_is_kept_until_one_does(
+    put_mail: Put, attempter: Attempter, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = 0
+
+    async def stubborn(*args: Any, **options: Any) -> bool:
+        nonlocal refused
+        refused += 1
+        if refused == 1:
+            raise ZeroDivisionError
+        return await settle(*args, **options)
+
+    monkeypatch.setattr("app.delivery.attempt.settle", stubborn)
+    message_id = await put_mail()
+    await attempter.attempt(message_id)
+
+    assert await recipient_states(message_id) == ["sent"]
+    assert (len(receiver.mails), refused) == (1, 2)
 
 
 async def test_a_result_that_comes_after_the_lease_was_lost_is_discarded(
@@ -267,7 +308,7 @@ async def test_a_result_is_written_once_the_database_lets_it(
     await said(receiver, "DATA")
     async with writes_refused():
         answer.set()
-        await logged(caplog, "result not written yet")
+        await logged(caplog, "not written yet")
     await attempting
 
     assert await recipient_states(message_id) == ["sent"]
@@ -316,7 +357,7 @@ async def test_no_log_line_holds_an_address_or_a_subject(
     caplog.set_level(logging.DEBUG, LOGGER)
     await attempter.attempt(await put_mail())
 
-    assert "attempt settled" in caplog.text
+    assert "1 sent" in caplog.text
     assert "example.com" not in caplog.text
     assert "Hello" not in caplog.text
 

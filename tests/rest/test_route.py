@@ -314,7 +314,7 @@ async def test_database_trouble_before_the_mail_is_accepted_is_worth_trying_agai
 
 
 @pytest.mark.parametrize("verdict_wait", [0.3])
-async def test_database_trouble_after_the_mail_was_accepted_asks_not_to_send_it_again(
+async def test_database_trouble_after_the_mail_was_accepted_asks_to_look_it_up_and_ends_the_wait(
     client: httpx2.AsyncClient, rest_settings: Settings
 ) -> None:
     posting = asyncio.create_task(client.post(URL, json=MAIL))
@@ -325,10 +325,41 @@ async def test_database_trouble_after_the_mail_was_accepted_asks_not_to_send_it_
         response = await posting
 
     error = error_of(response, 503)
-    assert error["message"].endswith("Do not send it again.")
+    assert error["message"].endswith("Look it up before you send it again.")
     assert error["context"] == {"retryable": False}
     assert "retry-after" not in response.headers
     assert response.headers["x-message-id"] == f"msg_{(await Message.get()).id.hex}"
+    async with asyncio.timeout(20):
+        while (await Message.get()).verdict_awaited:  # noqa: ASYNC110 - a row sets no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_bug_after_the_mail_was_accepted_is_no_500(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("app.rest.send._recipients", broken)
+    response = await client.post(URL, json=MAIL, headers={"Prefer": "respond-async"})
+
+    error = error_of(response, 503)
+    assert "secret" not in response.text
+    assert (error["context"], await count("message")) == ({"retryable": False}, 1)
+
+
+async def test_a_replay_that_does_not_wait_ends_the_wait_of_the_first_request(client: httpx2.AsyncClient) -> None:
+    key = {"Idempotency-Key": "k1"}
+    waiting = asyncio.create_task(client.post(URL, json=MAIL, headers=key))
+    async with asyncio.timeout(20):
+        while not await count("message"):  # noqa: ASYNC110 - a row sets no event
+            await asyncio.sleep(0.01)
+    replay = await client.post(URL, json=MAIL, headers={**key, "Prefer": "respond-async"})
+
+    assert (replay.status_code, replay.headers["x-message-status"]) == (202, "queued")
+    assert not (await Message.get()).verdict_awaited
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 @contextmanager
