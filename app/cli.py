@@ -132,8 +132,8 @@ def _add_send_options(send: argparse.ArgumentParser) -> None:
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
     changes = {"host": options.host, "port": options.port}
     settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    sockets = _listen(settings.host, settings.port)  # before a key is made that only a start that succeeds can show
     made = asyncio.run(_prepare(settings))
-    sockets = _listen(settings.host, settings.port)
     print(_greeting(settings, sockets[0].getsockname()[1], made), flush=True)
     app = make_app(settings, with_worker=not options.no_worker)
     config = uvicorn.Config(
@@ -205,7 +205,9 @@ def _greeting(settings: Settings, port: int, made: FirstStart | None) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = settings.public_url or f"http://{host}:{port}"
     lines = [f"Heliograph serves {url}", f"  GraphiQL  {url}/graphql", f"  inbox     {url}/inbox"]
-    if made and made.admin_key:
+    if made is None and settings.admin_api_key is None:
+        lines.append("  lost key  heliograph key create --name NAME")
+    elif made and made.admin_key:
         body = '{"to": "you@example.com", "subject": "Hello", "body_text": "It works."}'
         lines += [
             "",

@@ -41,6 +41,7 @@ async def test_the_first_start_shows_a_key_that_works_and_the_second_does_not(he
         assert (await server.ended()).status == 0
     async with heliograph.serving(api_key=key) as server:
         assert not KEY.search(server.output)
+        assert server.output.splitlines()[-1].split(maxsplit=2)[2] == "heliograph key create --name NAME"
         assert (await server.doors.rest.send("email", REST_MAIL)).status_code == 200
     files = {path.name: path.stat().st_mode & 0o777 for path in heliograph.folder.iterdir()}
     assert files["heliograph.key"] == 0o600
@@ -175,6 +176,16 @@ async def test_a_port_that_is_taken_stops_the_start_before_any_promise(
     ended = await heliograph.having(port=receiver.port, admin_api_key=ADMIN_KEY).run("serve")
     assert_one_line(ended, f"cannot listen on 127.0.0.1:{receiver.port}: Address already in use")
     assert ended.output == ""
+
+
+async def test_a_first_start_that_cannot_listen_leaves_the_key_to_the_next_one(
+    heliograph: Heliograph, receiver: Receiver
+) -> None:
+    ended = await heliograph.having(port=receiver.port).run("serve")
+    assert_one_line(ended, "Address already in use")
+    async with heliograph.serving(api_key=None) as server:
+        [key] = set(KEY.findall(server.output))
+        assert (await server.doors.with_key(key).rest.send("email", REST_MAIL)).status_code == 200
 
 
 def assert_one_line(finished: Finished, text: str) -> None:
