@@ -74,8 +74,9 @@ async def update_service(
 ) -> Service:
     """The service as changed, read again before; its version has grown. Needs MANAGE for this service.
 
-    User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host
-    needs the password again: otherwise who may change a service could have its password sent to a server of theirs.
+    User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host,
+    port or encryption, and leave to authenticate in clear text, need the password again: otherwise who may change a
+    service could have its password sent to a server of theirs, or shown to the network.
     Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
@@ -86,7 +87,7 @@ async def update_service(
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
         values = changed(current, changes)
         _refuse_problems(values)
-        _refuse_new_host(current, values)
+        _refuse_new_server(current, values)
         await _save(current, values, sealer, now())
     return current
 
@@ -125,9 +126,15 @@ def _refuse_problems(values: ServiceValues) -> None:
         raise InvalidInput(problems=problems)
 
 
-def _refuse_new_host(current: Service, values: ServiceValues) -> None:
-    if values.password_kept and in_stored_form(values).host != current.host:
-        raise InvalidInput("The stored password is for another host; give it again.", field=("password",))
+def _refuse_new_server(current: Service, values: ServiceValues) -> None:
+    """A password that stays goes to the same server, no less protected."""
+    if not values.password_kept:
+        return
+    stored = in_stored_form(values)
+    moved = (stored.host, stored.port, stored.encryption) != (current.host, current.port, current.encryption)
+    if moved or (stored.clear_text_auth and not current.clear_text_auth):
+        message = "The stored password is for another host, port or encryption; give it again."
+        raise InvalidInput(message, field=("password",))
 
 
 @asynccontextmanager

@@ -111,12 +111,12 @@ async def test_everything_wrong_with_a_service_is_named_at_once_as_the_input_nam
 async def test_what_is_absent_from_a_change_stays_and_null_clears(api: Api) -> None:
     made = (await api.mutate("createService", f"service {{ {ALL} }}", **GIVEN))["service"]
     payload = await api.mutate(
-        "updateService", f"service {{ {ALL} }}", id=made["id"], label=None, isActive=False, port=2525
+        "updateService", f"service {{ {ALL} }}", id=made["id"], label=None, isActive=False, fromName="C"
     )
     changed = payload["service"]
 
     assert changed["updatedAt"] > made["updatedAt"]
-    expected = {**made, "label": None, "isActive": False, "port": 2525, "updatedAt": changed["updatedAt"]}
+    expected = {**made, "label": None, "isActive": False, "fromName": "C", "updatedAt": changed["updatedAt"]}
     assert changed == expected
     cleared = await api.mutate(
         "updateService", "service { username hasPassword }", id=made["id"], username=None, password=None

@@ -135,10 +135,10 @@ async def test_every_change_grows_the_version() -> None:
 
 async def test_changes_side_by_side_are_all_kept() -> None:
     service = await make()
-    await asyncio.gather(change(service, label="x"), change(service, port=2525), change(service, from_name="C"))
+    await asyncio.gather(change(service, label="x"), change(service, is_active=False), change(service, from_name="C"))
     stored = await get_service(service.id)
 
-    assert (stored.label, stored.port, stored.from_name, stored.version) == ("x", 2525, "C", 4)
+    assert (stored.label, stored.is_active, stored.from_name, stored.version) == ("x", False, "C", 4)
 
 
 async def test_what_is_absent_stays_and_none_clears() -> None:
@@ -187,6 +187,10 @@ async def test_credentials_change_together_or_one_by_one(
         ({"host": None}, "host"),
         ({"name": "a b"}, "name"),
         ({"host": "elsewhere.example.org"}, "password"),
+        ({"port": 2525}, "password"),
+        ({"encryption": "TLS", "port": 465}, "password"),
+        ({"encryption": "NONE", "port": 465}, "password"),
+        ({"clear_text_auth": True}, "password"),
     ],
 )
 async def test_a_wrong_change_changes_nothing(changes: dict[str, str | None], wrong: str) -> None:
@@ -199,12 +203,31 @@ async def test_a_wrong_change_changes_nothing(changes: dict[str, str | None], wr
     assert (stored.name, stored.version, password(stored)) == ("email", 1, "canary")
 
 
-async def test_a_new_host_takes_the_password_that_is_given_with_it() -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"host": "elsewhere.example.org"}, {"port": 2525}, {"encryption": "NONE", "port": 25}, {"clear_text_auth": True}],
+)
+async def test_a_new_server_takes_the_password_that_is_given_with_it(changes: dict[str, object]) -> None:
     service = await make()
-    await change(service, host="elsewhere.example.org", password="again")
+    await change(service, **changes, password="again")
     stored = await get_service(service.id)
 
-    assert (stored.host, password(stored)) == ("elsewhere.example.org", "again")
+    assert {name: getattr(stored, name) for name in changes} == changes
+    assert password(stored) == "again"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"host": "smtp.EXAMPLE.org", "port": 465, "encryption": "SSL"}, {"username": None, "password": None, "port": 25}],
+)
+async def test_the_same_server_and_one_without_a_password_ask_for_none(changes: dict[str, object]) -> None:
+    service = await make()
+    assert (await change(service, **changes)).version == 2
+
+
+async def test_clear_text_is_given_up_without_the_password() -> None:
+    service = await make(replace(SMTP, clear_text_auth=True))
+    assert not (await change(service, clear_text_auth=False, label="x")).clear_text_auth
 
 
 async def test_a_sandbox_takes_no_server_later_either() -> None:
