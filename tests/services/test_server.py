@@ -11,7 +11,7 @@ from app.smtp.server import Credentials, Encryption, Server, Timeouts
 SEALER = Sealer(["k" * 32])
 SETTINGS = Settings.model_validate(
     {f"smtp_{phase}_timeout": seconds for seconds, phase in enumerate(Timeouts.__slots__, start=1)}
-    | {"ehlo_name": "mail.example.org", "trusted_ca_file": "/etc/ca.pem"}
+    | {"ehlo_name": "mail.example.org", "trusted_ca_file": __file__}
 )
 
 
@@ -32,7 +32,7 @@ def test_everything_stored_and_set_arrives() -> None:
         client_name="mail.example.org",
         credentials=Credentials("u", "canary"),
         timeouts=Timeouts(*range(1, 11)),
-        trusted_ca_file="/etc/ca.pem",
+        trusted_ca_file=__file__,
         clear_text_auth=True,
     )
 
