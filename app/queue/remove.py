@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from app.access.policy import require_for_all
+from app.access.policy import require, require_for_all
 from app.access.principal import Action, Principal
 from app.database.connection import as_key, as_moment, execute, rows, transaction
 from app.errors import Conflict, ErrorCode, NotFound
@@ -14,14 +14,16 @@ from app.queue.lock import lock_message, row_lock
 async def remove_service(
     service_id: UUID, by: Principal | None, moment: datetime, *, cancel_unsent: bool = False
 ) -> int:
-    """Delete the service; returns how many recipients were cancelled. Its sent mail stays readable.
+    """Delete the service; returns how many recipients were cancelled. Its messages stay, for those who
+    read the mail of all services; what a SANDBOX captured is deleted with it.
 
-    `by` needs MANAGE for all services; None is the operator at the machine.
+    `by` needs MANAGE for all services and for this one; None is the operator at the machine.
     Raises Forbidden, NotFound, and Conflict (IN_USE) while mail is unsent unless `cancel_unsent`; mail that is
     being sent at this very moment is never cancelled: the Conflict then says to try again.
     """
     if by is not None:
         require_for_all(by, Action.MANAGE)
+        require(by, Action.MANAGE, service_id)
     async with transaction():
         # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
         if not await rows(f"SELECT id FROM service WHERE id = $1{row_lock()}", service_id):  # noqa: S608

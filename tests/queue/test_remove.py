@@ -7,10 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from app.access.check import GrantValues
 from app.access.policy import visible_services
 from app.access.principal import Action, Principal
 from app.database.connection import dialect, rows, transaction
 from app.errors import Conflict, ErrorCode, Forbidden, NotFound, Refusal
+from app.inbox.models import CapturedMail
 from app.queue.claim import claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.lookup import MessageFilter, list_messages
@@ -51,6 +53,29 @@ async def test_only_who_manages_all_services_may_remove_one(service: Service, pr
         with pytest.raises(Forbidden, match=f"not granted {Action.MANAGE} for all services"):
             await remove_service(key, powerless, NOW)
     assert await remove_service(service.id, principal, NOW) == 0
+
+
+async def test_who_manages_all_services_but_one_may_not_remove_that_one(service: Service, put_mail: Put) -> None:
+    message_id = await put_mail()
+    grants = [GrantValues(None, [Action.MANAGE]), GrantValues(service.name, [Action.SEND])]
+    keeper = await make_principal("keeper", grants)
+    with pytest.raises(Forbidden, match=f"not granted {Action.MANAGE} for this service"):
+        await remove_service(service.id, keeper, NOW, cancel_unsent=True)
+
+    assert await Service.exists(id=service.id)
+    assert await recipient_states(message_id) == ["queued"]
+
+
+@pytest.mark.usefixtures("database")
+async def test_what_a_sandbox_captured_is_deleted_with_it() -> None:
+    service, other = await make_service("sandbox"), await make_service("other")
+    for captured_by in (service, other):
+        await CapturedMail.create(
+            service=captured_by, received_at=NOW, reverse_path="", recipients=[], size_bytes=0, octets=b""
+        )
+    await remove_service(service.id, None, NOW)
+
+    assert await CapturedMail.all().values_list("service_id", flat=True) == [other.id]
 
 
 async def test_a_service_with_unsent_mail_stays(service: Service, put_mail: Put) -> None:
