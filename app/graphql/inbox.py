@@ -59,19 +59,15 @@ class CapturedContent:
         )
 
 
-@strawberry.type(description="A mail that a SANDBOX service delivered into the built-in inbox.")
-class CapturedMail(Node):
+@strawberry.type
+class _Captured(Node):
     received_at: datetime = strawberry.field(description="When it arrived.")
     reverse_path: str = strawberry.field(description="The envelope's sender.")
     recipients: list[str] = strawberry.field(description="The envelope's recipients, Bcc among them.")
     sender: str | None = strawberry.field(name="from", description="The From field.")
     subject: str | None = strawberry.field(description="The Subject field.")
     size_bytes: int = strawberry.field(description="Size as received.")
-    row: strawberry.Private[StoredCapture]
-
-    @strawberry.field(description="Header section, parts and raw source.")
-    async def content(self) -> CapturedContent:
-        return CapturedContent.of(await read_capture(self.row.id))
+    key: strawberry.Private[UUID]
 
     @classmethod
     def of(cls, row: StoredCapture) -> Self:
@@ -83,8 +79,21 @@ class CapturedMail(Node):
             sender=row.sender,
             subject=row.subject,
             size_bytes=row.size_bytes,
-            row=row,
+            key=row.id,
         )
+
+
+@strawberry.type(description="A mail that a SANDBOX service delivered into the built-in inbox, as the list shows it.")
+class CapturedSummary(_Captured):
+    """Without the content, so that one request does not load that of a whole page. Not the base of CapturedMail: an
+    instance must be of one type only, for `node` to tell which."""
+
+
+@strawberry.type(description="A mail that a SANDBOX service delivered into the built-in inbox, with its content.")
+class CapturedMail(_Captured):
+    @strawberry.field(description="Header section, parts and raw source.")
+    async def content(self) -> CapturedContent:
+        return CapturedContent.of(await read_capture(self.key))
 
 
 async def captured_mail(
@@ -97,11 +106,12 @@ async def captured_mail(
     return CapturedMail.of(found) if found else None
 
 
-async def inbox(info: Info, first: First, after: After = None) -> Connection[CapturedMail]:
-    """Mail that SANDBOX services delivered into the built-in inbox, newest first."""
+async def inbox(info: Info, first: First, after: After = None) -> Connection[CapturedSummary]:
+    """Mail that SANDBOX services delivered into the built-in inbox, newest first. One by one, `capturedMail` has the
+    content."""
     scope = await info.context.scope(Action.READ_MESSAGES)
 
     async def load(after: UUID | None, limit: int) -> list[StoredCapture]:
         return await list_captures(scope, after=after, limit=limit)
 
-    return await page(first, after, "cap", load, CapturedMail.of)
+    return await page(first, after, "cap", load, CapturedSummary.of)

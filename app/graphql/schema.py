@@ -19,7 +19,7 @@ from app.graphql import services as _services
 from app.graphql.context import Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
-from app.graphql.inbox import CapturedMail
+from app.graphql.inbox import CapturedMail, CapturedSummary
 from app.graphql.types import ApiKey, Connection, Message, Node, Role, Service, Viewer
 from app.services.manage import get_service
 
@@ -56,7 +56,7 @@ class Query:
     node: Node | None = _field(node)
     message: Message | None = _field(_messages.message)
     messages: Connection[Message] = _field(_messages.messages)
-    inbox: Connection[CapturedMail] = _field(_inbox.inbox)
+    inbox: Connection[CapturedSummary] = _field(_inbox.inbox)
     captured_mail: CapturedMail | None = _field(_inbox.captured_mail)
     service: Service | None = _field(_services.service)
     services: Connection[Service] = _field(_services.services)

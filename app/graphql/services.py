@@ -66,7 +66,11 @@ class UpdateServiceInput:
         default=None, description="How the connection is protected; null: TLS."
     )
     username: strawberry.Maybe[str | None] = strawberry.field(default=None, description="User name for AUTH.")
-    password: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Password for AUTH.")
+    password: strawberry.Maybe[str | None] = strawberry.field(
+        default=None,
+        description="Password for AUTH. A stored one has to be given again with a new host, port or encryption, "
+        "and to allow clearTextAuth.",
+    )
     clear_text_auth: strawberry.Maybe[bool] = strawberry.field(
         default=None, description="Allow AUTH without TLS to another machine."
     )
@@ -158,7 +162,8 @@ async def update(
 async def delete(
     info: Info, input: Annotated[DeleteServiceInput, strawberry.argument(description="Which one.")]
 ) -> DeleteServicePayload:
-    """Delete a service. Its mail stays readable. Needs MANAGE on all services."""
+    """Delete a service. The messages sent through it stay readable, for those who may read the mail of all services;
+    the mail that a SANDBOX service captured is deleted with it. Needs MANAGE on all services, and on this one."""
     try:
         principal = await info.context.principal()
         cancelled = await remove_service(_key(input.id), principal, now(), cancel_unsent=input.cancel_unsent)

@@ -124,6 +124,32 @@ async def test_every_kind_of_node_is_found_by_its_id(api: Api) -> None:
             assert (await api.ask(query, id=wrong))["node"] is None, wrong
 
 
+async def test_the_content_of_captured_mail_is_read_one_by_one(api: Api) -> None:
+    await make_service()
+    capture = new_key()
+    await execute(
+        "INSERT INTO captured_mail (id, service_id, received_at, reverse_path, recipients, size_bytes, octets)"
+        " SELECT $1, id, created_at, 'ada@example.com', '[]', 9, $2 FROM service",
+        capture,
+        b"A: b\r\n\r\nc",
+    )
+    listed = await api.ask("{ inbox(first: 100) { nodes { __typename id reversePath } edges { node { id } } } }")
+    key = public_id("cap", capture)
+    expected = {"__typename": "CapturedSummary", "id": key, "reversePath": "ada@example.com"}
+    assert listed["inbox"] == {"nodes": [expected], "edges": [{"node": {"id": key}}]}
+    for nodes in ("nodes { content { source } }", "edges { node { content { source } } }"):
+        result = await api.execute(f"{{ inbox(first: 100) {{ {nodes} }} }}")
+        assert [error.message for error in result.errors or ()] == [
+            "Cannot query field 'content' on type 'CapturedSummary'."
+        ]
+    mail = "... on CapturedMail { reversePath content { source } }"
+    found = await api.ask(
+        f"query ($id: ID!) {{ capturedMail(id: $id) {{ {mail} }} node(id: $id) {{ {mail} }} }}", id=key
+    )
+    whole = {"reversePath": "ada@example.com", "content": {"source": "A: b\r\n\r\nc"}}
+    assert found == {"capturedMail": whole, "node": whole}
+
+
 async def test_an_id_of_another_kind_names_nothing(api: Api) -> None:
     service = public_id("svc", (await make_service()).id)
     fields = " ".join(f"{field}(id: $id) {{ id }}" for field in ("message", "capturedMail", "role", "apiKey"))

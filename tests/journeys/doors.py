@@ -37,7 +37,12 @@ LIST_MESSAGES = f"""
     messages(first: $first, filter: $filter) {{ nodes {{ {MESSAGE} }} }}
   }}
 """
-READ_INBOX = "{ inbox(first: 100) { nodes { reversePath recipients from subject content { text html source } } } }"
+LIST_INBOX = "{ inbox(first: 100) { nodes { id } } }"
+READ_CAPTURED = """
+  query ($id: ID!) {
+    capturedMail(id: $id) { reversePath recipients from subject content { text html source } }
+  }
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +175,8 @@ class GraphQLClient:
 
     async def inbox(self) -> list[Any]:
         """What SANDBOX services delivered, newest first."""
-        captured: list[Any] = (await self.ask(READ_INBOX))["inbox"]["nodes"]
-        return captured
+        listed = (await self.ask(LIST_INBOX))["inbox"]["nodes"]
+        return [(await self.ask(READ_CAPTURED, id=node["id"]))["capturedMail"] for node in listed]
 
 
 class RestClient:
