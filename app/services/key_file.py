@@ -47,8 +47,6 @@ def _write_durably(path: Path, text: str) -> None:
 
 
 def _flush(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder.
-        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
