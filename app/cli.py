@@ -24,7 +24,7 @@ from app.errors import InvalidInput, Refusal
 from app.first_start import FirstStart, first_start
 from app.graphql.schema import make_schema
 from app.log import configure_logging
-from app.mail.address import parse_mailboxes
+from app.mail.address import Mailbox, parse_mailboxes
 from app.mail.draft import Attachment, Draft
 from app.queue.choose import choose_engine
 from app.queue.heartbeat import last_beat
@@ -318,15 +318,18 @@ def _draft(options: argparse.Namespace) -> Draft:
     text = options.text
     if text is None and options.html is None:
         text = sys.stdin.read()
-    sender = parse_mailboxes(options.sender)[0] if options.sender else None
+    senders = () if options.sender is None else _mailboxes([options.sender])
+    if options.sender is not None and len(senders) != 1:
+        raise Stop("--from takes one mailbox")
+    sender = senders[0] if senders else None
     try:
         attachments = tuple(Attachment(path.name, path.read_bytes()) for path in options.attach)
     except OSError as error:
         raise Stop(f"{error.filename}: {error.strerror}") from None
     return Draft(
-        to=parse_mailboxes(", ".join(options.to)),
-        cc=parse_mailboxes(", ".join(options.cc)),
-        bcc=parse_mailboxes(", ".join(options.bcc)),
+        to=_mailboxes(options.to),
+        cc=_mailboxes(options.cc),
+        bcc=_mailboxes(options.bcc),
         subject=options.subject,
         text=text,
         html=options.html,
@@ -334,6 +337,11 @@ def _draft(options: argparse.Namespace) -> Draft:
         from_name=sender.name or "" if sender else None,
         attachments=attachments,
     )
+
+
+def _mailboxes(given: Sequence[str]) -> tuple[Mailbox, ...]:
+    """Each by itself, so that an unclosed quote in one does not swallow the next."""
+    return tuple(mailbox for text in given for mailbox in parse_mailboxes(text))
 
 
 def _with_database(settings: Settings, work: Coroutine[Any, Any, int]) -> int:

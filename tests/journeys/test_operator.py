@@ -100,11 +100,14 @@ async def test_a_mail_is_sent_from_the_command_line(heliograph: Heliograph, rece
         ]
         assert (await server.doors.graphql.message(message_id)).state == "SENT"
         receiver.script.on(Stage.RCPT, "550 5.1.1 No such user", address="gone@x.example")
-        failed, refused, keyless, missing = await asyncio.gather(
+        failed, refused, keyless, missing, no_sender, two_senders, unclosed = await asyncio.gather(
             operator.run("send", "--service", "relay", "--to", "gone@x.example", "--text", "x"),
             operator.run("send", "--to", "ann@", "--text", "x"),
             heliograph.run("send", "--to", "ann@x.example", "--text", "x"),
             operator.run("send", "--to", "ann@x.example", "--text", "x", "--attach", "nothing.pdf"),
+            operator.run("send", "--to", "ann@x.example", "--text", "x", "--from", ","),
+            operator.run("send", "--to", "ann@x.example", "--text", "x", "--from", "a@x.example, b@x.example"),
+            operator.run("send", "--to", '"ann', "--to", '"Bob" <bob@', "--text", "x"),
         )
     assert (failed.status, failed.output.splitlines()[1:]) == (
         1,
@@ -113,6 +116,9 @@ async def test_a_mail_is_sent_from_the_command_line(heliograph: Heliograph, rece
     assert_one_line(refused, "Invalid email - 'ann@'.")
     assert_one_line(keyless, "HELIOGRAPH_API_KEY")
     assert_one_line(missing, "nothing.pdf: No such file or directory")
+    assert_one_line(no_sender, "--from takes one mailbox")
+    assert_one_line(two_senders, "--from takes one mailbox")
+    assert "to.1.email: Invalid email" in unclosed.errors
     [mail] = receiver.mails
     assert (mail.reverse_path, mail.recipients) == (
         "j@x.example",
