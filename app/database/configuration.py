@@ -87,7 +87,7 @@ def sqlite_path(database_url: str) -> str:
 
 def _postgres(database_url: str, pool_size: int, busy_timeout: float, command_timeout: float | None) -> dict[str, Any]:
     if find_spec("asyncpg") is None:
-        raise DatabaseUrlError("PostgreSQL needs its driver: pip install 'heliograph[postgres]'")
+        raise DatabaseUrlError("PostgreSQL needs its driver: pip install '.[postgres]' in Heliograph's folder")
     return {
         "engine": "app.database.asyncpg",
         "credentials": {

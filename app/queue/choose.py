@@ -19,8 +19,8 @@ def choose_engine(settings: Settings, wakeup: Wakeup) -> Engine:
 
             return PgQueuerEngine(settings)
         logger.warning(
-            "PgQueuer is not installed (pip install 'heliograph[postgres]'): workers look for mail every %g s instead"
-            " of being woken, and each has its own limit of connections per service",
+            "PgQueuer is not installed (pip install '.[postgres]' in Heliograph's folder): workers look for mail every"
+            " %g s instead of being woken, and each has its own limit of connections per service",
             settings.queue_poll,
         )
     return EmbeddedEngine(wakeup, settings.queue_poll)

@@ -44,7 +44,7 @@ def test_postgres_without_its_driver_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         "app.database.configuration.find_spec", lambda name: None if name == "asyncpg" else find_spec(name)
     )
-    with pytest.raises(DatabaseUrlError, match=r"pip install 'heliograph\[postgres\]'"):
+    with pytest.raises(DatabaseUrlError, match=r"pip install '\.\[postgres\]'"):
         tortoise_config("postgres://localhost/mail")
 
 
