@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import math
-import os
 import signal
 import socket
 import sys
@@ -290,11 +289,10 @@ def _key_revoke(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _send(settings: Settings, options: argparse.Namespace) -> int:
-    key = os.environ.get("HELIOGRAPH_API_KEY")
-    if key is None and settings.admin_api_key is not None:
-        key = settings.admin_api_key.get_secret_value()
-    if key is None:
+    given = settings.api_key or settings.admin_api_key
+    if given is None:
         raise Stop("set HELIOGRAPH_API_KEY to the API key to send with")
+    key = given.get_secret_value()
 
     async def send() -> int:
         principal = await authenticate(key, record_use_every=settings.api_key_use_interval)

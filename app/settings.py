@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     public_url: str | None = None
     max_body_bytes: Count = 40 * 1024 * 1024
     admin_api_key: SecretStr | None = None
+    api_key: SecretStr | None = None
     api_key_use_interval: Seconds = 60
     graphiql: bool = True
     graphiql_assets: Path | None = None

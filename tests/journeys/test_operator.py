@@ -82,7 +82,8 @@ async def test_keys_are_made_listed_and_revoked(heliograph: Heliograph) -> None:
 
 async def test_a_mail_is_sent_from_the_command_line(heliograph: Heliograph, receiver: Receiver) -> None:
     (heliograph.folder / "Übersicht.csv").write_bytes(b"a;b\r\n")
-    operator = heliograph.having(api_key=ADMIN_KEY)
+    (heliograph.folder / "own.env").write_text(f"HELIOGRAPH_API_KEY={ADMIN_KEY}\n")
+    operator = heliograph.having(env_file="own.env")
     async with heliograph.having(admin_api_key=ADMIN_KEY).serving() as server:
         await server.doors.graphql.create_service("relay", port=receiver.port)
         sent = await operator.run(
