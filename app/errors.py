@@ -123,5 +123,5 @@ class Unavailable(Refusal):
 
     code = ErrorCode.UNAVAILABLE
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str = "The database is not available right now. Try again soon.") -> None:
         super().__init__(message, retryable=True)

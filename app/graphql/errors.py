@@ -16,12 +16,12 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
 from app.database.connection import is_transient
-from app.errors import ErrorCode, Problem, Refusal
+from app.errors import ErrorCode, Problem, Refusal, Unavailable
 
 logger = logging.getLogger(__name__)
 
 INTERNAL_MESSAGE = "Internal error."
-UNAVAILABLE = Problem(ErrorCode.UNAVAILABLE, "The database is not available right now. Try again soon.", retryable=True)
+UNAVAILABLE = Unavailable().problems[0]
 
 
 class RequestErrorCode(StrEnum):

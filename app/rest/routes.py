@@ -54,7 +54,7 @@ class _Enveloped:
             return Response(status_code=499)
         except Exception as error:
             if is_transient(error):
-                return refusal_response(Unavailable("The database is not available right now. Try again soon."))
+                return refusal_response(Unavailable())
             return unexpected_response(error)
 
 
