@@ -15,7 +15,7 @@ import uvicorn
 from app.access.authenticate import authenticate
 from app.access.manage import create_api_key, find_role, list_api_keys, revoke_api_key
 from app.asgi import make_app
-from app.database.configuration import DatabaseUrlError
+from app.database.configuration import DatabaseUrlError, is_sqlite
 from app.database.connection import close_database, is_transient, open_database
 from app.database.key import parse_public_id, public_id
 from app.database.migrate import migrate, pending_migrations
@@ -183,7 +183,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
 
 
 async def _prepare(settings: Settings) -> FirstStart | None:
-    if settings.database_url.startswith("sqlite"):
+    if is_sqlite(settings.database_url):
         await migrate(settings)
     await open_database(settings)
     try:

@@ -34,8 +34,7 @@ def tortoise_config(
     `command_timeout`: seconds one statement may take on PostgreSQL. `foreign_keys`: SQLite enforces them.
     Raises DatabaseUrlError for any other scheme, or for PostgreSQL when its driver is not installed.
     """
-    scheme = database_url.partition("://")[0]
-    if scheme == "sqlite":
+    if is_sqlite(database_url):
         name, connection = "sqlite", _sqlite(database_url, busy_timeout, foreign_keys)
     elif is_postgres(database_url):
         name, connection = "postgres", _postgres(database_url, pool_size, busy_timeout, command_timeout)
@@ -49,6 +48,11 @@ def tortoise_config(
         "use_tz": True,
         "timezone": "UTC",
     }
+
+
+def is_sqlite(database_url: str) -> bool:
+    """Whether the URL's scheme says SQLite."""
+    return database_url.startswith("sqlite://")
 
 
 def is_postgres(database_url: str) -> bool:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from app.database.configuration import sqlite_path
+from app.database.configuration import is_sqlite, sqlite_path
 from app.errors import HeliographError
 from app.services.key_file import make_key_file, read_key_file
 from app.settings import Settings, SettingsError
@@ -70,7 +70,7 @@ def sealer_from(settings: Settings) -> Sealer:
     """
     if settings.secret_keys:
         return _sealer([key.get_secret_value() for key in settings.secret_keys], "HELIOGRAPH_SECRET_KEYS")
-    on_sqlite = settings.database_url.startswith("sqlite://")
+    on_sqlite = is_sqlite(settings.database_url)
     path = settings.secret_key_file
     if path is None and on_sqlite:
         path = Path(sqlite_path(settings.database_url)).with_name("heliograph.key")
