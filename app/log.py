@@ -21,6 +21,13 @@ def configure_logging(settings: Settings) -> None:
     # At DEBUG it logs every header and frame of a WebSocket, from INFO on its path with the query: both hold API keys.
     uvicorn.setLevel(max(logging.INFO, logging.getLogger().level))
     uvicorn.addFilter(_tells_no_path)
+    # While PostgreSQL is down, asyncpg's pool would log the same traceback every few seconds.
+    logging.getLogger("asyncpg.pool").addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
 
 
 def _tells_no_path(record: logging.LogRecord) -> bool:

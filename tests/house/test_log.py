@@ -110,3 +110,13 @@ def test_uvicorn_is_no_louder_than_the_level_that_is_set(capsys: pytest.CaptureF
 
 
 _SILENT = logging.Logger("the client's own", logging.CRITICAL)
+
+
+def test_the_pool_s_warning_while_the_database_is_down_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings())
+    try:
+        raise ConnectionRefusedError
+    except ConnectionRefusedError:
+        logging.getLogger("asyncpg.pool").warning("Failed to connect; retrying", exc_info=True)
+
+    assert capsys.readouterr().err.splitlines()[1:] == []
