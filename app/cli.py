@@ -15,7 +15,7 @@ import uvicorn
 from app.access.authenticate import authenticate
 from app.access.manage import create_api_key, find_role, list_api_keys, revoke_api_key
 from app.asgi import make_app
-from app.database.configuration import DatabaseUrlError, is_sqlite
+from app.database.configuration import DatabaseUrlError, is_sqlite, sqlite_file_exists
 from app.database.connection import close_database, is_transient, open_database
 from app.database.key import parse_public_id, public_id
 from app.database.migrate import migrate, pending_migrations
@@ -345,6 +345,8 @@ def _mailboxes(given: Sequence[str]) -> tuple[Mailbox, ...]:
 def _with_database(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
     async def run() -> int:
         try:
+            if is_sqlite(settings.database_url) and not sqlite_file_exists(settings.database_url):
+                raise Stop("there is no database yet; `heliograph serve` makes one")
             await open_database(settings)
             await _refuse_pending()
             return await work

@@ -2,7 +2,7 @@
 
 import os
 from importlib.util import find_spec
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -87,6 +87,24 @@ def sqlite_path(database_url: str) -> str:
     if not PurePath(path).name or path.startswith(":") or url.query or url.fragment:
         raise DatabaseUrlError("a sqlite:// URL names a file, and nothing else: sqlite://heliograph.db")
     return path
+
+
+def sqlite_file_exists(database_url: str) -> bool:
+    """Whether there is a file where a `sqlite://` URL says. Raises DatabaseUrlError where it is no SQLite database."""
+    path = sqlite_path(database_url)
+    try:
+        with Path(path).open("rb") as file:
+            beginning = file.read(len(_SQLITE_HEADER))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # SQLite meets the same trouble, and says so
+    if beginning not in (b"", _SQLITE_HEADER):
+        raise DatabaseUrlError(f"{path} is no SQLite database; it was not touched")
+    return True
+
+
+_SQLITE_HEADER = b"SQLite format 3\0"
 
 
 def _postgres(database_url: str, pool_size: int, busy_timeout: float, command_timeout: float | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tortoise.backends.base.client import TransactionContext
 from tortoise.context import TortoiseContext
 from tortoise.log import db_client_logger
 
-from app.database.configuration import tortoise_config
+from app.database.configuration import is_sqlite, sqlite_file_exists, tortoise_config
 from app.database.finish import finish
 from app.database.transient import is_transient
 from app.database.values import as_document, as_key, as_moment
@@ -56,6 +56,8 @@ async def open_database(settings: Settings) -> None:
     global _context
     if _context is not None:
         raise RuntimeError("a database is open already")
+    if is_sqlite(settings.database_url):
+        sqlite_file_exists(settings.database_url)
     context = TortoiseContext()
     try:
         await finish(_connect(context, settings))

@@ -21,7 +21,9 @@ from app.database.configuration import (
     APP_LABEL,
     DatabaseUrlError,
     is_postgres,
+    is_sqlite,
     pgqueuer_is_installed,
+    sqlite_file_exists,
     sqlite_path,
     tortoise_config,
 )
@@ -47,6 +49,8 @@ async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
     A migration that fails leaves no trace and stops those after it: the driver's or Tortoise's exception is raised,
     or MigrationError. DatabaseUrlError where SQLite's folder does not exist, or cannot be written to.
     """
+    if is_sqlite(settings.database_url):
+        sqlite_file_exists(settings.database_url)
     # On SQLite without foreign keys: a migration that rebuilds a table must not delete the rows that refer to it.
     config = tortoise_config(settings.database_url, busy_timeout=settings.database_busy_timeout, foreign_keys=False)
     async with TortoiseContext() as context:

@@ -5,6 +5,8 @@ import re
 import sqlite3
 from dataclasses import replace
 
+import pytest
+
 from app.inbox.receiver import Receiver, Stage
 from tests.journeys.program import ADMIN_KEY, ROOT, Finished, Heliograph
 from tests.journeys.reading import read_mail
@@ -132,13 +134,24 @@ async def test_a_mail_is_sent_from_the_command_line(heliograph: Heliograph, rece
 
 async def test_the_database_is_brought_up_to_date_once(heliograph: Heliograph) -> None:
     too_early = await heliograph.run("key", "list")
-    assert_one_line(too_early, "run `heliograph migrate` first")
+    assert_one_line(too_early, "there is no database yet; `heliograph serve` makes one")
+    assert not (heliograph.folder / "heliograph.db").exists()
+    (heliograph.folder / "heliograph.db").touch()
+    assert_one_line(await heliograph.run("key", "list"), "run `heliograph migrate` first")
     first, second = await heliograph.run("migrate"), await heliograph.run("migrate")
     assert (first.status, first.output.splitlines()[0]) == (0, "applied 0001_initial")
     assert (second.status, second.output) == (0, "nothing to apply\n")
     with sqlite3.connect(heliograph.folder / "heliograph.db") as database:
         assert database.execute("SELECT COUNT(*) FROM message").fetchone() == (0,)
     database.close()
+
+
+@pytest.mark.parametrize("verb", [("serve",), ("migrate",), ("key", "list")])
+async def test_another_program_s_file_is_not_touched(heliograph: Heliograph, verb: tuple[str, ...]) -> None:
+    file = heliograph.folder / "heliograph.db"
+    file.write_text("Somebody's notes, which are no database.\n")
+    assert_one_line(await heliograph.run(*verb), "heliograph.db is no SQLite database; it was not touched")
+    assert file.read_text() == "Somebody's notes, which are no database.\n"
 
 
 async def test_the_schema_printed_is_the_schema_on_file(heliograph: Heliograph) -> None:
