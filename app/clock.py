@@ -1,8 +1,28 @@
 """The only place that reads time."""
 
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
     """The current instant, timezone-aware, in UTC."""
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One instant by two clocks, neither of which tells the whole truth about the time between two of them: the wall
+    clock (UTC) can be set, and the monotonic one (seconds) stands still while the machine sleeps."""
+
+    wall: datetime
+    monotonic: float
+
+    def seconds_to(self, later: "Instant") -> float:
+        """How long it was until `later`, by the clock that says it was longer."""
+        return max((later.wall - self.wall).total_seconds(), later.monotonic - self.monotonic)
+
+
+def instant() -> Instant:
+    """The current instant by both clocks."""
+    return Instant(now(), time.monotonic())

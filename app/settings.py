@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     max_metadata_bytes: Count = 16 * 1024
     max_schedule_ahead: Seconds = 366 * 24 * 3600
     max_pause_reason_chars: Count = 500
+    max_trusted_ca_chars: Count = 64 * 1024
     idempotency_ttl: Seconds = 24 * 3600
     verdict_wait: Seconds = 30
     max_wait: Seconds = 60
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     recover_batch: Count = 1000
     lease: Seconds = 60
     lease_renewal: Seconds = 20
+    max_crashes: Count = 3
     worker_heartbeat: Seconds = 10
     worker_lost_after: Seconds = 40
     drain_timeout: Seconds = 30

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.key import new_key
-from app.delivery.attempt import Attempter, LeasePolicy
+from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
+from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
@@ -72,7 +73,7 @@ def _attempter(
         pool,
         resolve,
         RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after, settings.max_asked_delay),
-        LeasePolicy(settings.lease, settings.lease_renewal, settings.queue_poll),
+        LeasePolicy(settings.lease, settings.lease_renewal, settings.queue_poll, settings.max_crashes),
         wakeup,
         max_recipients=settings.smtp_max_recipients_per_transaction,
         reconnects=settings.smtp_reconnects,

@@ -12,15 +12,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.clock import now
+from app.clock import Instant, instant, now
 from app.database.connection import is_transient
 from app.database.finish import finish
 from app.database.key import public_id
 from app.delivery.backoff import RetryPolicy
+from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import judge_attempt
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
-from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content, release_claim, renew_lease
+from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content, release_claim
 from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
@@ -30,15 +31,6 @@ from app.smtp.server import Server
 from app.smtp.transaction import TransactionResult, transact
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LeasePolicy:
-    """Seconds: how long a claim holds unrenewed, how often it is renewed, and the pause after database trouble."""
-
-    duration: float
-    renewal: float
-    pause: float
 
 
 class Attempter:
@@ -59,6 +51,7 @@ class Attempter:
         *,
         max_recipients: int = 100,
         reconnects: int = 2,
+        clock: Callable[[], Instant] = instant,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -68,39 +61,21 @@ class Attempter:
         self._wakeup = wakeup
         self._max_recipients = max_recipients
         self._reconnects = reconnects
+        self._clock = clock
 
     async def attempt(self, message_id: UUID) -> None:
         """Try the due recipients of the message once. Nothing happens when another worker holds it."""
-        claim = await finish(claim_message(self._worker_id, message_id, now(), self._lease.duration))
+        policy, since = self._lease, self._clock()
+        work = claim_message(self._worker_id, message_id, since.wall, policy.duration, policy.max_crashes)
+        claim = await finish(work)
+        self._wakeup.message_changed(message_id)
         if claim is None:
             return
-        self._wakeup.message_changed(message_id)
-        async with self._lease_kept(claim):
-            await self._deliver(claim)
+        lease = Lease(claim, policy, since, self._clock)
+        async with lease.kept():
+            await self._deliver(claim, lease)
 
-    @asynccontextmanager
-    async def _lease_kept(self, claim: Claim) -> AsyncIterator[None]:
-        renewing = asyncio.create_task(self._renew(claim))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-
-    async def _renew(self, claim: Claim) -> None:
-        """Keep the lease until it is lost. One renewal that fails is no reason to lose it."""
-        pause = self._lease.renewal
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                if not await renew_lease(claim, now(), self._lease.duration):
-                    return
-                pause = self._lease.renewal
-            except Exception as error:
-                logger.warning("message %s: lease not renewed (%s)", _shown(claim), type(error).__name__)
-                pause = self._lease.pause
-
-    async def _deliver(self, claim: Claim) -> None:
+    async def _deliver(self, claim: Claim, lease: Lease) -> None:
         """Transaction by transaction, each settled before the next one begins; none after the lease was lost."""
         untried = list(claim.recipients)
         dispatch: _Dispatch | None = None
@@ -108,7 +83,7 @@ class Attempter:
             started_at = now()
             part = untried[: self._max_recipients]
             try:
-                dispatch = dispatch or await self._prepare(claim)
+                dispatch = dispatch or await self._prepare(claim, lease)
                 result = await self._send(dispatch, part)
             except SmtpFailure as failed:
                 result = TransactionResult({}, failed.failure)
@@ -117,6 +92,10 @@ class Attempter:
                     await self._insist(claim, lambda: release_claim(claim, now()))
                     return
                 result = TransactionResult({}, _internal_failure(claim, error, prepared=dispatch is not None))
+            if result.failure is not None and result.failure.cause is Cause.WITHHELD:
+                logger.warning("message %s: its end was withheld, the lease was not sure", _shown(claim))
+                await self._insist(claim, lambda: release_claim(claim, now()))
+                return
             if result.failure is not None and result.failure.of_service:
                 part = untried
             again = _over_the_limit(result, part)
@@ -126,10 +105,10 @@ class Attempter:
             if not await self._settle(tried, result, started_at, last=not untried):
                 return
 
-    async def _prepare(self, claim: Claim) -> "_Dispatch":
+    async def _prepare(self, claim: Claim, lease: Lease) -> "_Dispatch":
         async with _given_back(claim):
             service = await Service.get(id=claim.service_id)
-            return _Dispatch(claim, service, self._resolve(service), await load_content(claim.message_id))
+            return _Dispatch(claim, lease, service, self._resolve(service), await load_content(claim.message_id))
 
     async def _send(self, dispatch: "_Dispatch", recipients: Sequence[ClaimedRecipient]) -> TransactionResult:
         """One transaction, and for those left without a verdict another one on a new connection, if that may help."""
@@ -154,7 +133,7 @@ class Attempter:
             async with _given_back(claim):
                 lent = self._pool.borrow(service.id, service.version, server, fresh=fresh)
                 connection = await stack.enter_async_context(lent)
-            return await transact(connection, envelope, dispatch.content, server.timeouts)
+            return await transact(connection, envelope, dispatch.content, server.timeouts, dispatch.lease.may_finish)
 
     async def _settle(self, claim: Claim, result: TransactionResult, started_at: datetime, *, last: bool) -> bool:
         moment = now()
@@ -195,6 +174,7 @@ class _Dispatch:
     """What every transaction of one attempt needs."""
 
     claim: Claim
+    lease: Lease
     service: Service
     server: Server
     content: bytes

@@ -7,6 +7,7 @@ from app.delivery.asked_delay import asked_delay
 from app.delivery.backoff import RetryPolicy, next_attempt
 from app.mail.reply import Reply, Severity
 from app.queue.claim import Claim, ClaimedRecipient
+from app.queue.doubt import OnDoubt, uncertain
 from app.queue.settle import Settlement
 from app.queue.states import RecipientState
 from app.smtp.failure import Failure
@@ -26,7 +27,8 @@ def judge_attempt(
 
     A reply of the server decides for its recipient: 2yz sent, 4yz deferred, 5yz failed. Where there is none, the
     failure decides for all: deferred, but when the server could not be talked to at all while a client awaits the
-    verdict, failed, unless the server itself said 4yz (421 in its greeting, 454 to AUTH). A deferral past the policy's
+    verdict, failed, unless the server itself said 4yz (421 in its greeting, 454 to AUTH); and in doubt failed where the
+    author asked for that. A deferral past the policy's
     end, or past the mail's own, is expired.
     """
 
@@ -39,6 +41,8 @@ def judge_attempt(
             failure = _failure(result)
             reply, detail, phase, in_doubt = failure.reply, failure.message, failure.phase.value, failure.in_doubt
             fails = verdict_awaited and failure.of_service and not _is_for_now(failure)
+            if in_doubt and claim.on_doubt is OnDoubt.FAIL:
+                fails, detail = True, uncertain(failure.message)
             state = RecipientState.FAILED if fails else RecipientState.DEFERRED
         due_at = None
         if state is RecipientState.DEFERRED:

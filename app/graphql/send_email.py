@@ -20,6 +20,7 @@ from app.graphql.types import Message, UserError, user_errors
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
 from app.mail.transfer_encoding import decode_base64
+from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
 from app.queue.put import Receipt
@@ -110,6 +111,10 @@ class SendEmailInput:
     priority: Priority = strawberry.field(
         default=Priority.NORMAL, description="Of what is due for the service, HIGH goes first and LOW last."
     )
+    on_doubt: OnDoubt = strawberry.field(
+        default=OnDoubt.RETRY,
+        description="What becomes of recipients of whom nobody can know whether the server took the mail for them.",
+    )
     idempotency_key: str | None = strawberry.field(
         default=None,
         description="1 to 256 characters. The same request with the same key is accepted once, and answers with the"
@@ -173,7 +178,9 @@ async def _submission(context: Context, given: SendEmailInput) -> Submission:
         raise InvalidInput("waitSeconds and sendAt cannot be combined.", field=("waitSeconds",))
     schedule = Schedule(in_utc(given.send_at, "sendAt"), in_utc(given.expires_at, "expiresAt"), given.priority)
     draft = await asyncio.to_thread(_draft, given)
-    return Submission(given.service, draft, principal, given.idempotency_key, schedule=schedule)
+    return Submission(
+        given.service, draft, principal, given.idempotency_key, schedule=schedule, on_doubt=given.on_doubt
+    )
 
 
 def _draft(given: SendEmailInput) -> Draft:

@@ -47,6 +47,10 @@ class CreateServiceInput:
         default=False,
         description="Allow AUTH without TLS to another machine: the password can then be read on the way.",
     )
+    trusted_ca: str | None = strawberry.field(
+        default=None,
+        description="PEM certificates of authorities to trust for this service, besides those trusted for all.",
+    )
     from_email: str | None = strawberry.field(default=None, description="Sender of mail that names none.")
     from_name: str | None = strawberry.field(default=None, description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(default=None, description="Reply-To of mail that names none.")
@@ -69,10 +73,14 @@ class UpdateServiceInput:
     password: strawberry.Maybe[str | None] = strawberry.field(
         default=None,
         description="Password for AUTH. A stored one has to be given again with a new host, port or encryption, "
-        "and to allow clearTextAuth.",
+        "to allow clearTextAuth, and with another trustedCa.",
     )
     clear_text_auth: strawberry.Maybe[bool] = strawberry.field(
         default=None, description="Allow AUTH without TLS to another machine."
+    )
+    trusted_ca: strawberry.Maybe[str | None] = strawberry.field(
+        default=None,
+        description="PEM certificates of authorities to trust for this service, besides those trusted for all.",
     )
     from_email: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Default sender.")
     from_name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its display name.")
@@ -137,7 +145,9 @@ async def create(
     """Make a service. Needs MANAGE on all services."""
     try:
         principal = await info.context.principal()
-        made = await create_service(ServiceValues(**vars(input)), principal, info.context.parts.sealer)
+        most = info.context.parts.settings.max_trusted_ca_chars
+        values, sealer = ServiceValues(**vars(input)), info.context.parts.sealer
+        made = await create_service(values, principal, sealer, max_trusted_ca_chars=most)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
     return ServicePayload(service=Service.of(made), user_errors=[])
@@ -153,7 +163,8 @@ async def update(
         require(principal, Action.MANAGE, key)
         found = await get_service(key)
         changes = cast(ServiceChanges, dict(_given(input)))
-        changed = await update_service(found, changes, principal, info.context.parts.sealer)
+        most, sealer = info.context.parts.settings.max_trusted_ca_chars, info.context.parts.sealer
+        changed = await update_service(found, changes, principal, sealer, max_trusted_ca_chars=most)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
     return ServicePayload(service=Service.of(changed), user_errors=[])

@@ -14,6 +14,7 @@ from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
 from app.graphql.context import Info
 from app.mail.reply import Reply as SmtpReply
+from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
 from app.queue.states import MessageState, RecipientState
@@ -34,6 +35,12 @@ strawberry.enum(
     description="TLS: STARTTLS required (implicit TLS on port 465). SSL: implicit TLS. NONE: clear text.",
 )
 strawberry.enum(Priority, description="Which of the mail that is due for one service goes first.")
+strawberry.enum(
+    OnDoubt,
+    description="What becomes of a recipient when the connection, or the worker, was lost where the server may have"
+    " taken the mail already. RETRY: it is tried again with the same Message-ID, and may arrive twice. FAIL: it fails,"
+    ' with a detail that begins with "Uncertain", and may have arrived.',
+)
 strawberry.enum(MessageState, description="Where a message stands as a whole, derived from its recipients.")
 strawberry.enum(
     RecipientState,
@@ -108,6 +115,9 @@ class Service(Node):
     username: str | None = strawberry.field(description="User name for AUTH.")
     has_password: bool = strawberry.field(description="Whether a password is stored.")
     clear_text_auth: bool = strawberry.field(description="Whether AUTH may go without TLS to another machine.")
+    trusted_ca: str | None = strawberry.field(
+        description="PEM certificates of authorities trusted for this service, besides those trusted for all."
+    )
     from_email: str | None = strawberry.field(description="Sender of mail that names none.")
     from_name: str | None = strawberry.field(description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
@@ -134,6 +144,7 @@ class Service(Node):
             username=row.username,
             has_password=row.sealed_password is not None,
             clear_text_auth=row.clear_text_auth,
+            trusted_ca=row.trusted_ca,
             from_email=row.from_email,
             from_name=row.from_name,
             reply_to_email=row.reply_to_email,
@@ -254,7 +265,8 @@ class Attempt:
         " content or dot. Null when the server's reply decided."
     )
     in_doubt: bool = strawberry.field(
-        description="The connection was lost after the final dot and before its reply: the server may have the mail."
+        description="The connection was lost after the final dot and before its reply, or the worker was lost: the"
+        " server may have the mail."
     )
     reply: Reply | None = strawberry.field(description="The reply that decided, if there was one.")
     detail: str | None = strawberry.field(description="What happened, where there was no reply or it needs a hint.")
@@ -325,6 +337,9 @@ class Message(Node):
     tags: list[str] = strawberry.field(description="The author's own labels; never sent.")
     size_bytes: int = strawberry.field(description="Size of header section and body.")
     priority: Priority = strawberry.field(description="Which of the mail that is due goes first.")
+    on_doubt: OnDoubt = strawberry.field(
+        description="What becomes of recipients of whom nobody can know whether the server took the mail for them."
+    )
     scheduled_at: datetime | None = strawberry.field(description="Not tried before this; null: at once.")
     expires_at: datetime | None = strawberry.field(description="Not tried from this on: then it expires.")
     created_at: datetime = strawberry.field(description="When it was accepted.")
@@ -348,6 +363,7 @@ class Message(Node):
             tags=list(row.tags),
             size_bytes=row.size_bytes,
             priority=row.priority,
+            on_doubt=row.on_doubt,
             scheduled_at=row.scheduled_at,
             expires_at=row.expires_at,
             created_at=row.created_at,

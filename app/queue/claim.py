@@ -1,13 +1,16 @@
 """Due recipients of one message, leased and fenced."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, execute, rows, transaction
-from app.mail.envelope import Envelope
+from app.database.connection import as_key, as_moment, execute, execute_many, rows, transaction
 from app.queue.derive import refresh_message
+from app.queue.doubt import OnDoubt
 from app.queue.expire import expire_message
+from app.queue.lost import end_lost_attempt
 from app.queue.states import CLAIMABLE, RecipientState
 
 _CLAIMABLE = ", ".join(f"'{state.value}'" for state in sorted(CLAIMABLE))
@@ -35,47 +38,38 @@ class Claim:
     worker_id: UUID
     fence: int
     lease_until: datetime
-    created_at: datetime
     reverse_path: str
     smtputf8: bool
     recipients: tuple[ClaimedRecipient, ...]
     expires_at: datetime | None = None
-
-    @property
-    def envelope(self) -> Envelope:
-        """The envelope of the due recipients."""
-        return Envelope(self.reverse_path, tuple(r.address for r in self.recipients), self.smtputf8)
+    on_doubt: OnDoubt = OnDoubt.RETRY
 
 
-async def claim_message(worker_id: UUID, message_id: UUID, moment: datetime, lease: float) -> Claim | None:
+async def claim_message(
+    worker_id: UUID, message_id: UUID, moment: datetime, lease: float, max_crashes: int | None = None
+) -> Claim | None:
     """Claim the due recipients for `lease` seconds and count an attempt on each.
 
-    Only the first claim can give the verdict that a client waits for: who takes over from a dead worker retries.
+    Only the first claim can give the verdict that a client waits for: who takes over from a dead worker retries. What
+    that worker had begun is ended first; after `max_crashes` workers lost in a row, with the recipients failed.
     None when the message is not due: settled, scheduled later, or leased to a worker that still lives; when its
     service is inactive or paused; and when its time is over: then it is expired here.
     """
     lease_until = moment + timedelta(seconds=lease)
     async with transaction():
-        found = await rows(
-            "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, fence = fence + 1, state = 'sending',"
-            " verdict_awaited = (verdict_awaited AND fence = 0)"
-            " WHERE id = $1 AND due_at <= $4 AND (expires_at IS NULL OR expires_at > $4) AND EXISTS"
-            " (SELECT 1 FROM service WHERE id = message.service_id AND is_active AND paused_at IS NULL)"
-            " RETURNING service_id, fence, created_at, expires_at, reverse_path, smtputf8",
-            message_id,
-            worker_id,
-            lease_until,
-            moment,
-        )
+        found = await _take(worker_id, message_id, moment, lease_until)
+        if not found and await end_lost_attempt(message_id, moment, max_crashes):
+            found = await _take(worker_id, message_id, moment, lease_until)
         if not found:
             await expire_message(message_id, moment)
             return None
         claimed = await rows(
-            "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1"  # noqa: S608 - constants
+            "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
             f" WHERE message_id = $1 AND state IN ({_CLAIMABLE}) AND due_at <= $2"
             " RETURNING id, address, attempt_number, tried_since, position",
             message_id,
             moment,
+            False,
         )
         if not claimed:
             await refresh_message(message_id, moment)
@@ -87,7 +81,6 @@ async def claim_message(worker_id: UUID, message_id: UUID, moment: datetime, lea
         worker_id=worker_id,
         fence=message["fence"],
         lease_until=lease_until,
-        created_at=as_moment(message["created_at"]),
         reverse_path=message["reverse_path"],
         smtputf8=bool(message["smtputf8"]),
         recipients=tuple(
@@ -95,6 +88,21 @@ async def claim_message(worker_id: UUID, message_id: UUID, moment: datetime, lea
             for row in sorted(claimed, key=lambda row: int(row["position"]))
         ),
         expires_at=as_moment(message["expires_at"]),
+        on_doubt=OnDoubt(message["on_doubt"]),
+    )
+
+
+async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until: datetime) -> list[dict[str, Any]]:
+    return await rows(
+        "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"
+        " state = 'sending', verdict_awaited = (verdict_awaited AND fence = 0)"
+        " WHERE id = $1 AND due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
+        " AND EXISTS (SELECT 1 FROM service WHERE id = message.service_id AND is_active AND paused_at IS NULL)"
+        " RETURNING service_id, fence, expires_at, reverse_path, smtputf8, on_doubt",
+        message_id,
+        worker_id,
+        lease_until,
+        moment,
     )
 
 
@@ -110,10 +118,20 @@ async def renew_lease(claim: Claim, moment: datetime, lease: float) -> bool:
     return renewed == 1
 
 
+async def begin_dot(claim: Claim, recipient_ids: Sequence[UUID], moment: datetime, lease: float) -> bool:
+    """Renew the lease, and write down that the server may take the mail for these recipients from now on; False, and
+    nothing written, when the lease is no longer ours."""
+    async with transaction():
+        if not await renew_lease(claim, moment, lease):
+            return False
+        await execute_many("UPDATE recipient SET in_doubt = $2 WHERE id = $1", [(key, True) for key in recipient_ids])
+    return True
+
+
 async def release_claim(claim: Claim, moment: datetime) -> bool:
     """Give the recipients back untried, the counted attempt taken back; False when the lease is no longer ours."""
     async with transaction():
-        if not await end_lease(claim):
+        if not await end_lease(claim, settled=False):
             return False
         await execute(
             "UPDATE recipient SET state = $2, attempt_number = attempt_number - 1"
@@ -135,14 +153,18 @@ async def check_lease(claim: Claim) -> list[dict[str, object]]:
     )
 
 
-async def end_lease(claim: Claim) -> list[dict[str, object]]:
-    """Take the row's lease away if `claim` still holds it; the row then, else nothing. Locks the row."""
+async def end_lease(claim: Claim, *, settled: bool) -> list[dict[str, object]]:
+    """Take the row's lease away if `claim` still holds it; the row then, else nothing. Locks the row.
+
+    `settled`: the worker outlived it, so the workers lost before do not count any more.
+    """
     return await rows(
-        "UPDATE message SET lease_owner = NULL, lease_until = NULL WHERE id = $1 AND lease_owner = $2 AND fence = $3"
-        " RETURNING verdict_awaited",
+        "UPDATE message SET lease_owner = NULL, lease_until = NULL, crashes = crashes * $4"
+        " WHERE id = $1 AND lease_owner = $2 AND fence = $3 RETURNING verdict_awaited",
         claim.message_id,
         claim.worker_id,
         claim.fence,
+        0 if settled else 1,
     )
 
 

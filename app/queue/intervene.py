@@ -90,6 +90,8 @@ class Intervener:
             if any(change.changed for change in changes):
                 if verb is RESCHEDULE:
                     await execute("UPDATE message SET scheduled_at = $2 WHERE id = $1", message_id, send_at)
+                if verb is RETRY:
+                    await execute("UPDATE message SET crashes = 0 WHERE id = $1", message_id)
                 await self._submit(message)
         self.wakeup.message_changed(message_id)
         self.wakeup.work_arrived()

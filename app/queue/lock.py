@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, dialect, execute, rows
-from app.queue.derive import refresh_message
-from app.queue.states import RecipientState
+from app.database.connection import as_key, as_moment, dialect, rows
+from app.queue.lost import end_lost_attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ async def lock_message(message_id: UUID, moment: datetime) -> LockedMessage | No
     """Lock the message inside the open transaction; None when there is none.
 
     Claims and settlements touch the message's row first, so they wait. Where a worker died, and its lease has ended,
-    its claimed recipients are queued again, due at once, and whatever it may still bring is discarded.
+    the attempt is ended: see `end_lost_attempt`.
     """
     found = await rows(
         "SELECT service_id, role_id, priority, scheduled_at, expires_at, lease_until"  # noqa: S608 - constants
@@ -47,21 +46,10 @@ async def lock_message(message_id: UUID, moment: datetime) -> LockedMessage | No
         is_leased=lease_until is not None and lease_until > moment,
     )
     if lease_until is not None and not message.is_leased:
-        await _queue_lost(message_id, moment)
+        await end_lost_attempt(message_id, moment)
     return message
 
 
 def row_lock() -> str:
     """SQLite has no row locks and needs none: its transaction holds the whole database."""
     return " FOR UPDATE" if dialect() == "postgres" else ""
-
-
-async def _queue_lost(message_id: UUID, moment: datetime) -> None:
-    await execute(
-        "UPDATE recipient SET state = $2, due_at = $3 WHERE message_id = $1 AND state = $4",
-        message_id,
-        RecipientState.QUEUED.value,
-        moment,
-        RecipientState.CLAIMED.value,
-    )
-    await refresh_message(message_id, moment)

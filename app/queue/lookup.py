@@ -12,12 +12,13 @@ from app.database.connection import as_document, as_key, as_moment, dialect, row
 from app.database.where import Where
 from app.mail.characters import unstorable
 from app.mail.reply import Reply
+from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.states import MessageState, RecipientState
 
 _COLUMNS = (
     "id, service_id, service_name, state, message_id_header, from_email, from_name, subject, metadata, tags,"
-    " size_bytes, priority, scheduled_at, expires_at, created_at, settled_at"
+    " size_bytes, priority, on_doubt, scheduled_at, expires_at, created_at, settled_at"
 )
 _TAGS = {"sqlite": "json_each(message.tags)", "postgres": "jsonb_array_elements_text(message.tags) AS tag (value)"}
 
@@ -38,6 +39,7 @@ class StoredMessage:
     tags: Sequence[str]
     size_bytes: int
     priority: Priority
+    on_doubt: OnDoubt
     scheduled_at: datetime | None
     expires_at: datetime | None
     created_at: datetime
@@ -173,6 +175,7 @@ def _message(row: Mapping[str, Any]) -> StoredMessage:
         tags=as_document(row["tags"]),
         size_bytes=row["size_bytes"],
         priority=Priority(row["priority"]),
+        on_doubt=OnDoubt(row["on_doubt"]),
         scheduled_at=as_moment(row["scheduled_at"]),
         expires_at=as_moment(row["expires_at"]),
         created_at=as_moment(row["created_at"]),

@@ -17,7 +17,8 @@ class Message(Model):
     lease while a worker holds it, so that a dead worker's mail becomes due by itself. `fence` grows with
     every claim; a result is written only by the holder of the current number. `verdict_awaited`: a client
     still waits for the first attempt's verdict, so a fault of the service fails the mail instead of deferring it.
-    `scheduled_at` and `expires_at` are the author's: not tried before the one, nor from the other on.
+    `scheduled_at` and `expires_at` are the author's: not tried before the one, nor from the other on. `crashes`: how
+    often in a row a worker was lost with it.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -43,12 +44,15 @@ class Message(Model):
     tags: fields.JSONField[list[str]] = fields.JSONField()
     size_bytes = fields.IntField()
     verdict_awaited = fields.BooleanField(default=False)
+    on_doubt = fields.CharField(max_length=8, default="retry", db_default="retry")
     scheduled_at = fields.DatetimeField(null=True)
     expires_at = fields.DatetimeField(null=True)
     due_at = fields.DatetimeField(null=True)
     lease_owner = fields.UUIDField(null=True)
     lease_until = fields.DatetimeField(null=True)
     fence = fields.IntField(default=0)
+    claimed_at = fields.DatetimeField(null=True)
+    crashes = fields.IntField(default=0, db_default=0)
     created_at = fields.DatetimeField()
     settled_at = fields.DatetimeField(null=True)
 
@@ -71,7 +75,8 @@ class Content(Model):
 class Recipient(Model):
     """One recipient of one message. `address` is the wire form of `email`. `reply_*` is the last SMTP reply;
     `detail` says what happened where there was no reply. `tried_since`: when the attempts began that did not get it
-    sent so far; the give-up age counts from it. Null before, and after someone intervened."""
+    sent so far; the give-up age counts from it. Null before, and after someone intervened. `in_doubt`: the final dot
+    may have been said since it was claimed; written down only for mail that is to fail in doubt."""
 
     id = fields.UUIDField(primary_key=True, default=new_key)
     message: fields.ForeignKeyRelation[Message] = fields.ForeignKeyField(
@@ -85,6 +90,7 @@ class Recipient(Model):
     state = fields.CharField(max_length=16)
     attempt_number = fields.IntField(default=0)
     tried_since = fields.DatetimeField(null=True)
+    in_doubt = fields.BooleanField(default=False, db_default=False)
     due_at = fields.DatetimeField(null=True)
     reply_code = fields.IntField(null=True)
     reply_enhanced = fields.CharField(max_length=16, null=True)

@@ -14,6 +14,7 @@ from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
 from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
+from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
 from app.queue.schedule import AT_ONCE, Schedule
 from app.queue.states import MessageState, RecipientState
@@ -47,6 +48,7 @@ class NewMessage:
     metadata: Mapping[str, object] = field(default_factory=dict)
     tags: Sequence[str] = ()
     schedule: Schedule = AT_ONCE
+    on_doubt: OnDoubt = OnDoubt.RETRY
     verdict_awaited: bool = False
     idempotency: Idempotency | None = None
 
@@ -122,8 +124,9 @@ async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> No
     await execute(
         "INSERT INTO message (id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header,"
         " reverse_path, smtputf8, from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited,"
-        " scheduled_at, expires_at, due_at, fence, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21)",
+        " on_doubt, scheduled_at, expires_at, due_at, fence, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0,"
+        " $22)",
         message.id,
         message.service_id,
         message.service_name,
@@ -141,6 +144,7 @@ async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> No
         json.dumps(list(message.tags)),
         len(message.content),
         message.verdict_awaited,
+        message.on_doubt.value,
         message.schedule.send_at,
         message.schedule.expires_at,
         due_at,

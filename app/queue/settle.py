@@ -48,7 +48,7 @@ async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datet
     `judge` runs inside the transaction, because whether a client still waits must not change under it.
     """
     async with transaction():
-        held = await (end_lease(claim) if last else check_lease(claim))
+        held = await (end_lease(claim, settled=True) if last else check_lease(claim))
         if not held:
             return False
         settlements = judge(bool(held[0]["verdict_awaited"]))

@@ -10,6 +10,7 @@ import idna
 from app.errors import ErrorCode, Problem
 from app.mail.address import check_email
 from app.mail.characters import header_breaking, unstorable
+from app.services.authority import certificates_of, check_authorities
 from app.services.models import ServiceKind
 from app.smtp.server import Encryption
 
@@ -44,19 +45,24 @@ class ServiceValues:
     password: str | None = field(default=None, repr=False)
     password_kept: bool = False
     clear_text_auth: bool = False
+    trusted_ca: str | None = None
     from_email: str | None = None
     from_name: str | None = None
     reply_to_email: str | None = None
     reply_to_name: str | None = None
 
 
-def check_service(values: ServiceValues) -> tuple[Problem, ...]:
-    """Everything that is wrong, each problem with the path of its field as GraphQL names it; empty if nothing is."""
+def check_service(values: ServiceValues, max_trusted_ca_chars: int | None = None) -> tuple[Problem, ...]:
+    """Everything that is wrong, each problem with the path of its field as GraphQL names it; empty if nothing is.
+
+    `max_trusted_ca_chars`: the longest `trusted_ca`; None: any length.
+    """
     return (
         *_check_name(values.name),
         *_check_text("label", values.label, MAX_LABEL_CHARS),
         *_check_text("description", values.description, MAX_DESCRIPTION_CHARS, unstorable),
         *_check_kind(values),
+        *_check_trusted_ca(values, max_trusted_ca_chars),
         *_check_email("fromEmail", values.from_email),
         *_check_text("fromName", values.from_name, MAX_DISPLAY_NAME_CHARS),
         *_check_email("replyToEmail", values.reply_to_email),
@@ -82,6 +88,7 @@ def in_stored_form(values: ServiceValues) -> ServiceValues:
         username=values.username or None,
         password=values.password or None,
         clear_text_auth=values.clear_text_auth and smtp,
+        trusted_ca=certificates_of(values.trusted_ca) if values.trusted_ca else None,
         from_email=values.from_email or None,
         from_name=values.from_name or None,
         reply_to_email=values.reply_to_email or None,
@@ -130,6 +137,7 @@ def _check_sandbox(values: ServiceValues) -> Iterator[Problem]:
         ("port", values.port),
         ("username", values.username),
         ("password", values.password or values.password_kept),
+        ("trustedCa", values.trusted_ca),
     )
     for path, value in given:
         if value:
@@ -156,6 +164,17 @@ def _check_credentials(values: ServiceValues) -> Iterator[Problem]:
         yield _problem("password", "A user name needs a password; give both or neither.")
     if has_password and not values.username:
         yield _problem("username", "A password needs a user name; give both or neither.")
+
+
+def _check_trusted_ca(values: ServiceValues, max_chars: int | None) -> Iterator[Problem]:
+    if not values.trusted_ca or values.kind != ServiceKind.SMTP:
+        return
+    if max_chars is not None and len(values.trusted_ca) > max_chars:
+        yield _problem("trustedCa", f"At most {max_chars} characters are allowed.")
+        return
+    wrong = check_authorities(values.trusted_ca)
+    if wrong is not None:
+        yield _problem("trustedCa", wrong)
 
 
 def _host(text: str) -> str | None:

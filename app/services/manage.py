@@ -41,6 +41,7 @@ class ServiceChanges(TypedDict, total=False):
     username: str | None
     password: str | None
     clear_text_auth: bool
+    trusted_ca: str | None
     from_email: str | None
     from_name: str | None
     reply_to_email: str | None
@@ -48,7 +49,12 @@ class ServiceChanges(TypedDict, total=False):
 
 
 async def create_service(
-    values: ServiceValues, by: Principal | None, sealer: Sealer, *, now: Callable[[], datetime] = clock.now
+    values: ServiceValues,
+    by: Principal | None,
+    sealer: Sealer,
+    *,
+    max_trusted_ca_chars: int | None = None,
+    now: Callable[[], datetime] = clock.now,
 ) -> Service:
     """The new service, its password sealed. Needs MANAGE for all services.
 
@@ -56,7 +62,7 @@ async def create_service(
     """
     if by is not None:
         require_for_all(by, Action.MANAGE)
-    _refuse_problems(values)
+    _refuse_problems(values, max_trusted_ca_chars)
     moment = now()
     service = Service(version=0, created_at=moment)
     async with _unique_name(service.id, values.name):
@@ -70,13 +76,14 @@ async def update_service(
     by: Principal | None,
     sealer: Sealer,
     *,
+    max_trusted_ca_chars: int | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
     """The service as changed, read again before; its version has grown. Needs MANAGE for this service.
 
     User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host,
-    port or encryption, and leave to authenticate in clear text, need the password again: otherwise who may change a
-    service could have its password sent to a server of theirs, or shown to the network.
+    port or encryption, another trusted authority, and leave to authenticate in clear text, need the password again:
+    otherwise who may change a service could have its password sent to a server of theirs, or shown to the network.
     Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
@@ -86,7 +93,7 @@ async def update_service(
         if current is None:
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
         values = changed(current, changes)
-        _refuse_problems(values)
+        _refuse_problems(values, max_trusted_ca_chars)
         _refuse_new_server(current, values)
         await _save(current, values, sealer, now())
     return current
@@ -120,8 +127,8 @@ def changed(service: Service, changes: ServiceChanges) -> ServiceValues:
     return ServiceValues(**{**current, **changes, "password_kept": password_kept})
 
 
-def _refuse_problems(values: ServiceValues) -> None:
-    problems = check_service(values)
+def _refuse_problems(values: ServiceValues, max_trusted_ca_chars: int | None) -> None:
+    problems = check_service(values, max_trusted_ca_chars)
     if problems:
         raise InvalidInput(problems=problems)
 
@@ -132,8 +139,9 @@ def _refuse_new_server(current: Service, values: ServiceValues) -> None:
         return
     stored = in_stored_form(values)
     moved = (stored.host, stored.port, stored.encryption) != (current.host, current.port, current.encryption)
-    if moved or (stored.clear_text_auth and not current.clear_text_auth):
-        message = "The stored password is for another host, port or encryption; give it again."
+    weaker = stored.clear_text_auth and not current.clear_text_auth
+    if moved or weaker or stored.trusted_ca not in (None, current.trusted_ca):
+        message = "The stored password is for another host, port, encryption or authority; give it again."
         raise InvalidInput(message, field=("password",))
 
 

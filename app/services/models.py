@@ -33,6 +33,7 @@ class Service(Model):
     username = fields.CharField(max_length=255, null=True)
     sealed_password: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     clear_text_auth = fields.BooleanField(default=False)
+    trusted_ca: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     from_email = fields.CharField(max_length=320, null=True)
     from_name = fields.CharField(max_length=256, null=True)
     reply_to_email = fields.CharField(max_length=320, null=True)

@@ -21,6 +21,7 @@ def server_for(service: Service, settings: Settings, sealer: Sealer) -> Server:
         credentials=_credentials(service, sealer),
         timeouts=_timeouts(settings),
         trusted_ca_file=str(settings.trusted_ca_file) if settings.trusted_ca_file else None,
+        trusted_ca=service.trusted_ca,
         clear_text_auth=service.clear_text_auth,
     )
 

@@ -291,21 +291,23 @@ async def _context(server: Server, wanted: bool) -> ssl.SSLContext | None:
     if not wanted:
         return None
     try:
-        return await asyncio.to_thread(_fresh_context, server.trusted_ca_file)
+        return await asyncio.to_thread(_fresh_context, server.trusted_ca_file, server.trusted_ca)
     except OSError as error:
         message = "Certificate error: the file of trusted certificate authorities cannot be read."
         raise SmtpFailure(Failure(Phase.TLS, Cause.TLS, message)) from error
 
 
-def _fresh_context(trusted_ca_file: str | None) -> ssl.SSLContext:
+def _fresh_context(trusted_ca_file: str | None, trusted_ca: str | None) -> ssl.SSLContext:
     changed = os.stat(trusted_ca_file).st_mtime_ns if trusted_ca_file else 0
-    return _make_context(trusted_ca_file, changed)
+    return _make_context(trusted_ca_file, changed, trusted_ca)
 
 
 @functools.lru_cache(maxsize=64)
-def _make_context(trusted_ca_file: str | None, _changed: int) -> ssl.SSLContext:
+def _make_context(trusted_ca_file: str | None, _changed: int, trusted_ca: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if trusted_ca_file:
         context.load_verify_locations(cafile=trusted_ca_file)
+    if trusted_ca:
+        context.load_verify_locations(cadata=trusted_ca)
     return context

@@ -42,6 +42,7 @@ class Cause(StrEnum):
     DISCONNECTED = "disconnected"
     REFUSED = "refused"
     PROTOCOL = "protocol"
+    WITHHELD = "withheld"
 
 
 SERVICE_PHASES = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH})
@@ -218,7 +219,8 @@ def _certificate_problem(exc: BaseException, server: Server) -> str:
     if code in (18, 19, 20, 21):
         return (
             f"the certificate of {_where(server)} is self-signed or from an authority that is not trusted. "
-            "A private authority can be trusted with HELIOGRAPH_TRUSTED_CA_FILE."
+            "A private authority can be trusted with the service's trustedCa, or for all services with "
+            "HELIOGRAPH_TRUSTED_CA_FILE."
         )
     return f"the certificate of {_where(server)} is not valid: {getattr(exc, 'verify_message', 'unknown reason')}."
 

@@ -38,8 +38,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where and how to connect. `client_name` is what EHLO says. `trusted_ca_file`: PEM file trusted besides
-    the system's certificate authorities. `clear_text_auth`: allow AUTH without TLS to a non-loopback host."""
+    """Where and how to connect. `client_name` is what EHLO says. `trusted_ca_file`: PEM file of certificate
+    authorities trusted besides the system's; `trusted_ca`: PEM text of more of them. `clear_text_auth`: allow AUTH
+    without TLS to a non-loopback host."""
 
     host: str
     port: int
@@ -48,6 +49,7 @@ class Server:
     credentials: Credentials | None = None
     timeouts: Timeouts = Timeouts()
     trusted_ca_file: str | None = None
+    trusted_ca: str | None = None
     clear_text_auth: bool = False
 
     @property

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from app.mail.envelope import Envelope
@@ -17,6 +17,13 @@ _PATH = re.compile(
 )
 
 
+MayFinish = Callable[[Collection[str]], Awaitable[bool]]
+
+
+async def _always(_: Collection[str]) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class TransactionResult:
     """What became of each recipient. One with a reply has its verdict: the reply to its RCPT, to MAIL or DATA, to
@@ -28,9 +35,17 @@ class TransactionResult:
     try_again: bool = False
 
 
-async def transact(connection: Connection, envelope: Envelope, content: bytes, timeouts: Timeouts) -> TransactionResult:
+async def transact(
+    connection: Connection,
+    envelope: Envelope,
+    content: bytes,
+    timeouts: Timeouts,
+    may_finish: MayFinish = _always,
+) -> TransactionResult:
     """Send `content` (CRLF line ends) to the recipients of `envelope`; each phase has its seconds in `timeouts`.
 
+    `may_finish` is asked right before the last chunk and the final dot, with the addresses that the server accepted;
+    after a no neither is sent, the connection is closed, and the failure is WITHHELD: nobody got the mail.
     MAIL, RCPT and DATA go out in one write where PIPELINING (RFC 2920) is offered. Raises nothing but cancellation,
     which closes the connection. 421 in any phase is a failure that carries that reply. After a refusal
     `connection.in_transaction` may be true: RSET is needed before the next MAIL.
@@ -42,7 +57,8 @@ async def transact(connection: Connection, envelope: Envelope, content: bytes, t
     try:
         accepted = await _introduce(connection, envelope, due, content, timeouts, replies)
         if accepted:
-            replies.update(dict.fromkeys(accepted, await _content(connection, content, timeouts)))
+            reply = await _content(connection, content, timeouts, lambda: may_finish(accepted))
+            replies.update(dict.fromkeys(accepted, reply))
     except SmtpFailure as error:
         if all(address in replies for address in due):
             return TransactionResult(replies)
@@ -166,7 +182,9 @@ async def _end_without_content(connection: Connection, timeouts: Timeouts) -> No
         connection.in_transaction = False
 
 
-async def _content(connection: Connection, content: bytes, timeouts: Timeouts) -> Reply:
+async def _content(
+    connection: Connection, content: bytes, timeouts: Timeouts, may_finish: Callable[[], Awaitable[bool]]
+) -> Reply:
     """Send the content and the final dot; until the last chunk is begun, the server cannot have taken the mail.
 
     A refusal amid the content is as good as one after it, though the connection is closed then.
@@ -175,6 +193,9 @@ async def _content(connection: Connection, content: bytes, timeouts: Timeouts) -
     chunks = [stuffed[start : start + _CHUNK] for start in range(0, len(stuffed), _CHUNK)]
     try:
         await connection.upload(chunks[:-1], timeouts.content)
+        if not await may_finish():
+            connection.close()
+            raise SmtpFailure(_WITHHELD)
         reply = await connection.finish(bytes(chunks[-1]) + b".\r\n", timeouts.dot)
     except SmtpFailure as error:
         if error.failure.reply is None or error.failure.reply.code == 421:
@@ -184,6 +205,9 @@ async def _content(connection: Connection, content: bytes, timeouts: Timeouts) -
     connection.messages_sent += 1
     _is(reply, 2, connection, Phase.DOT)
     return reply
+
+
+_WITHHELD = Failure(Phase.CONTENT, Cause.WITHHELD, "The end of the mail was withheld, so the server did not take it.")
 
 
 def _stuffed(content: bytes) -> bytes:

@@ -7,17 +7,21 @@ from datetime import datetime
 
 from app.errors import InvalidInput
 from app.mail.draft import Attachment, Draft
+from app.queue.doubt import OnDoubt
 from app.queue.schedule import AT_ONCE, Schedule
 
 
-def digest_request(service_name: str, draft: Draft, schedule: Schedule = AT_ONCE) -> str:
-    """SHA-256, in hex, of the service, every field of the draft and the schedule, as the author gave them.
+def digest_request(
+    service_name: str, draft: Draft, schedule: Schedule = AT_ONCE, on_doubt: OnDoubt = OnDoubt.RETRY
+) -> str:
+    """SHA-256, in hex, of the service, every field of the draft, the schedule and `on_doubt`, as the author gave them.
 
     Raises InvalidInput where a value nests too deeply to be written down.
     """
     request = {field.name: getattr(draft, field.name) for field in fields(draft)}
     request["service"] = service_name.lower()
     request["schedule"] = schedule
+    request["on_doubt"] = on_doubt
     request["attachments"] = [_attachment(attachment) for attachment in draft.attachments]
     try:
         canonical = json.dumps(request, sort_keys=True, default=_plain, ensure_ascii=True)

@@ -18,6 +18,7 @@ from app.mail.compose import compose
 from app.mail.draft import Draft, DraftLimits
 from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, make_envelope
 from app.mail.placeholders import fill
+from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
 from app.queue.schedule import AT_ONCE, Schedule, check_schedule
@@ -42,6 +43,7 @@ class Submission:
     idempotency_key: str | None = None
     verdict_awaited: bool = False
     schedule: Schedule = AT_ONCE
+    on_doubt: OnDoubt = OnDoubt.RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ class Submitter:
                 f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.",
                 field=("idempotency_key",),
             )
-        digest = await asyncio.to_thread(digest_request, submission.service_name, submission.draft, submission.schedule)
+        digest = await asyncio.to_thread(
+            digest_request, submission.service_name, submission.draft, submission.schedule, submission.on_doubt
+        )
         return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
 
     def _prepare(self, submission: Submission, service: Service, key: UUID, moment: datetime) -> Prepared:
@@ -172,6 +176,7 @@ def _new_message(
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,
         schedule=submission.schedule,
+        on_doubt=submission.on_doubt,
         verdict_awaited=submission.verdict_awaited,
         idempotency=idempotency,
     )

@@ -11,8 +11,9 @@ import pytest
 
 from app.clock import now
 from app.database.key import new_key
-from app.delivery.attempt import Attempter, LeasePolicy
+from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
+from app.delivery.lease import LeasePolicy
 from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage, Wait
 from app.queue.claim import Claim, claim_message
 from app.queue.lookup import StoredRecipient, list_attempts, list_recipients

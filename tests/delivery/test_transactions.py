@@ -8,8 +8,9 @@ import pytest
 
 from app.clock import now
 from app.database.key import new_key
-from app.delivery.attempt import Attempter, LeasePolicy
+from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
+from app.delivery.lease import LeasePolicy
 from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Script, Stage, Wait
 from app.queue.claim import claim_message
 from app.queue.lookup import list_attempts, list_recipients

@@ -1,0 +1,101 @@
+"""The lease of one claim: renewed for as long as the attempt takes, and sure before the final dot is said."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app.clock import Instant
+from app.database.finish import finish
+from app.database.key import public_id
+from app.queue.claim import Claim, begin_dot, renew_lease
+from app.queue.doubt import OnDoubt
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePolicy:
+    """Seconds: how long a claim holds unrenewed, how often it is renewed, and the pause after database trouble.
+    `max_crashes`: a message that was lost with its worker so many times in a row is not tried again by itself."""
+
+    duration: float
+    renewal: float
+    pause: float
+    max_crashes: int = 3
+
+
+class Lease:
+    """`since` is when the claim was made, read before the database was asked."""
+
+    def __init__(self, claim: Claim, policy: LeasePolicy, since: Instant, clock: Callable[[], Instant]) -> None:
+        self._claim = claim
+        self._policy = policy
+        self._confirmed = since
+        self._clock = clock
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Renew the lease while the block runs, until it is lost. One renewal that fails is no reason to lose it."""
+        renewing = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def may_finish(self, addresses: Collection[str]) -> bool:
+        """Whether the final dot may be said now, for the recipients of these addresses.
+
+        Only while the database has confirmed the lease within half its time: then nobody else can have the message
+        before this worker had as long again to settle. Where it has not, or where a loss between dot and settling
+        would have to be known of afterwards, it is asked; that it cannot be reached is a no.
+        """
+        if self._claim.on_doubt is OnDoubt.RETRY and self._is_sure():
+            return True
+        try:
+            held = await finish(self._confirm(addresses))
+        except Exception as error:
+            self._log_trouble(error)
+            return False
+        # Asked again after the answer: the process may have been stopped while it waited.
+        return held and self._is_sure()
+
+    async def _confirm(self, addresses: Collection[str]) -> bool:
+        if self._claim.on_doubt is OnDoubt.RETRY:
+            return await self._renew()
+        keys = [recipient.id for recipient in self._claim.recipients if recipient.address in addresses]
+        asked = self._clock()
+        held = await begin_dot(self._claim, keys, asked.wall, self._policy.duration)
+        self._note(asked, held=held)
+        return held
+
+    async def _keep(self) -> None:
+        pause = self._policy.renewal
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                if not await self._renew():
+                    return
+                pause = self._policy.renewal
+            except Exception as error:
+                self._log_trouble(error)
+                pause = self._policy.pause
+
+    async def _renew(self) -> bool:
+        asked = self._clock()
+        held = await renew_lease(self._claim, asked.wall, self._policy.duration)
+        self._note(asked, held=held)
+        return held
+
+    def _note(self, asked: Instant, *, held: bool) -> None:
+        if held:
+            self._confirmed = asked
+
+    def _is_sure(self) -> bool:
+        return self._confirmed.seconds_to(self._clock()) <= self._policy.duration / 2
+
+    def _log_trouble(self, error: Exception) -> None:
+        shown = public_id("msg", self._claim.message_id)
+        logger.warning("message %s: lease not renewed (%s)", shown, type(error).__name__)
