@@ -73,7 +73,7 @@ async def count(table: str) -> int:
 async def message_row(message_id: UUID) -> dict[str, Any]:
     """The message's row, its moments decoded."""
     (row,) = await rows("SELECT * FROM message WHERE id = $1", message_id)
-    moments = ("scheduled_at", "expires_at", "due_at", "lease_until", "created_at", "settled_at")
+    moments = ("scheduled_at", "expires_at", "due_at", "lease_until", "claimed_at", "created_at", "settled_at")
     return {**row, **{name: as_moment(row[name]) for name in moments}}
 
 

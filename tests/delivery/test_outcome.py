@@ -12,6 +12,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.outcome import judge_attempt
 from app.mail.reply import Reply
 from app.queue.claim import Claim, ClaimedRecipient
+from app.queue.doubt import OnDoubt
 from app.queue.settle import Settlement
 from app.queue.states import RecipientState
 from app.smtp.failure import SERVICE_PHASES, Cause, Failure, Phase
@@ -69,6 +70,23 @@ def test_each_recipient_has_its_own_reply_and_the_failure_is_for_the_rest() -> N
     assert [s.state for s in settlements] == [SENT, DEFERRED, FAILED, DEFERRED]
     assert [s.in_doubt for s in settlements] == [False, False, False, True]
     assert [s.phase for s in settlements] == [None, None, None, "dot"]
+
+
+def test_in_doubt_fails_where_the_author_asked_for_it() -> None:
+    claim = replace(claim_of("a@x", "b@x"), on_doubt=OnDoubt.FAIL)
+    sent, failed = judged(claim, TransactionResult({"a@x": OK}, LOST))
+
+    assert sent.state is SENT
+    assert (failed.state, failed.due_at, failed.phase, failed.in_doubt) == (FAILED, None, "dot", True)
+    assert failed.detail == "Uncertain: the server may or may not have taken the mail. Connection lost."
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.DOT])
+def test_what_is_not_in_doubt_is_retried_whatever_the_author_asked_for(phase: Phase) -> None:
+    claim = replace(claim_of("a@x"), on_doubt=OnDoubt.FAIL)
+    for failure in (Failure(phase, Cause.DISCONNECTED, "Lost."), CLOSING, replace(CLOSING, phase=Phase.DOT)):
+        (settlement,) = judged(claim, TransactionResult({}, failure))
+        assert (settlement.state, settlement.in_doubt) == (DEFERRED, False)
 
 
 def test_a_failure_with_a_reply_keeps_the_reply() -> None:

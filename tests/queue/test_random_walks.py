@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from app.access.principal import Principal
 from app.database.connection import as_moment, rows
 from app.errors import Refusal
-from app.queue.claim import Claim, claim_message, release_claim, renew_lease
+from app.queue.claim import Claim, begin_dot, claim_message, release_claim, renew_lease
+from app.queue.doubt import OnDoubt
 from app.queue.expire import expire_overdue
 from app.queue.intervene import Intervener, Intervention
 from app.queue.schedule import Schedule
@@ -24,6 +25,7 @@ from tests.factories import after, message_row, recipient_states
 from tests.queue.conftest import Put
 
 LEASE = 60.0
+MAX_CRASHES = 3
 OUTCOMES = (*[RecipientState.DEFERRED] * 5, RecipientState.SENT, RecipientState.FAILED, RecipientState.EXPIRED)
 WORKERS = (UUID(int=1), UUID(int=2))
 
@@ -32,6 +34,7 @@ steps = st.one_of(
     st.tuples(st.just("claim"), workers),
     st.tuples(st.just("claim"), workers),
     st.tuples(st.just("renew"), workers),
+    st.tuples(st.just("dot"), workers),
     st.tuples(st.just("release"), workers),
     st.tuples(st.just("settle"), workers, st.lists(st.sampled_from(OUTCOMES), min_size=3, max_size=3)),
     st.tuples(
@@ -69,6 +72,8 @@ class Walk:
                 await self._claim(worker)
             case "renew", UUID() as worker if worker in self.held:
                 await self._renew(self.held[worker])
+            case "dot", UUID() as worker if worker in self.held:
+                await self._begin_dot(self.held[worker])
             case "release", UUID() as worker if worker in self.held:
                 claim = self.held.pop(worker)
                 self._end(claim, await release_claim(claim, self.moment))
@@ -97,7 +102,8 @@ class Walk:
             return
         for before, change in zip(self.seen, done.recipients, strict=True):
             assert not (change.changed and leased and before == "claimed")
-            assert change.changed or change.state in {before, RecipientState.QUEUED}
+            lost_in_doubt = before == "claimed" and change.state == "failed" and not leased
+            assert change.changed or change.state in {before, RecipientState.QUEUED} or lost_in_doubt
         assert (done.problem is None) == any(change.changed for change in done.recipients)
         assert [change.state for change in done.recipients] == await recipient_states(self.message_id)
         event("changed" if done.problem is None else "nothing to change")
@@ -109,10 +115,10 @@ class Walk:
 
     async def _claim(self, worker: UUID) -> None:
         leased = self.owner is not None and self.seconds < self.lease_end
-        claim = await claim_message(worker, self.message_id, self.moment, LEASE)
+        claim = await claim_message(worker, self.message_id, self.moment, LEASE, MAX_CRASHES)
+        self._end_lost_lease(touched=True)
         if self.expires <= self.seconds:
             assert claim is None
-            self._end_lost_lease(touched=True)
         if claim is not None:
             assert not leased
             assert claim.fence > max((held.fence for held in self.held.values()), default=0)
@@ -123,6 +129,11 @@ class Walk:
         renewed = await renew_lease(claim, self.moment, LEASE)
         assert renewed == (claim is self.owner)
         self.lease_end = self.seconds + LEASE if renewed else self.lease_end
+
+    async def _begin_dot(self, claim: Claim) -> None:
+        begun = await begin_dot(claim, [claim.recipients[0].id], self.moment, LEASE)
+        assert begun == (claim is self.owner)
+        self.lease_end = self.seconds + LEASE if begun else self.lease_end
 
     async def _settle(self, claim: Claim, outcomes: list[RecipientState]) -> bool:
         settlements = [
@@ -151,6 +162,7 @@ class Walk:
             )
             assert path, f"{before} became {now}"
             assert before is now or before not in SETTLED or step == ("intervene", "retry"), "settled stays settled"
+        await self._check_attempts()
         self.seen = states
         message = await message_row(self.message_id)
         assert message["state"] == message_state(states)
@@ -161,16 +173,34 @@ class Walk:
         assert message["due_at"] == (after(self.lease_end) if self.owner else min(waiting, default=None))
         assert (message["lease_owner"] is not None) == (self.owner is not None)
 
+    async def _check_attempts(self) -> None:
+        """Every attempt that was begun and not given back is written down once it has ended."""
+        for row in await rows(
+            "SELECT state, attempt_number, (SELECT COUNT(*) FROM attempt WHERE recipient_id = recipient.id) AS attempts"
+            " FROM recipient WHERE message_id = $1",
+            self.message_id,
+        ):
+            assert row["attempts"] == row["attempt_number"] - (row["state"] == "claimed")
+
 
 @hypothesis_settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(walk=st.lists(steps, min_size=20, max_size=40), expires=st.sampled_from([math.inf, 100.0, 1000.0]))
+@given(
+    walk=st.lists(steps, min_size=20, max_size=40),
+    expires=st.sampled_from([math.inf, 100.0, 1000.0]),
+    on_doubt=st.sampled_from(OnDoubt),
+)
 async def test_a_message_is_always_what_its_recipients_are(
-    put_mail: Put, intervener: Intervener, principal: Principal, walk: list[tuple[object, ...]], expires: float
+    put_mail: Put,
+    intervener: Intervener,
+    principal: Principal,
+    walk: list[tuple[object, ...]],
+    expires: float,
+    on_doubt: OnDoubt,
 ) -> None:
     schedule = Schedule(expires_at=None if math.isinf(expires) else after(expires))
-    message_id = await put_mail("a@example.com", "b@example.com", "c@example.com", schedule=schedule)
+    message_id = await put_mail("a@example.com", "b@example.com", "c@example.com", schedule=schedule, on_doubt=on_doubt)
     made = Walk(message_id, intervener, principal, expires)
     for step in walk:
         await made.take(step)

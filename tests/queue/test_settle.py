@@ -111,12 +111,12 @@ async def test_the_result_of_a_lost_lease_is_discarded(put_mail: Put, worker: UU
 
     assert not await settle(stale, each(stale, failed), NOW, after(61))
     assert await recipient_states(message_id) == ["claimed"]
-    assert (await count("attempt"), await count("event")) == (0, 1)
+    assert (await count("attempt"), await count("event")) == (1, 1)
     assert await settle(current, each(current, sent), after(60), after(61))
     assert not await settle(stale, each(stale, failed), NOW, after(62))
     assert not await settle(current, each(current, failed), NOW, after(62))
     assert await recipient_states(message_id) == ["sent"]
-    assert (await count("attempt"), await count("event")) == (1, 2)
+    assert (await count("attempt"), await count("event")) == (2, 2)
 
 
 async def test_a_lease_that_ended_but_was_not_taken_over_still_settles(put_mail: Put, worker: UUID) -> None:

@@ -78,6 +78,7 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "encryption": "SSL",
         "username": "user",
         "clear_text_auth": False,
+        "trusted_ca": None,
         "from_email": "a@example.org",
         "from_name": "A",
         "reply_to_email": "b@example.org",

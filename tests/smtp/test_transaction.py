@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -415,3 +415,26 @@ async def test_no_reply_tells_the_user_name(
     assert "login-name" not in repr(result)
     assert "s3cret-pass" not in repr(result)
     assert "not owned by user …, …" in repr(result) or code == 250
+
+
+@pytest.mark.parametrize("content", [CONTENT, LARGE])
+async def test_a_dot_that_may_not_be_said_leaves_nobody_with_the_mail(server_for: MakeServer, content: bytes) -> None:
+    asked: list[list[str]] = []
+
+    async def never(addresses: Collection[str]) -> bool:
+        asked.append(list(addresses))
+        return False
+
+    script = Script().on(Stage.RCPT, "550 5.1.1 no", address=C)
+    async with Receiver(keep=True, script=script) as receiver, connected(receiver, server_for) as connection:
+        result = await transact(connection, ENVELOPE, content, connection.server.timeouts, never)
+        assert asked == [[B, D]]
+        assert list(result.replies) == [C]
+        assert result.failure is not None
+        assert (result.failure.phase, result.failure.cause) == (Phase.CONTENT, Cause.WITHHELD)
+        assert not result.failure.in_doubt
+        assert not result.failure.of_service
+        assert not result.try_again
+        assert not connection.usable
+    assert receiver.mails == []
+    assert b"\r\n.\r\n" not in receiver.sessions[0].received

@@ -8,6 +8,7 @@ import pytest
 from app.errors import InvalidInput
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
+from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.schedule import Schedule
 from app.submission.digest import digest_request
@@ -106,3 +107,8 @@ def test_lone_surrogates_can_be_digested_and_absurd_nesting_is_refused() -> None
 def test_another_schedule_is_another_request(other: Schedule) -> None:
     assert digest_request("a", DRAFT, other) == digest_request("a", DRAFT, replace(other))
     assert digest_request("a", DRAFT, other) != digest_request("a", DRAFT)
+
+
+def test_what_is_to_become_of_a_mail_in_doubt_is_part_of_the_request() -> None:
+    assert digest_request("a", DRAFT, on_doubt=OnDoubt.RETRY) == digest_request("a", DRAFT)
+    assert digest_request("a", DRAFT, on_doubt=OnDoubt.FAIL) != digest_request("a", DRAFT)
