@@ -74,6 +74,12 @@ async def test_a_mail_without_a_schedule_is_due_at_once_with_normal_priority(api
     assert payload["message"] | {"id": ""} == {"id": "", "priority": "NORMAL", "scheduledAt": None, "expiresAt": None}
 
 
+async def test_the_author_says_what_becomes_of_a_mail_in_doubt(api: Api) -> None:
+    for given, shown in (({}, "RETRY"), ({"onDoubt": "RETRY"}, "RETRY"), ({"onDoubt": "FAIL"}, "FAIL")):
+        payload = await api.mutate("sendEmail", "message { onDoubt }", **MAIL, **given)
+        assert payload["message"] == {"onDoubt": shown}
+
+
 async def test_a_time_to_send_that_has_passed_means_at_once(api: Api) -> None:
     parsed = parse_public_id(await send(api, sendAt=in_hours(-1)))
     assert parsed is not None

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import trustme
 
 from app.access.check import GrantValues
 from app.access.principal import Action
@@ -16,7 +17,7 @@ from tests.factories import NOW, count, make_key, make_principal, make_service, 
 from tests.graphql.api import Api, codes
 
 ALL = """
-    id name label description kind isActive host port encryption username hasPassword clearTextAuth
+    id name label description kind isActive host port encryption username hasPassword clearTextAuth trustedCa
     fromEmail fromName replyToEmail replyToName createdAt updatedAt
 """
 GIVEN: dict[str, Any] = {
@@ -26,6 +27,7 @@ GIVEN: dict[str, Any] = {
     "host": "smtp.example.com",
     "username": "user",
     "password": "correct horse battery staple",
+    "trustedCa": trustme.CA().cert_pem.bytes().decode(),
     "fromEmail": "desk@example.com",
     "fromName": "Desk",
     "replyToEmail": "help@example.com",
@@ -44,6 +46,17 @@ async def manager_of_one(api: Api) -> Api:
 @pytest.fixture
 async def nobody(api: Api) -> Api:
     return api.as_key(await make_key("nobody", [GrantValues(None, [Action.SEND, Action.READ_MESSAGES])]))
+
+
+async def test_a_trusted_authority_is_limited_by_a_setting_and_cleared_by_null(api: Api) -> None:
+    made = (await api.mutate("createService", "service { id trustedCa }", **GIVEN))["service"]
+    assert made["trustedCa"] == GIVEN["trustedCa"]
+    change = {"id": made["id"], "trustedCa": GIVEN["trustedCa"] + " " * 64 * 1024, "password": "x"}
+    refused = await api.mutate("updateService", "service { id }", **change)
+    assert [error["field"] for error in refused["userErrors"]] == [["trustedCa"]]
+    assert "At most 65536 characters" in refused["userErrors"][0]["message"]
+    cleared = await api.mutate("updateService", "service { trustedCa }", id=made["id"], trustedCa=None)
+    assert cleared["service"]["trustedCa"] is None
 
 
 async def test_a_service_is_made_with_its_defaults(api: Api) -> None:

@@ -217,3 +217,81 @@ async def test_sigterm_lets_a_delivery_under_way_finish(
     async with installed.serving("--no-worker") as server:
         assert (await server.doors.graphql.message(message.id)).state == "SENT"
     assert len(receiver.mails) == 1
+
+
+RETRY_EMAIL = """
+  mutation ($id: ID!) { retryEmail(input: {id: $id}) { userErrors { message } message { state } } }
+"""
+
+
+async def test_a_mail_that_crashes_its_worker_three_times_is_parked_and_the_others_flow(
+    installed: Heliograph, receiver: Receiver, eventually: Eventually
+) -> None:
+    receiver.script.on(Stage.RCPT, Hang(), address="a@x.example", times=3)
+
+    async def strikes() -> int:
+        return sum("RCPT TO:<a@x.example>" in session.commands for session in receiver.sessions)
+
+    message_id = ""
+    for kills in range(1, 4):
+        async with installed.serving() as server:
+            if not message_id:
+                await server.doors.graphql.create_service("relay", port=receiver.port)
+                message_id = (await server.doors.graphql.send_email(**graphql_mail("relay"))).id
+
+            async def has_struck(times: int = kills) -> bool:
+                return await strikes() == times
+
+            await eventually(has_struck)
+            other = graphql_mail("relay", to=[{"email": "b@x.example"}], waitSeconds=30)
+            assert (await server.doors.graphql.send_email(**other)).state == "SENT"
+            await server.kill()
+
+    async with installed.serving() as server:
+
+        async def is_parked() -> bool:
+            return (await server.doors.graphql.message(message_id)).state == "FAILED"
+
+        await eventually(is_parked)
+        parked = (await server.doors.graphql.message(message_id))["a@x.example"]
+        assert str(parked.detail).startswith("It was lost with its worker 3 times")
+        assert [(attempt.number, attempt.outcome) for attempt in parked.attempts] == [
+            (1, "QUEUED"),
+            (2, "QUEUED"),
+            (3, "FAILED"),
+        ]
+        assert {mail.recipients for mail in receiver.mails} == {("b@x.example",)}
+
+        retried = await server.doors.graphql.ask(RETRY_EMAIL, id=message_id)
+        assert retried["retryEmail"]["userErrors"] == []
+        await eventually(lambda: all_are_sent(server.doors))
+    assert ("a@x.example",) in {mail.recipients for mail in receiver.mails}
+
+
+@pytest.mark.parametrize(("stage", "state"), [(Stage.DATA, "SENT"), (Stage.DOT, "FAILED")])
+async def test_mail_that_is_to_fail_in_doubt_does_after_a_crash_only_if_the_dot_may_have_been_said(
+    installed: Heliograph, receiver: Receiver, eventually: Eventually, stage: Stage, state: str
+) -> None:
+    receiver.script.on(stage, Hang(), times=1)
+
+    async def has_come_so_far() -> bool:
+        sign = b"Hello." if stage is Stage.DOT else b"DATA"
+        return any(sign in session.received for session in receiver.sessions)
+
+    async with installed.serving() as server:
+        await server.doors.graphql.create_service("relay", port=receiver.port)
+        message = await server.doors.graphql.send_email(**graphql_mail("relay", onDoubt="FAIL"))
+        await eventually(has_come_so_far)
+        await server.kill()
+    async with installed.serving() as server:
+
+        async def is_settled() -> bool:
+            return (await server.doors.graphql.message(message.id)).state in {"SENT", "FAILED"}
+
+        await eventually(is_settled)
+        settled = await server.doors.graphql.message(message.id)
+    recipient = settled["a@x.example"]
+    assert (settled.state, recipient.attempts[0].in_doubt) == (state, state == "FAILED")
+    assert str(recipient.detail).startswith("Uncertain: ") is (state == "FAILED")
+    assert [attempt.number for attempt in recipient.attempts] == ([1] if state == "FAILED" else [1, 2])
+    assert len(receiver.mails) == (0 if state == "FAILED" else 1)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from app.inbox.receiver import Receiver
 from tests.journeys.conftest import Running
-from tests.journeys.doors import Doors, Message, error_of
+from tests.journeys.doors import UPDATE_SERVICE, Doors, Message, error_of
 
 PASSWORD = "correct-horse-battery-staple"
 TEXT = "For the eyes of the recipient."
@@ -93,6 +94,33 @@ async def test_a_private_authority_that_is_not_configured_is_not_trusted(
         messages = await send_by_both_doors(doors)
         assert_both_wait_or_failed_because("HELIOGRAPH_TRUSTED_CA_FILE", *messages)
         assert_nothing_secret_was_said(receiver)
+
+
+@pytest.mark.parametrize("encryption", ["TLS", "SSL"])
+async def test_an_authority_of_a_services_own_is_trusted_for_that_service_alone(
+    encryption: str, running: Running, certificate: ssl.SSLContext, ca: trustme.CA
+) -> None:
+    implicit = encryption == "SSL"
+    async with (
+        Receiver(keep=True, tls=certificate, implicit_tls=implicit) as receiver,
+        running(retry_schedule=(3600,)) as doors,
+    ):
+        own = ca.cert_pem.bytes().decode()
+        made = await doors.graphql.create_service("own", port=receiver.port, encryption=encryption, trustedCa=own)
+        await doors.graphql.create_service("bare", port=receiver.port, encryption=encryption)
+        mail = {"to": [{"email": "a@x.example"}], "text": TEXT, "waitSeconds": 30}
+        assert (await doors.graphql.send_email(service="own", **mail)).state == "SENT"
+        bare = await doors.graphql.send_email(service="bare", **mail)
+        assert bare.state == "DEFERRED"
+        detail = str(bare["a@x.example"].detail)
+        assert detail.startswith("Certificate error")
+        assert "trustedCa" in detail
+        assert "HELIOGRAPH_TRUSTED_CA_FILE" in detail
+
+        # The warm connection was made under the authority that is gone now.
+        await doors.graphql.change(UPDATE_SERVICE, id=made["id"], trustedCa=None)
+        assert (await doors.graphql.send_email(service="own", **mail)).state == "DEFERRED"
+    assert len(receiver.mails) == 1
 
 
 @pytest.mark.parametrize("encryption", ["TLS", "SSL"])

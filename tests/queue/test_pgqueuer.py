@@ -245,6 +245,32 @@ async def test_the_job_of_a_silent_worker_is_taken_over(
     assert await jobs() == []
 
 
+async def test_a_killed_workers_message_is_claimed_when_its_default_lease_has_ended_though_no_place_is_free(
+    service: Service, put_mail: Put, engine: PgQueuerEngine
+) -> None:
+    lease = Settings().lease
+    message_id = await put_mail()
+    died_at = now() - timedelta(seconds=lease + 0.1)
+    assert await claim_message(new_key(), message_id, died_at, lease) is not None
+    await execute(
+        f"UPDATE {JOBS_TABLE} SET status = 'picked', queue_manager_id = $1, slot = 0, heartbeat = $2",
+        new_key(),
+        died_at,
+    )
+    claims = []
+
+    async def claim(called: UUID) -> None:
+        claims.append(await claim_message(new_key(), called, now(), lease))
+
+    handle = Once(claim)
+    engine.services_changed({service.id: 1})
+    async with running(engine, handle):
+        assert await handle.next() == message_id
+    [found] = claims
+    assert found is not None
+    assert [recipient.number for recipient in found.recipients] == [2]
+
+
 async def test_the_job_of_a_worker_that_gives_signs_of_life_is_not_taken_over(
     service: Service, put_mail: Put, quick: Settings
 ) -> None:

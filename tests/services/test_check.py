@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import trustme
 
 from app.errors import ErrorCode
 from app.services.check import ServiceValues, check_service, in_stored_form
@@ -10,6 +11,7 @@ from app.services.models import ServiceKind
 from app.smtp.server import Encryption
 
 SMTP = ServiceValues(name="email", host="smtp.example.org")
+PEM = trustme.CA().cert_pem.bytes().decode()
 SANDBOX = ServiceValues(name="email", kind=ServiceKind.SANDBOX)
 
 
@@ -50,6 +52,8 @@ def fields(values: ServiceValues) -> list[str]:
         replace(SMTP, from_email="a@example.org", from_name="Zoë", reply_to_email="b@bücher.example"),
         replace(SMTP, label="", description="", from_email="", from_name="", reply_to_email="", reply_to_name=""),
         replace(SANDBOX, encryption="TLS", clear_text_auth=True),
+        replace(SMTP, trusted_ca=PEM),
+        replace(SMTP, trusted_ca=""),
     ],
 )
 def test_a_proper_service_passes(values: ServiceValues) -> None:
@@ -106,6 +110,7 @@ def test_a_proper_service_passes(values: ServiceValues) -> None:
         (replace(SMTP, username="u\r", password="p"), "username"),
         (replace(SMTP, username="u", password="p" * 1025), "password"),
         (replace(SMTP, username="u", password="p\x00"), "password"),
+        (replace(SANDBOX, trusted_ca=PEM), "trustedCa"),
         (replace(SMTP, from_name="a\r\nBcc: b"), "fromName"),
         (replace(SMTP, from_name="n" * 257), "fromName"),
         (replace(SMTP, reply_to_name="\u2028"), "replyToName"),
@@ -185,3 +190,10 @@ def test_a_password_never_shows() -> None:
 
     assert "canary" not in repr(values)
     assert "canary" not in repr(check_service(values))
+
+
+def test_a_trusted_authority_has_a_longest_text() -> None:
+    values = replace(SMTP, trusted_ca=PEM)
+    assert check_service(values, max_trusted_ca_chars=len(PEM)) == ()
+    [problem] = check_service(values, max_trusted_ca_chars=len(PEM) - 1)
+    assert (problem.field, problem.message) == (("trustedCa",), f"At most {len(PEM) - 1} characters are allowed.")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+import trustme
 
 from app.access.policy import ServiceScope
 from app.access.principal import Action, GrantRule, Principal
@@ -31,6 +32,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 NOBODY = UUID(int=7)
 SEALER = Sealer(["k" * 32])
+PEM = trustme.CA().cert_pem.bytes().decode()
 SMTP = ServiceValues(
     name="EMail",
     label="Mail",
@@ -192,6 +194,8 @@ async def test_credentials_change_together_or_one_by_one(
         ({"encryption": "TLS", "port": 465}, "password"),
         ({"encryption": "NONE", "port": 465}, "password"),
         ({"clear_text_auth": True}, "password"),
+        ({"trusted_ca": PEM}, "password"),
+        ({"trusted_ca": "none"}, "trustedCa"),
     ],
 )
 async def test_a_wrong_change_changes_nothing(changes: dict[str, str | None], wrong: str) -> None:
@@ -229,6 +233,14 @@ async def test_the_same_server_and_one_without_a_password_ask_for_none(changes: 
 async def test_clear_text_is_given_up_without_the_password() -> None:
     service = await make(replace(SMTP, clear_text_auth=True))
     assert not (await change(service, clear_text_auth=False, label="x")).clear_text_auth
+
+
+async def test_a_trusted_authority_is_kept_and_given_up_without_the_password() -> None:
+    service = await make(replace(SMTP, trusted_ca=PEM))
+    assert server_for(service, Settings(ehlo_name="h"), SEALER).trusted_ca == PEM
+    assert (await change(service, label="x")).trusted_ca == PEM
+    assert (await change(service, trusted_ca=f"again\n{PEM}")).trusted_ca == PEM
+    assert (await change(service, trusted_ca=None)).trusted_ca is None
 
 
 async def test_a_sandbox_takes_no_server_later_either() -> None:

@@ -22,7 +22,7 @@ def stored(**columns: object) -> Service:
 
 
 def test_everything_stored_and_set_arrives() -> None:
-    service = stored(username="u", clear_text_auth=True)
+    service = stored(username="u", clear_text_auth=True, trusted_ca="PEM")
     service.sealed_password = SEALER.seal("canary", service.id)
 
     assert server_for(service, SETTINGS, SEALER) == Server(
@@ -33,6 +33,7 @@ def test_everything_stored_and_set_arrives() -> None:
         credentials=Credentials("u", "canary"),
         timeouts=Timeouts(*range(1, 11)),
         trusted_ca_file=__file__,
+        trusted_ca="PEM",
         clear_text_auth=True,
     )
 

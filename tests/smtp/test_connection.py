@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
+import trustme
 
 from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Reset, Script, SessionLog, Stage
 from app.smtp.connection import connect
@@ -82,6 +83,17 @@ async def test_an_authority_of_the_systems_choice_only_is_not_enough_for_a_priva
     async with Receiver(keep=True, tls=certificate) as receiver:
         failure = await failure_of(server_for(receiver, Encryption.TLS, trusted=False))
         assert "not trusted" in failure.message
+
+
+async def test_an_authority_of_the_servers_own_is_trusted_besides_those_of_the_file(
+    server_for: MakeServer, ca: trustme.CA, certificate: ssl.SSLContext
+) -> None:
+    own, other = (authority.cert_pem.bytes().decode() for authority in (ca, trustme.CA()))
+    async with Receiver(keep=True, tls=certificate) as receiver:
+        untrusting = server_for(receiver, Encryption.TLS, trusted=False)
+        for server in (replace(untrusting, trusted_ca=own), replace(server_for(receiver), trusted_ca=other)):
+            (await connect(server)).close()
+        assert "not trusted" in (await failure_of(replace(untrusting, trusted_ca=other))).message
 
 
 async def test_a_missing_authority_file_is_told_without_its_path(
