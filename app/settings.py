@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
     max_asked_delay: Seconds = 24 * 3600
     give_up_after: Seconds = 4 * 24 * 3600
+    circuit_probe_interval: Seconds = 30
+    circuit_auth_interval: Seconds = 60
 
     captured_mail_days: Seconds = 7
     housekeeping_interval: Seconds = 600

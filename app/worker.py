@@ -17,6 +17,7 @@ from app.inbox.capture import Inbox
 from app.queue.engine import Engine
 from app.queue.heartbeat import beat, leave
 from app.queue.wakeup import Wakeup
+from app.services.circuit import CircuitPolicy
 from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer, SealError
 from app.services.server import server_for
@@ -77,6 +78,7 @@ def _attempter(
         wakeup,
         max_recipients=settings.smtp_max_recipients_per_transaction,
         reconnects=settings.smtp_reconnects,
+        circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
     )
 
 

@@ -18,12 +18,14 @@ from app.database.finish import finish
 from app.database.key import public_id
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
-from app.delivery.outcome import judge_attempt
+from app.delivery.outcome import fault_of, judge_attempt
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content, release_claim
+from app.queue.outage import ServiceNote
 from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
+from app.services.circuit import CircuitPolicy
 from app.services.models import Service
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.pool import Pool
@@ -52,6 +54,7 @@ class Attempter:
         max_recipients: int = 100,
         reconnects: int = 2,
         clock: Callable[[], Instant] = instant,
+        circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -62,11 +65,14 @@ class Attempter:
         self._max_recipients = max_recipients
         self._reconnects = reconnects
         self._clock = clock
+        self._circuit = circuit
 
     async def attempt(self, message_id: UUID) -> None:
         """Try the due recipients of the message once. Nothing happens when another worker holds it."""
         policy, since = self._lease, self._clock()
-        work = claim_message(self._worker_id, message_id, since.wall, policy.duration, policy.max_crashes)
+        work = claim_message(
+            self._worker_id, message_id, since.wall, policy.duration, policy.max_crashes, self._circuit
+        )
         claim = await finish(work)
         self._wakeup.message_changed(message_id)
         if claim is None:
@@ -145,8 +151,10 @@ class Attempter:
             )
             return settlements
 
-        held = await self._insist(claim, lambda: settle(claim, judge, started_at, moment, last=last))
+        note = ServiceNote(claim, fault_of(result, self._retry), moment, self._circuit, reached=_reached(result))
+        held = await self._insist(claim, lambda: settle(claim, judge, started_at, moment, last=last, note=note.write))
         if held:
+            note.log()
             logger.info("message %s: %s", _shown(claim), _tally(settlements))
         else:
             logger.warning("message %s: result discarded, the lease was lost", _shown(claim))
@@ -195,7 +203,12 @@ def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Fail
     error_id = secrets.token_hex(8)
     logger.error("message %s: internal error %s", _shown(claim), error_id, exc_info=error)
     phase = Phase.CONTENT if prepared else Phase.CONNECT
-    return Failure(phase, Cause.PROTOCOL, f"Internal error while sending. Its id is {error_id}.")
+    return Failure(phase, Cause.INTERNAL, f"Internal error while sending. Its id is {error_id}.")
+
+
+def _reached(result: TransactionResult) -> bool:
+    """Whether a session with the server was ready for mail."""
+    return result.failure is None or not (result.failure.of_service or result.failure.is_internal)
 
 
 def _tally(settlements: Sequence[Settlement]) -> str:

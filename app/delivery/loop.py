@@ -4,7 +4,9 @@ import asyncio
 import logging
 from uuid import UUID
 
+from app.clock import now
 from app.queue.engine import Engine, Handle
+from app.services.circuit import shut_services
 from app.services.models import Service
 
 logger = logging.getLogger(__name__)
@@ -15,7 +17,8 @@ async def run_delivery(
 ) -> None:
     """Deliver until `stop` is set, then return once the attempts under way have ended.
 
-    Services made, deleted, (de)activated, paused or resumed meanwhile are noticed within `look_every` seconds.
+    Services made, deleted, (de)activated, paused or resumed meanwhile, and circuits that open, close or want a probe,
+    are noticed within `look_every` seconds.
     """
     watching = asyncio.create_task(_watch_services(engine, connections_per_service, look_every))
     try:
@@ -35,4 +38,6 @@ async def _watch_services(engine: Engine, cap: int, look_every: float) -> None:
 
 
 async def _open_services() -> list[UUID]:
-    return [service.id for service in await Service.filter(is_active=True, paused_at=None).only("id")]
+    shut = await shut_services(now())
+    active = await Service.filter(is_active=True, paused_at=None).only("id")
+    return [service.id for service in active if service.id not in shut]

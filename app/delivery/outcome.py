@@ -10,7 +10,8 @@ from app.queue.claim import Claim, ClaimedRecipient
 from app.queue.doubt import OnDoubt, uncertain
 from app.queue.settle import Settlement
 from app.queue.states import RecipientState
-from app.smtp.failure import Failure
+from app.services.circuit import Fault
+from app.smtp.failure import Failure, Phase
 from app.smtp.transaction import TransactionResult
 
 
@@ -26,10 +27,9 @@ def judge_attempt(
     """One settlement per claimed recipient.
 
     A reply of the server decides for its recipient: 2yz sent, 4yz deferred, 5yz failed. Where there is none, the
-    failure decides for all: deferred, but when the server could not be talked to at all while a client awaits the
-    verdict, failed, unless the server itself said 4yz (421 in its greeting, 454 to AUTH); and in doubt failed where the
-    author asked for that. A deferral past the policy's
-    end, or past the mail's own, is expired.
+    failure decides for all: deferred, in doubt failed where the author asked for that. A server that could not be
+    talked to at all costs no attempt; while a client awaits the verdict it fails the mail, unless the server itself said
+    4yz (421 in its greeting, 454 to AUTH). A deferral past the policy's end, or past the mail's own, is expired.
     """
 
     def judge(recipient: ClaimedRecipient) -> Settlement:
@@ -43,6 +43,8 @@ def judge_attempt(
             fails = verdict_awaited and failure.of_service and not _is_for_now(failure)
             if in_doubt and claim.on_doubt is OnDoubt.FAIL:
                 fails, detail = True, uncertain(failure.message)
+            if not fails and fault_of(result, policy) is not None:
+                return _untried(recipient, failure)
             state = RecipientState.FAILED if fails else RecipientState.DEFERRED
         due_at = None
         if state is RecipientState.DEFERRED:
@@ -59,6 +61,27 @@ def judge_attempt(
         return Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt)
 
     return [judge(recipient) for recipient in claim.recipients]
+
+
+def fault_of(result: TransactionResult, policy: RetryPolicy) -> Fault | None:
+    """The fault that opens the service's circuit; None when the server could be talked to, or the bug is ours."""
+    failure = result.failure
+    if failure is None or not failure.of_service or failure.is_internal:
+        return None
+    asked = asked_delay(failure.reply) if failure.reply else None
+    of_auth = failure.phase is Phase.AUTH
+    return Fault(failure.message, failure.reply, of_auth, min(asked or 0, policy.max_asked_delay))
+
+
+def _untried(recipient: ClaimedRecipient, failure: Failure) -> Settlement:
+    return Settlement(
+        recipient.id,
+        recipient.number,
+        RecipientState.DEFERRED,
+        detail=failure.message,
+        phase=failure.phase,
+        untried=True,
+    )
 
 
 def _state_of(reply: Reply) -> RecipientState:

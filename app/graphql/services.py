@@ -207,7 +207,7 @@ async def resume(
     try:
         principal = await info.context.principal()
         key = _key(input.id)
-        await resume_service(key, principal)
+        await resume_service(key, principal, now())
         found = await get_service(key)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))

@@ -12,6 +12,7 @@ from app.queue.doubt import OnDoubt
 from app.queue.expire import expire_message
 from app.queue.lost import end_lost_attempt
 from app.queue.states import CLAIMABLE, RecipientState
+from app.services.circuit import CircuitPolicy, permit_probe
 
 _CLAIMABLE = ", ".join(f"'{state.value}'" for state in sorted(CLAIMABLE))
 
@@ -31,7 +32,10 @@ class ClaimedRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to try these recipients until `lease_until`. Only `fence` proves it: see `settle`."""
+    """The right to try these recipients until `lease_until`. Only `fence` proves it: see `settle`.
+
+    `service_version`: which version of the service is tried. `probing`: it is the one probe of the service's circuit.
+    """
 
     message_id: UUID
     service_id: UUID
@@ -43,18 +47,47 @@ class Claim:
     recipients: tuple[ClaimedRecipient, ...]
     expires_at: datetime | None = None
     on_doubt: OnDoubt = OnDoubt.RETRY
+    service_version: int = 0
+    probing: bool = False
+
+
+_CIRCUIT_POLICY = CircuitPolicy()
 
 
 async def claim_message(
-    worker_id: UUID, message_id: UUID, moment: datetime, lease: float, max_crashes: int | None = None
+    worker_id: UUID,
+    message_id: UUID,
+    moment: datetime,
+    lease: float,
+    max_crashes: int | None = None,
+    circuit: CircuitPolicy = _CIRCUIT_POLICY,
 ) -> Claim | None:
     """Claim the due recipients for `lease` seconds and count an attempt on each.
 
     Only the first claim can give the verdict that a client waits for: who takes over from a dead worker retries. What
     that worker had begun is ended first; after `max_crashes` workers lost in a row, with the recipients failed.
     None when the message is not due: settled, scheduled later, or leased to a worker that still lives; when its
-    service is inactive or paused; and when its time is over: then it is expired here.
+    service is inactive or paused, or its circuit is open and this is not the probe; and when its time is over: then it
+    is expired here.
     """
+    try:
+        return await _claim(worker_id, message_id, moment, lease, max_crashes, circuit)
+    except _NotTheProbe:
+        return None
+
+
+class _NotTheProbe(Exception):
+    """Ends the transaction: another claim is the probe of the service's circuit."""
+
+
+async def _claim(
+    worker_id: UUID,
+    message_id: UUID,
+    moment: datetime,
+    lease: float,
+    max_crashes: int | None,
+    circuit: CircuitPolicy,
+) -> Claim | None:
     lease_until = moment + timedelta(seconds=lease)
     async with transaction():
         found = await _take(worker_id, message_id, moment, lease_until)
@@ -74,7 +107,10 @@ async def claim_message(
         if not claimed:
             await refresh_message(message_id, moment)
             return None
-    message = found[0]
+        message = found[0]
+        probing = bool(message["circuits"])
+        if probing and not await permit_probe(as_key(message["service_id"]), moment, circuit):
+            raise _NotTheProbe
     return Claim(
         message_id=message_id,
         service_id=as_key(message["service_id"]),
@@ -89,6 +125,8 @@ async def claim_message(
         ),
         expires_at=as_moment(message["expires_at"]),
         on_doubt=OnDoubt(message["on_doubt"]),
+        service_version=message["service_version"],
+        probing=probing,
     )
 
 
@@ -98,7 +136,10 @@ async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until
         " state = 'sending', verdict_awaited = (verdict_awaited AND fence = 0)"
         " WHERE id = $1 AND due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
         " AND EXISTS (SELECT 1 FROM service WHERE id = message.service_id AND is_active AND paused_at IS NULL)"
-        " RETURNING service_id, fence, expires_at, reverse_path, smtputf8, on_doubt",
+        " AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.service_id AND probe_at > $4)"
+        " RETURNING service_id, fence, expires_at, reverse_path, smtputf8, on_doubt,"
+        " (SELECT version FROM service WHERE id = message.service_id) AS service_version,"
+        " (SELECT COUNT(*) FROM circuit WHERE service_id = message.service_id) AS circuits",
         message_id,
         worker_id,
         lease_until,

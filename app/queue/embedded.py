@@ -25,11 +25,12 @@ _DUE_BY_PRIORITY = " UNION ALL ".join(
     f" WHERE service_id = $1 AND priority = {priority:d} AND due_at <= $2 ORDER BY due_at LIMIT $3) AS due_{priority:d}"
     for priority in PRIORITIES
 )
-# The caps say which services are paused, but late; no claim takes their mail, and without the condition it would be
-# tried in a circle until then.
+# The caps say which services are paused, or have an open circuit, but late; no claim takes their mail, and without the
+# conditions it would be tried in a circle until then.
 _DUE = (
     f"SELECT id FROM ({_DUE_BY_PRIORITY}) AS due WHERE EXISTS"  # noqa: S608 - constants
-    " (SELECT 1 FROM service WHERE id = $1 AND is_active AND paused_at IS NULL) ORDER BY priority, due_at LIMIT $3"
+    " (SELECT 1 FROM service WHERE id = $1 AND is_active AND paused_at IS NULL) AND NOT EXISTS"
+    " (SELECT 1 FROM circuit WHERE service_id = $1 AND probe_at > $2) ORDER BY priority, due_at LIMIT $3"
 )
 
 

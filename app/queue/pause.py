@@ -9,6 +9,7 @@ from app.database.connection import execute, transaction
 from app.errors import ErrorCode, InvalidInput, NotFound
 from app.mail.characters import unstorable
 from app.queue.states import RecipientState
+from app.services.circuit import probe_soon
 
 
 async def pause_service(
@@ -33,10 +34,11 @@ async def pause_service(
     _refuse_missing(paused)
 
 
-async def resume_service(service_id: UUID, by: Principal | None) -> None:
+async def resume_service(service_id: UUID, by: Principal | None, moment: datetime) -> None:
     """End the pause: what is due leaves now. The pause does not count towards the give-up age of deferred mail.
 
-    Does nothing to a service that is not paused. Needs MANAGE on it. Raises Forbidden, NotFound.
+    If its circuit is open, a probe goes now, or when AUTH may be tried again. Else it does nothing to a service that is
+    not paused. Needs MANAGE on it. Raises Forbidden, NotFound.
     """
     if by is not None:
         require(by, Action.MANAGE, service_id)
@@ -53,6 +55,7 @@ async def resume_service(service_id: UUID, by: Principal | None) -> None:
             service_id,
         )
         _refuse_missing(resumed)
+        await probe_soon(service_id, moment)
 
 
 def _refuse_missing(changed: int) -> None:

@@ -14,10 +14,12 @@ from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
 from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
+from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
 from app.queue.schedule import AT_ONCE, Schedule
 from app.queue.states import MessageState, RecipientState
+from app.services.circuit import Circuit, read_circuits
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class Receipt:
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     """Accept the message, due when its schedule says. When this returns, it is durable and will be tried.
 
+    But while a client awaits the verdict, and the service's circuit is open, it is settled as failed: the verdict is
+    known, and what is told as failed is never sent later.
     Raises Conflict (the idempotency key belongs to another request), NotFound and Unauthenticated (the service, or
     the API key, is gone meanwhile).
     """
@@ -74,7 +78,11 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
             if message.idempotency is not None:
                 await _insert_key(message, message.idempotency, moment)
             await record([Happening(EventType.ACCEPTED, message.id)], moment)
-            await engine.submit([Job(message.id, message.service_id, due_at, message.schedule.priority)])
+            circuit = await _verdict(message, moment)
+            if circuit is None:
+                await engine.submit([Job(message.id, message.service_id, due_at, message.schedule.priority)])
+            else:
+                await _fail(message.id, circuit, moment)
     except _AcceptedBefore as before:
         return before.receipt
     except IntegrityError:
@@ -169,6 +177,32 @@ async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> No
             for position, recipient in enumerate(message.recipients)
         ],
     )
+
+
+async def _verdict(message: NewMessage, moment: datetime) -> Circuit | None:
+    """The open circuit that decides about a mail whose verdict is awaited. A probe that is due has to find out, and a
+    server that said 4yz takes it later."""
+    if not message.verdict_awaited:
+        return None
+    circuit = (await read_circuits([message.service_id])).get(message.service_id)
+    return circuit if circuit is not None and circuit.probe_at > moment and not circuit.for_now else None
+
+
+async def _fail(message_id: UUID, circuit: Circuit, moment: datetime) -> None:
+    reply = circuit.reply
+    failed = await rows(
+        "UPDATE recipient SET state = $2, due_at = NULL, settled_at = $3, detail = $4, reply_code = $5,"
+        " reply_enhanced = $6, reply_text = $7 WHERE message_id = $1 RETURNING id",
+        message_id,
+        RecipientState.FAILED.value,
+        moment,
+        circuit.reason,
+        reply.code if reply else None,
+        reply.enhanced_code if reply else None,
+        reply.text if reply else None,
+    )
+    await record([Happening(EventType.FAILED, message_id, as_key(row["id"])) for row in failed], moment)
+    await refresh_message(message_id, moment)
 
 
 async def _insert_key(message: NewMessage, idempotency: Idempotency, moment: datetime) -> None:

@@ -1,6 +1,6 @@
 """Outcomes, attempt rows and events in one transaction, only while the lease holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,7 +19,10 @@ _OUTCOMES = frozenset({RecipientState.SENT, RecipientState.FAILED, RecipientStat
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one attempt made of one recipient. `due_at` is set when, and only when, it is to be tried again."""
+    """What one attempt made of one recipient. `due_at` is set when, and only when, it is to be tried again.
+
+    `untried`: through no fault of the mail nothing was tried. The attempt does not count, and it is due as before.
+    """
 
     recipient_id: UUID
     number: int
@@ -29,36 +32,47 @@ class Settlement:
     detail: str | None = None
     phase: str | None = None
     in_doubt: bool = False
+    untried: bool = False
 
     def __post_init__(self) -> None:
         if self.state not in _OUTCOMES:
             raise ValueError(f"an attempt cannot end in {self.state}")
-        if (self.due_at is not None) != (self.state is RecipientState.DEFERRED):
+        if self.untried and self.state is not RecipientState.DEFERRED:
+            raise ValueError("what was not tried is deferred")
+        if (self.due_at is not None) != (self.state is RecipientState.DEFERRED and not self.untried):
             raise ValueError("a recipient has a next attempt if and only if it is deferred")
 
 
 Judge = Callable[[bool], Sequence[Settlement]]
+Note = Callable[[], Awaitable[None]]
 
 
-async def settle(claim: Claim, judge: Judge, started_at: datetime, moment: datetime, *, last: bool = True) -> bool:
+async def settle(
+    claim: Claim, judge: Judge, started_at: datetime, moment: datetime, *, last: bool = True, note: Note | None = None
+) -> bool:
     """Write what `judge(verdict_awaited)` says of claimed recipients. With `last` they must be all that are still
     claimed, and the lease ends; else it goes on for the others.
 
     False, and nothing written, when the lease was lost meanwhile: another worker has the message now.
-    `judge` runs inside the transaction, because whether a client still waits must not change under it.
+    `judge` runs inside the transaction, because whether a client still waits must not change under it; so does `note`,
+    which writes down what else the attempt found out.
     """
     async with transaction():
         held = await (end_lease(claim, settled=True) if last else check_lease(claim))
         if not held:
             return False
         settlements = judge(bool(held[0]["verdict_awaited"]))
-        await _write_recipients(settlements, started_at, moment)
-        await _write_attempts(claim, settlements, started_at, moment)
+        tried = [settlement for settlement in settlements if not settlement.untried]
+        await _write_recipients(tried, started_at, moment)
+        await _write_attempts(claim, tried, started_at, moment)
+        await _give_back([settlement for settlement in settlements if settlement.untried])
+        if note is not None:
+            await note()
         await record([_happening(claim, settlement) for settlement in settlements], moment)
         if last:
             await refresh_message(claim.message_id, moment)
         await announce(claim.message_id)
-        if any(settlement.due_at for settlement in settlements):
+        if any(settlement.state is RecipientState.DEFERRED for settlement in settlements):
             await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
     return True
 
@@ -100,6 +114,13 @@ async def _write_attempts(
     )
 
 
+async def _give_back(settlements: Sequence[Settlement]) -> None:
+    await execute_many(
+        "UPDATE recipient SET state = $2, attempt_number = attempt_number - 1, detail = $3 WHERE id = $1",
+        [(s.recipient_id, s.state.value, s.detail) for s in settlements],
+    )
+
+
 def _reply_columns(settlement: Settlement) -> tuple[int | None, str | None, str | None, str | None]:
     reply = settlement.reply
     if reply is None:
@@ -108,7 +129,7 @@ def _reply_columns(settlement: Settlement) -> tuple[int | None, str | None, str 
 
 
 def _happening(claim: Claim, settlement: Settlement) -> Happening:
-    data: dict[str, object] = {"attempt": settlement.number}
+    data: dict[str, object] = {} if settlement.untried else {"attempt": settlement.number}
     if settlement.reply is not None:
         data["code"] = settlement.reply.code
     if settlement.due_at is not None:

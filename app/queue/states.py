@@ -34,7 +34,7 @@ class MessageState(StrEnum):
 _R = RecipientState
 
 TRANSITIONS: Mapping[RecipientState, frozenset[RecipientState]] = {
-    _R.QUEUED: frozenset({_R.CLAIMED, _R.HELD, _R.CANCELLED, _R.EXPIRED}),
+    _R.QUEUED: frozenset({_R.CLAIMED, _R.HELD, _R.FAILED, _R.CANCELLED, _R.EXPIRED}),
     _R.CLAIMED: frozenset({_R.CLAIMED, _R.QUEUED, _R.DEFERRED, _R.SENT, _R.FAILED, _R.EXPIRED}),
     _R.DEFERRED: frozenset({_R.CLAIMED, _R.HELD, _R.CANCELLED, _R.EXPIRED}),
     _R.HELD: frozenset({_R.QUEUED, _R.CANCELLED, _R.EXPIRED}),

@@ -19,6 +19,7 @@ from app.access.principal import Action, Principal
 from app.database.connection import transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
 from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
+from app.services.circuit import forget_circuit, require_proof
 from app.services.models import Service
 from app.services.secret import Sealer
 
@@ -56,7 +57,8 @@ async def create_service(
     max_trusted_ca_chars: int | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
-    """The new service, its password sealed. Needs MANAGE for all services.
+    """The new service, its password sealed. Credentials are proven by one connection before more are made. Needs MANAGE
+    for all services.
 
     Raises Forbidden, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
@@ -65,8 +67,10 @@ async def create_service(
     _refuse_problems(values, max_trusted_ca_chars)
     moment = now()
     service = Service(version=0, created_at=moment)
-    async with _unique_name(service.id, values.name):
+    async with _unique_name(service.id, values.name), transaction():
         await _save(service, values, sealer, moment)
+        if service.username is not None:
+            await require_proof(service.id, moment)
     return service
 
 
@@ -83,7 +87,8 @@ async def update_service(
 
     User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host,
     port or encryption, another trusted authority, and leave to authenticate in clear text, need the password again:
-    otherwise who may change a service could have its password sent to a server of theirs, or shown to the network.
+    otherwise who may change a service could have its password sent to a server of theirs, or shown to the network. What
+    was known against the old server or credentials does not count any more: the new ones are tried at once.
     Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
@@ -95,7 +100,10 @@ async def update_service(
         values = changed(current, changes)
         _refuse_problems(values, max_trusted_ca_chars)
         _refuse_new_server(current, values)
+        earlier = _server(current)
         await _save(current, values, sealer, now())
+        if _server(current) != earlier:
+            await (forget_circuit(current.id) if current.username is None else require_proof(current.id, now()))
     return current
 
 
@@ -125,6 +133,19 @@ def changed(service: Service, changes: ServiceChanges) -> ServiceValues:
     current = {column: getattr(service, column) for column in _COLUMNS}
     password_kept = service.sealed_password is not None and "password" not in changes
     return ServiceValues(**{**current, **changes, "password_kept": password_kept})
+
+
+def _server(service: Service) -> tuple[object, ...]:
+    """What decides whether a session can be had. A password given again is sealed anew, and so another one."""
+    return (
+        service.host,
+        service.port,
+        service.encryption,
+        service.username,
+        service.sealed_password,
+        service.clear_text_auth,
+        service.trusted_ca,
+    )
 
 
 def _refuse_problems(values: ServiceValues, max_trusted_ca_chars: int | None) -> None:

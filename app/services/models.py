@@ -46,3 +46,25 @@ class Service(Model):
 
     class Meta:
         table = "service"
+
+
+class Circuit(Model):
+    """What is known against a service's server. A service without a row may be talked to freely.
+
+    `opened_at` and what follows it are null where new credentials are only to be proven: nothing is known against them.
+    Nothing is tried before `probe_at`, no AUTH before `auth_after`.
+    """
+
+    service: fields.OneToOneRelation[Service] = fields.OneToOneField(
+        "heliograph.Service", related_name="circuit", primary_key=True, on_delete=fields.CASCADE
+    )
+    opened_at = fields.DatetimeField(null=True)
+    reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
+    reply_code = fields.IntField(null=True)
+    reply_enhanced = fields.CharField(max_length=16, null=True)
+    reply_text: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
+    probe_at = fields.DatetimeField()
+    auth_after = fields.DatetimeField()
+
+    class Meta:
+        table = "circuit"

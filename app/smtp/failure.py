@@ -43,6 +43,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     PROTOCOL = "protocol"
     WITHHELD = "withheld"
+    INTERNAL = "internal"
 
 
 SERVICE_PHASES = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH})
@@ -63,6 +64,11 @@ class Failure:
     def of_service(self) -> bool:
         """The server could not be talked to at all: no fault of this mail."""
         return self.phase in SERVICE_PHASES
+
+    @property
+    def is_internal(self) -> bool:
+        """A bug of ours: it says nothing about the server."""
+        return self.cause is Cause.INTERNAL
 
     @property
     def in_doubt(self) -> bool:

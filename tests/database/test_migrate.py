@@ -154,6 +154,7 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
         ("attempt", "message_id"): ("message", "CASCADE"),
         ("attempt", "recipient_id"): ("recipient", "CASCADE"),
         ("captured_mail", "service_id"): ("service", "CASCADE"),
+        ("circuit", "service_id"): ("service", "CASCADE"),
         ("event", "message_id"): ("message", "CASCADE"),
         ("event", "recipient_id"): ("recipient", "CASCADE"),
         ("idempotency_key", "message_id"): ("message", "CASCADE"),
@@ -168,7 +169,7 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
         row["sql"] for row in await rows(_INDEXES[dialect()]) if not re.search(r"IS NULL|due_at|lease", row["sql"])
     ]
     leading = {_index_columns(sql)[:2] for sql in usable}
-    assert set(keys) - leading <= {("message_content", "message_id")}  # its primary key
+    assert set(keys) - leading <= {("message_content", "message_id"), ("circuit", "service_id")}  # their primary keys
 
 
 async def test_the_content_of_a_message_has_the_key_of_the_message(database: Settings) -> None:

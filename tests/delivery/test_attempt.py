@@ -20,6 +20,7 @@ from app.queue.lookup import StoredRecipient, list_attempts, list_recipients
 from app.queue.settle import settle
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
+from app.services.circuit import Circuit, read_circuits
 from app.services.models import Service
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.pool import Pool
@@ -62,6 +63,11 @@ def attempter(make_attempter: MakeAttempter) -> Attempter:
 async def only_recipient(message_id: UUID) -> StoredRecipient:
     (recipient,) = (await list_recipients([message_id]))[message_id]
     return recipient
+
+
+async def open_circuits() -> list[Circuit]:
+    services = await Service.all()
+    return list((await read_circuits([service.id for service in services])).values())
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -140,7 +146,7 @@ async def test_a_message_that_another_worker_holds_is_left_alone(
     assert (await message_row(message_id))["fence"] == held.fence
 
 
-async def test_a_server_that_is_not_there_defers_the_mail(
+async def test_a_server_that_is_not_there_costs_the_mail_no_attempt(
     put_mail: Put, attempter: Attempter, receiver: Receiver
 ) -> None:
     await receiver.stop()
@@ -148,7 +154,8 @@ async def test_a_server_that_is_not_there_defers_the_mail(
     await attempter.attempt(message_id)
 
     recipient = await only_recipient(message_id)
-    assert (recipient.state, recipient.attempt_number, recipient.reply) == ("deferred", 1, None)
+    assert (recipient.state, recipient.attempt_number, recipient.reply) == ("deferred", 0, None)
+    assert await count("attempt") == 0
     assert recipient.detail is not None
     assert recipient.detail.startswith("Connection refused")
 
@@ -161,6 +168,7 @@ async def test_a_server_that_is_not_there_fails_the_mail_whose_verdict_is_awaite
     await attempter.attempt(message_id)
 
     assert await recipient_states(message_id) == ["failed"]
+    assert await count("circuit") == 1
 
 
 async def test_a_connection_lost_after_the_dot_is_in_doubt(put_mail: Put, attempter: Attempter, script: Script) -> None:
@@ -184,6 +192,8 @@ async def test_a_service_that_cannot_be_resolved_settles_with_the_reason(
 
     recipient = await only_recipient(message_id)
     assert (recipient.state, recipient.detail) == ("deferred", "Authentication failed: it cannot be unsealed.")
+    assert recipient.attempt_number == 0
+    assert (await open_circuits())[0].reason == recipient.detail
     assert receiver.sessions == []
 
 
@@ -201,6 +211,7 @@ async def test_an_unexpected_error_is_settled_like_a_failure_and_logged_with_its
     assert recipient.detail is not None
     assert "canary" not in recipient.detail
     assert recipient.detail.removesuffix(".").rpartition(" ")[2] in caplog.text
+    assert await count("circuit") == 0
 
 
 async def test_trouble_of_the_database_before_anything_is_sent_costs_no_attempt(

@@ -86,7 +86,7 @@ async def test_mail_of_a_paused_service_waits_until_it_is_resumed(service: Servi
     async with delivering(engine, tried.put):
         await engine.until_told()
         assert tried.empty()
-        await resume_service(service.id, None)
+        await resume_service(service.id, None, now())
         assert await tried.get() == message_id
 
 

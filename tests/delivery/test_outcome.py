@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.delivery.backoff import RetryPolicy
-from app.delivery.outcome import judge_attempt
+from app.delivery.outcome import fault_of, judge_attempt
 from app.mail.reply import Reply
 from app.queue.claim import Claim, ClaimedRecipient
 from app.queue.doubt import OnDoubt
 from app.queue.settle import Settlement
 from app.queue.states import RecipientState
+from app.services.circuit import Fault
 from app.smtp.failure import SERVICE_PHASES, Cause, Failure, Phase
 from app.smtp.transaction import TransactionResult
 from tests.factories import NOW, after
@@ -106,8 +107,50 @@ def test_a_server_that_cannot_be_talked_to_fails_only_a_mail_whose_verdict_is_aw
     (settlement,) = judged(claim_of("a@x"), TransactionResult({}, failure), awaited=awaited)
 
     asked_to_come_back = reply is not None and reply.code == 421
-    assert settlement.state is (FAILED if awaited and phase in SERVICE_PHASES and not asked_to_come_back else DEFERRED)
-    assert settlement.phase == phase.value
+    of_service = phase in SERVICE_PHASES
+    assert settlement.state is (FAILED if awaited and of_service and not asked_to_come_back else DEFERRED)
+    assert settlement.untried == (of_service and settlement.state is DEFERRED)
+    assert (settlement.due_at is None) == of_service
+    assert (settlement.phase, settlement.detail) == (phase.value, "Connection refused.")
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+@pytest.mark.parametrize("reply", [None, Reply(454, "busy, try again in 5 minutes"), Reply(535, "no")])
+def test_a_server_that_cannot_be_talked_to_is_a_fault_of_the_service(phase: Phase, reply: Reply | None) -> None:
+    fault = fault_of(TransactionResult({"a@x": OK}, Failure(phase, Cause.REFUSED, "No.", reply)), POLICY)
+
+    asked = 300 if reply is not None and reply.code == 454 else 0
+    expected = Fault("No.", reply, phase is Phase.AUTH, asked)
+    assert fault == (expected if phase in SERVICE_PHASES else None)
+
+
+def test_a_server_is_not_left_alone_for_longer_than_the_policy_allows() -> None:
+    refused = Failure(Phase.GREETING, Cause.REFUSED, "421", Reply(421, "try again in 100 hours"))
+    fault = fault_of(TransactionResult({}, refused), POLICY)
+    assert fault is not None
+    assert fault.asked == POLICY.max_asked_delay
+
+
+def test_a_server_that_was_talked_to_is_no_fault() -> None:
+    assert fault_of(TransactionResult({"a@x": BUSY}), POLICY) is None
+    assert fault_of(TransactionResult({}, LOST), POLICY) is None
+
+
+@pytest.mark.parametrize(("awaited", "state"), [(True, FAILED), (False, DEFERRED)])
+def test_a_bug_of_ours_costs_an_attempt_and_is_no_fault_of_the_service(awaited: bool, state: RecipientState) -> None:
+    result = TransactionResult({}, Failure(Phase.CONNECT, Cause.INTERNAL, "Internal error."))
+    (settlement,) = judged(claim_of("a@x"), result, awaited=awaited)
+
+    assert fault_of(result, POLICY) is None
+    assert (settlement.state, settlement.untried) == (state, False)
+
+
+def test_what_was_answered_before_the_fault_keeps_its_verdict() -> None:
+    refused = Failure(Phase.CONNECT, Cause.CONNECTION_REFUSED, "Connection refused.")
+    settlements = judged(claim_of("a@x", "b@x", "c@x"), TransactionResult({"a@x": OK, "b@x": BUSY}, refused))
+
+    assert [s.state for s in settlements] == [SENT, DEFERRED, DEFERRED]
+    assert [s.untried for s in settlements] == [False, False, True]
 
 
 @pytest.mark.parametrize("result", [TransactionResult({"a@x": BUSY}), TransactionResult({}, LOST)])
@@ -151,7 +194,7 @@ def test_every_recipient_is_settled_once_with_a_next_time_if_and_only_if_deferre
     settlements = judged(claim_of(*"abcd"), result, age, awaited=awaited)
 
     assert [s.recipient_id.int for s in settlements] == [0, 1, 2, 3]
-    assert all((s.state is DEFERRED) == (s.due_at is not None) for s in settlements)
+    assert all((s.state is DEFERRED) == (s.due_at is not None or s.untried) for s in settlements)
     assert {
         s.state for s, address in zip(settlements, "abcd", strict=True) if replies.get(address) in range(200, 400)
     } <= {SENT}
@@ -173,13 +216,7 @@ def test_what_would_be_tried_after_the_mail_expires_expires_now(expires: float |
     assert settlement.state is state
 
 
-@pytest.mark.parametrize(
-    "result",
-    [
-        TransactionResult({"a@x": Reply(450, "Greylisted, try again in 5 minutes")}),
-        TransactionResult({}, Failure(Phase.GREETING, Cause.REFUSED, "421", Reply(421, "retry after 300 seconds"))),
-    ],
-)
-def test_the_server_is_left_alone_as_long_as_it_asks(result: TransactionResult) -> None:
+def test_the_server_is_left_alone_as_long_as_it_asks() -> None:
+    result = TransactionResult({"a@x": Reply(450, "Greylisted, try again in 5 minutes")})
     (settlement,) = judged(claim_of("a@x"), result)
     assert settlement.due_at == after(300)

@@ -34,7 +34,7 @@ async def test_nothing_of_a_paused_service_is_claimed_until_it_is_resumed(
     assert await claim_message(worker, free, NOW, 60) is not None
     assert await recipient_states(kept) == ["queued"]
 
-    await resume_service(service.id, None)
+    await resume_service(service.id, None, NOW)
     assert await claim_message(worker, kept, NOW, 60) is not None
 
 
@@ -45,7 +45,7 @@ async def test_the_engine_finds_nothing_due_while_the_service_is_paused(
     assert await engine._due(service.id, now(), 5) == [message_id]
     await pause(service.id)
     assert await engine._due(service.id, now(), 5) == []
-    await resume_service(service.id, None)
+    await resume_service(service.id, None, NOW)
     assert await engine._due(service.id, now(), 5) == [message_id]
 
 
@@ -66,7 +66,7 @@ async def test_the_pause_does_not_count_towards_the_give_up_age(service: Service
     assert claim is not None
     settlement = Settlement(claim.recipients[0].id, 1, RecipientState.DEFERRED, after(30))
     assert await settle(claim, lambda _: [settlement], after(1), after(2))
-    await resume_service(service.id, None)
+    await resume_service(service.id, None, NOW)
     again = await claim_message(worker, message_id, after(30), 60)
     assert again is not None
     assert again.recipients[0].tried_since == after(1), "it was not paused"
@@ -74,7 +74,7 @@ async def test_the_pause_does_not_count_towards_the_give_up_age(service: Service
     assert await settle(again, lambda _: [later], after(30), after(31))
 
     await pause(service.id)
-    await resume_service(service.id, None)
+    await resume_service(service.id, None, NOW)
     resumed = await claim_message(worker, message_id, after(5 * DAY), 60)
     assert resumed is not None
     assert (resumed.recipients[0].number, resumed.recipients[0].tried_since) == (3, None)
@@ -86,8 +86,8 @@ async def test_a_service_paused_again_keeps_its_time_and_gets_the_new_reason(ser
     paused = await Service.get(id=service.id)
     assert (paused.paused_at, paused.paused_reason, paused.version) == (NOW, "still", service.version)
 
-    await resume_service(service.id, None)
-    await resume_service(service.id, None)
+    await resume_service(service.id, None, NOW)
+    await resume_service(service.id, None, NOW)
     resumed = await Service.get(id=service.id)
     assert (resumed.paused_at, resumed.paused_reason) == (None, None)
 
@@ -104,15 +104,15 @@ async def test_who_manages_the_service_pauses_and_resumes_it(service: Service, w
     manager = await make_principal("manager", [GrantValues("email", ["MANAGE"])])
     sender = await make_principal("sender", [GrantValues(None, ["SEND", "READ_MESSAGES"])])
     await pause(service.id, by=manager)
-    await resume_service(service.id, manager)
+    await resume_service(service.id, manager, NOW)
     with pytest.raises(Forbidden):
         await pause(service.id, by=sender)
     with pytest.raises(Forbidden):
-        await resume_service(service.id, sender)
+        await resume_service(service.id, sender, NOW)
 
 
 async def test_a_service_that_is_not_there_is_not_found(database: object, worker: UUID) -> None:
-    for work in (pause(worker), resume_service(worker, None)):
+    for work in (pause(worker), resume_service(worker, None, NOW)):
         with pytest.raises(NotFound) as refused:
             await work
         assert refused.value.problems[0].code is ErrorCode.SERVICE_NOT_FOUND

@@ -1,0 +1,183 @@
+"""A service's circuit: open while its server cannot be talked to, so that one probe at a time runs against it.
+
+The table has a row only while that is so, or while new credentials are to be proven; claims look at it, so it holds
+over all workers. `version` is the service's version that an attempt used: what it found out about a server that was
+changed meanwhile is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.database.connection import as_key, as_moment, execute, rows
+from app.database.where import Where
+from app.mail.reply import Reply, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitPolicy:
+    """Seconds: from one probe to the next, and from one AUTH to the next while AUTH is not known to succeed."""
+
+    probe_interval: float = 30
+    auth_interval: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a server could not be talked to. `reason` holds no secret. `of_auth`: AUTH was refused. `asked`: for how
+    many seconds the server asked to be left alone."""
+
+    reason: str
+    reply: Reply | None = None
+    of_auth: bool = False
+    asked: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """An open circuit: since when, why, and from when on the next probe is let through."""
+
+    opened_at: datetime
+    reason: str
+    reply: Reply | None
+    probe_at: datetime
+
+    @property
+    def for_now(self) -> bool:
+        """The server itself said that it will take mail later (4yz)."""
+        return self.reply is not None and self.reply.severity is Severity.TRANSIENT
+
+
+async def open_circuit(
+    service_id: UUID, version: int, fault: Fault, moment: datetime, policy: CircuitPolicy, *, probing: bool
+) -> bool:
+    """Open the circuit, or keep it open with a new reason; whether it was closed. `probing`: the probe met the fault.
+
+    Call it inside a transaction.
+    """
+    await execute(
+        "INSERT INTO circuit (service_id, probe_at, auth_after) SELECT id, $3, $3 FROM service"
+        " WHERE id = $1 AND version = $2 ON CONFLICT (service_id) DO NOTHING",
+        service_id,
+        version,
+        moment,
+    )
+    found = await rows(  # locks the row
+        "UPDATE circuit SET probe_at = probe_at WHERE service_id = $1 AND EXISTS"
+        " (SELECT 1 FROM service WHERE id = $1 AND version = $2) RETURNING opened_at, auth_after",
+        service_id,
+        version,
+    )
+    if not found:
+        return False
+    auth_after = as_moment(found[0]["auth_after"])
+    if fault.of_auth:
+        auth_after = moment + timedelta(seconds=policy.auth_interval)
+    elif probing:
+        auth_after = moment
+    await execute(
+        "UPDATE circuit SET opened_at = COALESCE(opened_at, $2), reason = $3, reply_code = $4, reply_enhanced = $5,"
+        " reply_text = $6, probe_at = $7, auth_after = $8 WHERE service_id = $1",
+        service_id,
+        moment,
+        fault.reason,
+        fault.reply.code if fault.reply else None,
+        fault.reply.enhanced_code if fault.reply else None,
+        fault.reply.text if fault.reply else None,
+        max(moment + timedelta(seconds=max(policy.probe_interval, fault.asked)), auth_after),
+        auth_after,
+    )
+    return found[0]["opened_at"] is None
+
+
+async def close_circuit(service_id: UUID, version: int) -> datetime | None:
+    """A probe reached the server: everything may go. Returns since when the circuit was open, None if it was not."""
+    closed = await rows(
+        "DELETE FROM circuit WHERE service_id = $1 AND EXISTS"
+        " (SELECT 1 FROM service WHERE id = $1 AND version = $2) RETURNING opened_at",
+        service_id,
+        version,
+    )
+    opened_at: datetime | str | None = closed[0]["opened_at"] if closed else None
+    return as_moment(opened_at)
+
+
+async def permit_probe(service_id: UUID, moment: datetime, policy: CircuitPolicy) -> bool:
+    """Whether the caller is the one that may probe now; if so, nobody else may before the next interval has passed.
+
+    A probe with credentials counts as an AUTH until it is known how far it came.
+    """
+    found = await rows("SELECT username FROM service WHERE id = $1", service_id)
+    with_auth = bool(found) and found[0]["username"] is not None
+    until = moment + timedelta(
+        seconds=max(policy.probe_interval, policy.auth_interval) if with_auth else policy.probe_interval
+    )
+    permitted = await execute(
+        "UPDATE circuit SET probe_at = $2, auth_after = $3 WHERE service_id = $1 AND probe_at <= $4",
+        service_id,
+        until,
+        until if with_auth else moment,
+        moment,
+    )
+    return permitted == 1
+
+
+async def require_proof(service_id: UUID, moment: datetime) -> None:
+    """The service has new credentials: one probe, at once, has to succeed with them before everything may go."""
+    await execute(
+        "INSERT INTO circuit (service_id, probe_at, auth_after) VALUES ($1, $2, $2) ON CONFLICT (service_id) DO UPDATE"
+        " SET opened_at = NULL, reason = NULL, reply_code = NULL, reply_enhanced = NULL, reply_text = NULL,"
+        " probe_at = excluded.probe_at, auth_after = excluded.auth_after",
+        service_id,
+        moment,
+    )
+
+
+async def forget_circuit(service_id: UUID) -> None:
+    """The service has another server, and no credentials: what was known does not count any more."""
+    await execute("DELETE FROM circuit WHERE service_id = $1", service_id)
+
+
+async def probe_soon(service_id: UUID, moment: datetime) -> None:
+    """Someone asks to try now: the next probe is let through at once, or when AUTH may be tried again.
+
+    Until it is known what it finds, a circuit whose probe goes at once does not count as open.
+    """
+    await execute(
+        "UPDATE circuit SET probe_at = auth_after WHERE service_id = $1 AND auth_after > $2", service_id, moment
+    )
+    await execute(
+        "UPDATE circuit SET probe_at = $2, opened_at = NULL, reason = NULL, reply_code = NULL, reply_enhanced = NULL,"
+        " reply_text = NULL WHERE service_id = $1 AND auth_after <= $2",
+        service_id,
+        moment,
+    )
+
+
+async def read_circuits(service_ids: Sequence[UUID]) -> Mapping[UUID, Circuit]:
+    """The open circuits among those of these services."""
+    where = Where()
+    where.add_among("service_id", service_ids)
+    found = await rows(
+        "SELECT service_id, opened_at, reason, reply_code, reply_enhanced, reply_text, probe_at"  # noqa: S608
+        f" FROM circuit{where.clause} AND opened_at IS NOT NULL",
+        *where.arguments,
+    )
+    return {
+        as_key(row["service_id"]): Circuit(
+            opened_at=as_moment(row["opened_at"]),
+            reason=row["reason"],
+            reply=Reply(row["reply_code"], row["reply_text"] or "", row["reply_enhanced"])
+            if row["reply_code"] is not None
+            else None,
+            probe_at=as_moment(row["probe_at"]),
+        )
+        for row in found
+    }
+
+
+async def shut_services(moment: datetime) -> set[UUID]:
+    """The services of which nothing may be claimed at `moment`, not even as a probe."""
+    found = await rows("SELECT service_id FROM circuit WHERE probe_at > $1", moment)
+    return {as_key(row["service_id"]) for row in found}
