@@ -15,6 +15,7 @@ from app.access.policy import ServiceScope, visible_services
 from app.access.principal import Action, Principal
 from app.queue.intervene import Intervener
 from app.queue.lookup import StoredAttempt, StoredRecipient, list_attempts, list_recipients
+from app.services.circuit import Circuit, read_circuits
 from app.services.secret import Sealer
 from app.settings import Settings
 from app.submission.submit import Submitter
@@ -82,6 +83,16 @@ class Context:
             return [found for _ in keys]
 
         return DataLoader(load_fn=load, cache=not self.is_socket)
+
+    @cached_property
+    def circuits(self) -> DataLoader[UUID, Circuit | None]:
+        """Open circuits by the service's key; read again by each mutation of a request."""
+
+        async def load(keys: list[UUID]) -> list[Circuit | None]:
+            found = await read_circuits(list(dict.fromkeys(keys)))
+            return [found.get(key) for key in keys]
+
+        return DataLoader(load_fn=load, cache=False)
 
 
 Info = strawberry.Info[Context, None]

@@ -202,8 +202,8 @@ async def pause(
 async def resume(
     info: Info, input: Annotated[ResumeServiceInput, strawberry.argument(description="Which one.")]
 ) -> ServicePayload:
-    """End the pause of a service: its mail that is due leaves. Does nothing to one that is not paused. Needs MANAGE
-    on it."""
+    """End the pause of a service: its mail that is due leaves. If its circuit is open, a probe goes at once; after a
+    refused AUTH, as soon as that may be tried again. Does nothing to any other service. Needs MANAGE on it."""
     try:
         principal = await info.context.principal()
         key = _key(input.id)

@@ -19,6 +19,7 @@ from app.queue.engine import Priority
 from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
 from app.queue.states import MessageState, RecipientState
 from app.services import models as services
+from app.services.circuit import Circuit as StoredCircuit
 from app.services.manage import find_service
 from app.services.models import ServiceKind
 from app.smtp.server import Encryption
@@ -102,6 +103,20 @@ class Mailbox:
     name: str | None = strawberry.field(description="The display name.")
 
 
+@strawberry.type(
+    description="An open circuit: the server cannot be talked to. Mail is accepted and kept, no attempt counts, and "
+    "one probe per interval finds out when the server is back."
+)
+class Circuit:
+    opened_at: datetime = strawberry.field(description="Since when.")
+    reason: str = strawberry.field(description="What the last probe met.")
+    next_probe_at: datetime = strawberry.field(description="When the next mail is tried.")
+
+    @classmethod
+    def of(cls, circuit: StoredCircuit) -> Self:
+        return cls(opened_at=circuit.opened_at, reason=circuit.reason, next_probe_at=circuit.probe_at)
+
+
 @strawberry.type(description="A named SMTP account. Its password can be set but never read.")
 class Service(Node):
     name: str = strawberry.field(description="Lower-case; part of the REST route's path.")
@@ -123,11 +138,25 @@ class Service(Node):
     reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
     reply_to_name: str | None = strawberry.field(description="Display name of that Reply-To.")
     paused_at: datetime | None = strawberry.field(
-        description="Since when it is paused: it takes mail and keeps it, and nothing leaves. Null: not paused."
+        description="Since when it is paused by pauseService: it takes mail and keeps it, and nothing leaves."
     )
-    paused_reason: str | None = strawberry.field(description="Why it is paused.")
     created_at: datetime = strawberry.field(description="When it was made.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
+    row: strawberry.Private[services.Service]
+
+    @strawberry.field(
+        description="Why nothing leaves: what pauseService was told, else the open circuit's reason. Null: it does."
+    )
+    async def paused_reason(self, info: Info) -> str | None:
+        if self.row.paused_at is not None:
+            return self.row.paused_reason
+        circuit = await info.context.circuits.load(self.row.id)
+        return circuit.reason if circuit else None
+
+    @strawberry.field(description="Set while the server cannot be talked to.")
+    async def circuit(self, info: Info) -> Circuit | None:
+        circuit = await info.context.circuits.load(self.row.id)
+        return Circuit.of(circuit) if circuit else None
 
     @classmethod
     def of(cls, row: services.Service) -> Self:
@@ -150,9 +179,9 @@ class Service(Node):
             reply_to_email=row.reply_to_email,
             reply_to_name=row.reply_to_name,
             paused_at=row.paused_at,
-            paused_reason=row.paused_reason,
             created_at=row.created_at,
             updated_at=row.updated_at,
+            row=row,
         )
 
 

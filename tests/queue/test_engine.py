@@ -12,6 +12,7 @@ import pytest
 from app.clock import now
 from app.database.connection import close_database, execute, open_database, rows, transaction
 from app.database.key import new_key
+from app.delivery.loop import run_delivery
 from app.queue.claim import claim_message
 from app.queue.embedded import PRIORITIES, EmbeddedEngine
 from app.queue.engine import Engine, Handle, Job
@@ -19,6 +20,7 @@ from app.queue.pgqueuer import PgQueuerEngine
 from app.queue.settle import Settlement, settle
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
+from app.services.circuit import CircuitPolicy, Fault, close_circuit, open_circuit
 from app.services.models import Service
 from app.settings import Settings
 from tests.factories import NOW, after, make_service
@@ -39,6 +41,7 @@ class Calls:
         self.now: Counter[UUID] = Counter()
         self.peak: Counter[UUID] = Counter()
         self.cancelled = 0
+        self.in_vain = 0
         self.hang: set[UUID] = set()
         self.go = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -54,6 +57,8 @@ class Calls:
                 await self.go.wait()
             await _send(message_id)
             self.ended.append(message_id)
+        except _NotClaimed:
+            self.in_vain += 1
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -70,14 +75,19 @@ class Calls:
             self._changed.notify_all()
 
 
+class _NotClaimed(Exception):
+    """Another call has it, or its service's circuit is open."""
+
+
 async def _service_of(message_id: UUID) -> UUID:
     (row,) = await rows("SELECT service_id FROM message WHERE id = $1", message_id)
     return UUID(str(row["service_id"]))
 
 
 async def _send(message_id: UUID) -> None:
-    claim = await claim_message(new_key(), message_id, now(), 60)
-    assert claim is not None
+    claim = await claim_message(new_key(), message_id, now(), 60, CircuitPolicy(NEVER, NEVER))
+    if claim is None:
+        raise _NotClaimed
     settlements = [Settlement(r.id, r.number, RecipientState.SENT) for r in claim.recipients]
     assert await settle(claim, lambda _: settlements, now(), now())
 
@@ -178,6 +188,32 @@ async def test_a_service_without_a_cap_is_left_alone(
         await calls.until(lambda: len(calls.ended) == 1)
         patient.services_changed({service.id: 1, other.id: 1})
         await calls.until(lambda: len(calls.ended) == 2)
+
+
+async def test_an_open_circuit_keeps_mail_but_for_the_probe_until_it_is_closed(
+    service: Service, other: Service, put_mail: Put, engine: Engine, calls: Calls
+) -> None:
+    for _ in range(4):
+        await put_mail()
+    policy = CircuitPolicy(NEVER, NEVER)
+    async with transaction():
+        await open_circuit(service.id, service.version, Fault("No."), now(), policy, probing=False)
+
+    stop = asyncio.Event()
+    delivery = asyncio.create_task(run_delivery(engine, calls.handle, stop, connections_per_service=5, look_every=0.02))
+    free = [await put_mail(service=other)]
+    await calls.until(lambda: calls.ended == free)
+    assert calls.started == free
+    await execute("UPDATE circuit SET probe_at = $1", now())
+    await calls.until(lambda: len(calls.ended) == 2)
+    free.append(await put_mail(service=other))
+    await calls.until(lambda: set(free) <= set(calls.ended))
+    assert len(calls.ended) == 3
+    await close_circuit(service.id, service.version)
+    await calls.until(lambda: len(calls.ended) == 6)
+    stop.set()
+    async with asyncio.timeout(20):
+        await delivery
 
 
 async def test_a_service_that_hangs_does_not_hold_up_another(
