@@ -8,12 +8,16 @@ import trustme
 
 from app.access.check import GrantValues
 from app.access.principal import Action
+from app.clock import now
+from app.database.connection import transaction
 from app.database.key import new_key, public_id
+from app.mail.reply import Reply
 from app.queue.embedded import EmbeddedEngine
 from app.queue.put import put
 from app.queue.wakeup import Wakeup
+from app.services.circuit import CircuitPolicy, Fault, open_circuit, permit_probe
 from app.services.models import Service
-from tests.factories import NOW, count, make_key, make_principal, make_service, new_message
+from tests.factories import NOW, after, count, make_key, make_principal, make_service, new_message
 from tests.graphql.api import Api, codes
 
 ALL = """
@@ -150,6 +154,62 @@ async def test_a_service_with_unsent_mail_is_deleted_only_with_its_mail_cancelle
     assert deleted == {"deletedServiceId": key, "cancelledRecipients": 2, "userErrors": []}
     again = await api.mutate("deleteService", selection, id=key)
     assert codes(again) == [("id", "SERVICE_NOT_FOUND")]
+
+
+WAITING = "pausedAt pausedReason circuit { openedAt reason nextProbeAt }"
+
+
+async def _open_circuit(service: Service, fault: Fault) -> None:
+    async with transaction():
+        assert await open_circuit(service.id, service.version, fault, NOW, CircuitPolicy(30, 60), probing=False)
+
+
+async def test_an_open_circuit_shows_with_its_reason_and_the_operators_reason_goes_first(api: Api) -> None:
+    service, key = await make_service("relay"), public_id("svc", (await Service.get(name="relay")).id)
+    await make_service("other")
+    free = {"pausedAt": None, "pausedReason": None, "circuit": None}
+    assert (await api.ask(f'{{ service(name: "relay") {{ {WAITING} }} }}'))["service"] == free
+
+    await _open_circuit(service, Fault("Connection refused."))
+    shown = (await api.ask(f"{{ services(first: 5) {{ nodes {{ name {WAITING} }} }} }}"))["services"]["nodes"]
+    circuit = {"openedAt": NOW.isoformat(), "reason": "Connection refused.", "nextProbeAt": after(30).isoformat()}
+    expected = {"pausedAt": None, "pausedReason": "Connection refused.", "circuit": circuit}
+    assert shown == [{"name": "relay", **expected}, {"name": "other", **free}]
+
+    paused = (await api.mutate("pauseService", f"service {{ {WAITING} }}", id=key, reason="Maintenance"))["service"]
+    assert paused["pausedAt"] is not None
+    assert (paused["pausedReason"], paused["circuit"]) == ("Maintenance", circuit)
+
+
+async def test_resuming_ends_the_pause_and_lets_a_probe_through(api: Api) -> None:
+    service = await make_service("relay")
+    key = public_id("svc", service.id)
+    await _open_circuit(service, Fault("Connection refused."))
+    await api.mutate("pauseService", "service { id }", id=key, reason="Maintenance")
+    resumed = await api.mutate("resumeService", f"service {{ {WAITING} }}", id=key)
+
+    assert resumed["service"] == {"pausedAt": None, "pausedReason": None, "circuit": None}
+    assert await permit_probe(service.id, now(), CircuitPolicy())
+    assert not await permit_probe(service.id, now(), CircuitPolicy())
+
+
+async def test_a_refused_auth_is_not_repeated_sooner_by_resuming(api: Api) -> None:
+    service = await make_service("relay")
+    fault = Fault("Authentication failed.", Reply(535, "no"), of_auth=True)
+    async with transaction():
+        await open_circuit(service.id, service.version, fault, now(), CircuitPolicy(), probing=False)
+    resumed = await api.mutate("resumeService", "service { pausedReason }", id=public_id("svc", service.id))
+
+    assert resumed["service"] == {"pausedReason": "Authentication failed."}
+    assert not await permit_probe(service.id, now(), CircuitPolicy())
+
+
+async def test_a_new_password_closes_the_circuit(api: Api) -> None:
+    made = (await api.mutate("createService", "service { id }", **GIVEN))["service"]
+    await _open_circuit(await Service.get(), Fault("Authentication failed.", Reply(535, "no"), of_auth=True))
+    changed = await api.mutate("updateService", f"service {{ {WAITING} }}", id=made["id"], password="another")
+
+    assert changed["service"] == {"pausedAt": None, "pausedReason": None, "circuit": None}
 
 
 @pytest.mark.parametrize("wrong", ["", "svc_1", public_id("role", UUID(int=7)), "mine"])

@@ -59,7 +59,13 @@ def sqlite_running(sqlite_settings: Settings) -> Running:
 @asynccontextmanager
 async def _running(settings: Settings, **changes: object) -> AsyncIterator[Doors]:
     own = {"secret_keys": "thirty-two characters are enough for a test", "admin_api_key": ADMIN_KEY}
-    quick = {"queue_poll": 0.05, "wait_poll": 0.05, "retry_jitter": 0.0}
+    quick = {
+        "queue_poll": 0.05,
+        "wait_poll": 0.05,
+        "retry_jitter": 0.0,
+        "circuit_probe_interval": 0.2,
+        "circuit_auth_interval": 0.4,
+    }
     changed = Settings(**settings.model_dump(exclude_defaults=True) | own | quick | changes)
     app = make_app(changed)
     async with app.router.lifespan_context(app):
@@ -75,7 +81,13 @@ async def heliograph(tmp_path: Path) -> AsyncIterator[Heliograph]:
     folder = tmp_path / "operator"
     folder.mkdir()
     installed = Heliograph(folder).having(
-        env_file="no.env", port=0, queue_poll=0.05, wait_poll=0.05, retry_schedule=0.2, retry_jitter=0
+        env_file="no.env",
+        port=0,
+        queue_poll=0.05,
+        wait_poll=0.05,
+        retry_schedule=0.2,
+        retry_jitter=0,
+        circuit_probe_interval=0.2,
     )
     yield installed
     await installed.close()

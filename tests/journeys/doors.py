@@ -26,6 +26,7 @@ def _mutation(name: str, payload: str) -> str:
 SEND_EMAIL = _mutation("sendEmail", f"replayed message {{ {MESSAGE} }}")
 CREATE_SERVICE = _mutation("createService", f"service {{ {SERVICE} }}")
 UPDATE_SERVICE = _mutation("updateService", f"service {{ {SERVICE} }}")
+RESUME_SERVICE = _mutation("resumeService", f"service {{ {SERVICE} }}")
 DELETE_SERVICE = _mutation("deleteService", "deletedServiceId cancelledRecipients")
 CREATE_ROLE = _mutation("createRole", "role { id name }")
 UPDATE_ROLE = _mutation("updateRole", "role { id name }")
