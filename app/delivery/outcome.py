@@ -28,8 +28,8 @@ def judge_attempt(
 
     A reply of the server decides for its recipient: 2yz sent, 4yz deferred, 5yz failed. Where there is none, the
     failure decides for all: deferred, in doubt failed where the author asked for that. A server that could not be
-    talked to at all costs no attempt; while a client awaits the verdict it fails the mail, unless the server itself said
-    4yz (421 in its greeting, 454 to AUTH). A deferral past the policy's end, or past the mail's own, is expired.
+    talked to at all costs no attempt; while a client awaits the verdict it fails the mail, unless the server said
+    4yz itself (421 in its greeting, 454 to AUTH). A deferral past the policy's end, or past the mail's own, is expired.
     """
 
     def judge(recipient: ClaimedRecipient) -> Settlement:

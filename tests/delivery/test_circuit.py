@@ -12,8 +12,9 @@ import trustme
 from app.clock import now
 from app.database.connection import execute
 from app.database.key import new_key
-from app.delivery.attempt import Attempter, LeasePolicy
+from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
+from app.delivery.lease import LeasePolicy
 from app.inbox.receiver import Receiver, Script, Stage
 from app.queue.lookup import list_attempts, list_recipients
 from app.queue.wakeup import Wakeup

@@ -85,7 +85,7 @@ async def _service_of(message_id: UUID) -> UUID:
 
 
 async def _send(message_id: UUID) -> None:
-    claim = await claim_message(new_key(), message_id, now(), 60, CircuitPolicy(NEVER, NEVER))
+    claim = await claim_message(new_key(), message_id, now(), 60, circuit=CircuitPolicy(NEVER, NEVER))
     if claim is None:
         raise _NotClaimed
     settlements = [Settlement(r.id, r.number, RecipientState.SENT) for r in claim.recipients]

@@ -29,7 +29,7 @@ DAY = 24 * 3600
 
 
 async def claimed(message_id: UUID, moment: datetime = NOW) -> Claim | None:
-    return await claim_message(new_key(), message_id, moment, 60, POLICY)
+    return await claim_message(new_key(), message_id, moment, 60, circuit=POLICY)
 
 
 async def opened(service: Service, fault: Fault = REFUSED) -> None:
