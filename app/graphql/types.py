@@ -12,6 +12,7 @@ from app.access.policy import allows
 from app.access.principal import Action, Principal
 from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
+from app.graphql.circuit import Circuit
 from app.graphql.context import Info
 from app.mail.reply import Reply as SmtpReply
 from app.queue.doubt import OnDoubt
@@ -19,7 +20,6 @@ from app.queue.engine import Priority
 from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
 from app.queue.states import MessageState, RecipientState
 from app.services import models as services
-from app.services.circuit import Circuit as StoredCircuit
 from app.services.manage import find_service
 from app.services.models import ServiceKind
 from app.smtp.server import Encryption
@@ -101,20 +101,6 @@ class Connection(Generic[T]):
 class Mailbox:
     email: str = strawberry.field(description="The address.")
     name: str | None = strawberry.field(description="The display name.")
-
-
-@strawberry.type(
-    description="An open circuit: the server cannot be talked to. Mail is accepted and kept, no attempt counts, and "
-    "one probe per interval finds out when the server is back."
-)
-class Circuit:
-    opened_at: datetime = strawberry.field(description="Since when.")
-    reason: str = strawberry.field(description="What the last probe met.")
-    next_probe_at: datetime = strawberry.field(description="When the next mail is tried.")
-
-    @classmethod
-    def of(cls, circuit: StoredCircuit) -> Self:
-        return cls(opened_at=circuit.opened_at, reason=circuit.reason, next_probe_at=circuit.probe_at)
 
 
 @strawberry.type(description="A named SMTP account. Its password can be set but never read.")
