@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from app.clock import now
 from app.database.connection import execute
+from app.limits.counter import forget_old_counts
 from app.queue.expire import expire_overdue
 from app.queue.heartbeat import forget_lost_workers
 from app.settings import Settings
@@ -25,11 +26,13 @@ async def run_housekeeping(settings: Settings) -> None:
 
 
 async def purge(settings: Settings, moment: datetime) -> None:
-    """Delete captured mail, idempotency keys and lost workers that are older than the settings keep them."""
+    """Delete captured mail, idempotency keys and lost workers that are older than the settings keep them, and counts
+    that no limit needs any more."""
     await execute(
         "DELETE FROM captured_mail WHERE received_at < $1", moment - timedelta(days=settings.captured_mail_days)
     )
     await execute(
         "DELETE FROM idempotency_key WHERE created_at < $1", moment - timedelta(seconds=settings.idempotency_ttl)
     )
+    await forget_old_counts(moment)
     await forget_lost_workers(moment, settings.worker_lost_after)

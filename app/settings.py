@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     smtp_reconnects: Annotated[int, Field(ge=0)] = 2
 
     queue_poll: Seconds = 1
+    turn_ahead: Seconds = 1
     recover_interval: Seconds = 20
     recover_batch: Count = 1000
     lease: Seconds = 60

@@ -79,6 +79,7 @@ def _attempter(
         max_recipients=settings.smtp_max_recipients_per_transaction,
         reconnects=settings.smtp_reconnects,
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
+        turn_ahead=settings.turn_ahead,
     )
 
 

@@ -19,8 +19,10 @@ from app.database.key import public_id
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import fault_of, judge_attempt
+from app.delivery.throttle import wait_for_turn
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
+from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content, release_claim
 from app.queue.outage import ServiceNote
 from app.queue.settle import Settlement, settle
@@ -39,7 +41,7 @@ class Attempter:
     """Tries messages for one worker. `resolve` says which server a service means right now.
 
     A transaction has at most `max_recipients`. One that met 421 goes on at once, up to `reconnects` times, on a new
-    connection.
+    connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it comes.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Attempter:
         reconnects: int = 2,
         clock: Callable[[], Instant] = instant,
         circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
+        turn_ahead: float = 1,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -66,20 +69,31 @@ class Attempter:
         self._reconnects = reconnects
         self._clock = clock
         self._circuit = circuit
+        self._turns = TurnPolicy(turn_ahead, max_recipients)
 
-    async def attempt(self, message_id: UUID) -> None:
-        """Try the due recipients of the message once. Nothing happens when another worker holds it."""
+    async def attempt(self, message_id: UUID) -> bool:
+        """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
+        worker holds it, or its service takes none."""
         policy, since = self._lease, self._clock()
         work = claim_message(
-            self._worker_id, message_id, since.wall, policy.duration, policy.max_crashes, self._circuit
+            self._worker_id,
+            message_id,
+            since.wall,
+            policy.duration,
+            policy.max_crashes,
+            circuit=self._circuit,
+            turns=self._turns,
         )
         claim = await finish(work)
         self._wakeup.message_changed(message_id)
         if claim is None:
-            return
+            return False
         lease = Lease(claim, policy, since, self._clock)
         async with lease.kept():
+            async with _given_back(claim):
+                await wait_for_turn(claim.turn_at)
             await self._deliver(claim, lease)
+        return True
 
     async def _deliver(self, claim: Claim, lease: Lease) -> None:
         """Transaction by transaction, each settled before the next one begins; none after the lease was lost."""
@@ -137,7 +151,8 @@ class Attempter:
         envelope = Envelope(claim.reverse_path, tuple(due), claim.smtputf8)
         async with AsyncExitStack() as stack:
             async with _given_back(claim):
-                lent = self._pool.borrow(service.id, service.version, server, fresh=fresh)
+                at_most = service.max_connections
+                lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, at_most=at_most)
                 connection = await stack.enter_async_context(lent)
             return await transact(connection, envelope, dispatch.content, server.timeouts, dispatch.lease.may_finish)
 

@@ -2,42 +2,81 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from app.clock import now
-from app.queue.engine import Engine, Handle
+from app.database.connection import as_key, as_moment, rows
+from app.queue.engine import Engine
 from app.services.circuit import shut_services
-from app.services.models import Service
 
 logger = logging.getLogger(__name__)
 
+Attempt = Callable[[UUID], Coroutine[Any, Any, bool]]
+"""What is called for a due message; False: it could not be claimed."""
+
 
 async def run_delivery(
-    engine: Engine, attempt: Handle, stop: asyncio.Event, *, connections_per_service: int, look_every: float
+    engine: Engine, attempt: Attempt, stop: asyncio.Event, *, connections_per_service: int, look_every: float
 ) -> None:
     """Deliver until `stop` is set, then return once the attempts under way have ended.
 
-    Services made, deleted, (de)activated, paused or resumed meanwhile, and circuits that open, close or want a probe,
-    are noticed within `look_every` seconds.
+    `connections_per_service` holds for services without a number of their own. Services made, changed, deleted, paused
+    or resumed meanwhile, and circuits that open, close or want a probe, are noticed within `look_every` seconds;
+    services whose limits allow more again, at once.
     """
-    watching = asyncio.create_task(_watch_services(engine, connections_per_service, look_every))
+    services = _Services(engine, connections_per_service)
+
+    async def try_message(message_id: UUID) -> None:
+        if not await attempt(message_id):
+            # Its service takes none, as it seems. Until the engine knows that, it would try one after the other.
+            await services.look()
+
+    watching = asyncio.create_task(_watch(services, look_every))
     try:
-        await engine.run(attempt, stop)
+        await engine.run(try_message, stop)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _watch_services(engine: Engine, cap: int, look_every: float) -> None:
+async def _watch(services: "_Services", look_every: float) -> None:
     while True:
-        try:
-            engine.services_changed(dict.fromkeys(await _open_services(), cap))
-        except Exception as error:
-            logger.warning("the services could not be read (%s); trying again", type(error).__name__)
-        await asyncio.sleep(look_every)
+        opens_at = await services.look()
+        wait = (opens_at - now()).total_seconds() if opens_at else look_every
+        await asyncio.sleep(max(0, min(wait, look_every)))
 
 
-async def _open_services() -> list[UUID]:
-    shut = await shut_services(now())
-    active = await Service.filter(is_active=True, paused_at=None).only("id")
-    return [service.id for service in active if service.id not in shut]
+class _Services:
+    """Which services the engine may serve now: active, not paused, not over their limits, and with no open circuit."""
+
+    def __init__(self, engine: Engine, cap: int) -> None:
+        self._engine = engine
+        self._cap = cap
+        self._looking = asyncio.Lock()
+
+    async def look(self) -> datetime | None:
+        """Tell the engine; returns when the limits of the next service allow more, if any waits for that."""
+        # One after the other, so that the engine is never told what was true before it was told otherwise.
+        async with self._looking:
+            try:
+                shut = await shut_services(now())
+                return self._tell([row for row in await rows(_SERVICES) if as_key(row["id"]) not in shut])
+            except Exception as error:
+                logger.warning("the services could not be read (%s); trying again", type(error).__name__)
+                return None
+
+    def _tell(self, found: Sequence[Mapping[str, Any]]) -> datetime | None:
+        moment = now()
+        free_at = {as_key(row["id"]): as_moment(row["free_at"]) or moment for row in found}
+        caps = {as_key(row["id"]): row["max_connections"] or self._cap for row in found}
+        self._engine.services_changed({key: cap for key, cap in caps.items() if free_at[key] <= moment})
+        return min((free for free in free_at.values() if free > moment), default=None)
+
+
+_SERVICES = (
+    "SELECT id, max_connections, free_at FROM service LEFT JOIN pace ON pace.subject = service.id"
+    " WHERE is_active AND paused_at IS NULL"
+)

@@ -13,10 +13,12 @@ from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
 from app.access.policy import ServiceScope, visible_services
 from app.access.principal import Action, Principal
+from app.clock import now
 from app.queue.intervene import Intervener
 from app.queue.lookup import StoredAttempt, StoredRecipient, list_attempts, list_recipients
 from app.services.circuit import Circuit, read_circuits
 from app.services.secret import Sealer
+from app.services.usage import Used, read_used
 from app.settings import Settings
 from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
@@ -93,6 +95,15 @@ class Context:
             return [found.get(key) for key in keys]
 
         return DataLoader(load_fn=load, cache=False)
+
+    @cached_property
+    def used(self) -> DataLoader[UUID, Used]:
+        """What services have used of their limits, by the service's key."""
+
+        async def load(keys: list[UUID]) -> list[Used]:
+            return await read_used(keys, now())
+
+        return DataLoader(load_fn=load, cache=not self.is_socket)
 
 
 Info = strawberry.Info[Context, None]

@@ -25,7 +25,8 @@ from app.access.principal import Action
 from app.errors import NotFound, Refusal
 from app.graphql.context import Info
 from app.graphql.paging import After, First, key_of, page
-from app.graphql.types import ApiKey, Connection, Role, UserError, Viewer, user_errors
+from app.graphql.types import ApiKey, Connection, Role, UserError, user_errors
+from app.graphql.viewer import Viewer
 
 
 @strawberry.input(description="What a role may do with one service, or with all of them.")

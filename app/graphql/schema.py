@@ -20,7 +20,8 @@ from app.graphql.context import Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
-from app.graphql.types import ApiKey, Connection, Message, Node, Role, Service, Viewer
+from app.graphql.types import ApiKey, Connection, Message, Node, Role, Service
+from app.graphql.viewer import Viewer
 from app.services.manage import get_service
 
 

@@ -55,6 +55,15 @@ class CreateServiceInput:
     from_name: str | None = strawberry.field(default=None, description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(default=None, description="Reply-To of mail that names none.")
     reply_to_name: str | None = strawberry.field(default=None, description="Display name of that Reply-To.")
+    max_connections: int | None = strawberry.field(
+        default=None, description="Connections at a time; the server's setting when absent."
+    )
+    messages_per_second: float | None = strawberry.field(
+        default=None, description="Mail leaves no faster, evenly spaced; 0.2 is one every five seconds."
+    )
+    recipients_per_minute: int | None = strawberry.field(default=None, description="At most so many in any minute.")
+    recipients_per_hour: int | None = strawberry.field(default=None, description="At most so many in any hour.")
+    recipients_per_day: int | None = strawberry.field(default=None, description="At most so many in any 24 hours.")
 
 
 @strawberry.input(description="Changes of a service. What is absent stays; null clears.")
@@ -86,6 +95,21 @@ class UpdateServiceInput:
     from_name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its display name.")
     reply_to_email: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Default Reply-To.")
     reply_to_name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its display name.")
+    max_connections: strawberry.Maybe[int | None] = strawberry.field(
+        default=None, description="Connections at a time; null: the server's setting."
+    )
+    messages_per_second: strawberry.Maybe[float | None] = strawberry.field(
+        default=None, description="Mail leaves no faster, evenly spaced; null: no limit."
+    )
+    recipients_per_minute: strawberry.Maybe[int | None] = strawberry.field(
+        default=None, description="At most so many in any minute; null: no limit."
+    )
+    recipients_per_hour: strawberry.Maybe[int | None] = strawberry.field(
+        default=None, description="At most so many in any hour; null: no limit."
+    )
+    recipients_per_day: strawberry.Maybe[int | None] = strawberry.field(
+        default=None, description="At most so many in any 24 hours; null: no limit."
+    )
 
 
 @strawberry.input(description="Which service to delete.")

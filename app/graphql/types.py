@@ -1,27 +1,27 @@
-"""The output types, on one page; those of the inbox are in inbox.py."""
+"""The output types, on one page; those of the inbox, and some parts, have files of their own."""
 
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Generic, Self, TypeVar, cast
+from typing import Generic, Self, TypeVar, cast
 
 import strawberry
 from strawberry.scalars import JSON
 
 from app.access import models as access
-from app.access.policy import allows
-from app.access.principal import Action, Principal
+from app.access.principal import Action
 from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
 from app.graphql.circuit import Circuit
 from app.graphql.context import Info
+from app.graphql.usage import Usage
 from app.mail.reply import Reply as SmtpReply
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
 from app.queue.states import MessageState, RecipientState
 from app.services import models as services
-from app.services.manage import find_service
 from app.services.models import ServiceKind
+from app.services.usage import usage_of
 from app.smtp.server import Encryption
 
 T = TypeVar("T")
@@ -123,6 +123,11 @@ class Service(Node):
     from_name: str | None = strawberry.field(description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
     reply_to_name: str | None = strawberry.field(description="Display name of that Reply-To.")
+    max_connections: int | None = strawberry.field(description="Connections at a time; null: the server's setting.")
+    messages_per_second: float | None = strawberry.field(description="How fast its mail leaves; null: no limit.")
+    recipients_per_minute: int | None = strawberry.field(description="In any minute; null: no limit.")
+    recipients_per_hour: int | None = strawberry.field(description="In any hour; null: no limit.")
+    recipients_per_day: int | None = strawberry.field(description="In any 24 hours; null: no limit.")
     paused_at: datetime | None = strawberry.field(
         description="Since when it is paused by pauseService: it takes mail and keeps it, and nothing leaves."
     )
@@ -144,6 +149,10 @@ class Service(Node):
         circuit = await info.context.circuits.load(self.row.id)
         return Circuit.of(circuit) if circuit else None
 
+    @strawberry.field(description="How much of each limit that is set is used, by all workers together.")
+    async def usage(self, info: Info) -> list[Usage]:
+        return [Usage.of(usage) for usage in usage_of(vars(self.row), await info.context.used.load(self.row.id))]
+
     @classmethod
     def of(cls, row: services.Service) -> Self:
         return cls(
@@ -164,6 +173,11 @@ class Service(Node):
             from_name=row.from_name,
             reply_to_email=row.reply_to_email,
             reply_to_name=row.reply_to_name,
+            max_connections=row.max_connections,
+            messages_per_second=row.messages_per_second,
+            recipients_per_minute=row.recipients_per_minute,
+            recipients_per_hour=row.recipients_per_hour,
+            recipients_per_day=row.recipients_per_day,
             paused_at=row.paused_at,
             created_at=row.created_at,
             updated_at=row.updated_at,
@@ -225,36 +239,6 @@ class ApiKey(Node):
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
             last_used_at=row.last_used_at,
-        )
-
-
-@strawberry.type(description="Who is asking.")
-class Viewer:
-    api_key_id: strawberry.ID = strawberry.field(description="Id of the API key of this request.")
-    api_key_name: str = strawberry.field(description="Its name.")
-    role_id: strawberry.ID = strawberry.field(description="Id of its role.")
-    role_name: str = strawberry.field(description="The role's name.")
-    actions_on_all_services: list[Action] = strawberry.field(
-        description="What is allowed with every service that has no grant of its own."
-    )
-    principal: strawberry.Private[Principal]
-
-    @strawberry.field(description="What this API key may do with one service; empty when nothing, or no such service.")
-    async def actions(
-        self, service: Annotated[str, strawberry.argument(description="The service's name, in any case.")]
-    ) -> list[Action]:
-        row = await find_service(service)
-        return [action for action in Action if row and allows(self.principal, action, row.id)]
-
-    @classmethod
-    def of(cls, principal: Principal) -> Self:
-        return cls(
-            api_key_id=strawberry.ID(public_id("key", principal.api_key_id)),
-            api_key_name=principal.api_key_name,
-            role_id=strawberry.ID(public_id("role", principal.role_id)),
-            role_name=principal.role_name,
-            actions_on_all_services=[action for action in Action if allows(principal, action, None)],
-            principal=principal,
         )
 
 

@@ -1,12 +1,14 @@
 """Due recipients of one message, leased and fenced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from app.database.connection import as_key, as_moment, execute, execute_many, rows, transaction
+from app.limits.counter import Taken, give_back
+from app.queue.allowance import IS_OPEN, IS_PACED, UNLIMITED, Allowance, OverLimit, TurnPolicy, allow, find_when_free
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.expire import expire_message
@@ -15,6 +17,8 @@ from app.queue.states import CLAIMABLE, RecipientState
 from app.services.circuit import CircuitPolicy, permit_probe
 
 _CLAIMABLE = ", ".join(f"'{state.value}'" for state in sorted(CLAIMABLE))
+_OPEN = IS_OPEN.format(service="message.service_id", moment="$4")
+_TURNS = TurnPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Claim:
     """The right to try these recipients until `lease_until`. Only `fence` proves it: see `settle`.
 
     `service_version`: which version of the service is tried. `probing`: it is the one probe of the service's circuit.
+    Where the service has limits, `taken` is what was counted, and nothing may be sent before `turn_at`.
     """
 
     message_id: UUID
@@ -49,6 +54,8 @@ class Claim:
     on_doubt: OnDoubt = OnDoubt.RETRY
     service_version: int = 0
     probing: bool = False
+    turn_at: datetime | None = None
+    taken: Taken | None = None
 
 
 _CIRCUIT_POLICY = CircuitPolicy()
@@ -61,18 +68,26 @@ async def claim_message(
     lease: float,
     max_crashes: int | None = None,
     circuit: CircuitPolicy = _CIRCUIT_POLICY,
+    turns: TurnPolicy = _TURNS,
 ) -> Claim | None:
-    """Claim the due recipients for `lease` seconds and count an attempt on each.
+    """Claim the due recipients for `lease` seconds and count an attempt on each; of a service with limits, as many as
+    these allow.
 
     Only the first claim can give the verdict that a client waits for: who takes over from a dead worker retries. What
     that worker had begun is ended first; after `max_crashes` workers lost in a row, with the recipients failed.
     None when the message is not due: settled, scheduled later, or leased to a worker that still lives; when its
-    service is inactive or paused, or its circuit is open and this is not the probe; and when its time is over: then it
-    is expired here.
+    service is inactive or paused, its limits allow nothing now, or its circuit is open and this is not the probe; and
+    when its time is over: then it is expired here.
     """
     try:
-        return await _claim(worker_id, message_id, moment, lease, max_crashes, circuit)
+        async with transaction():
+            return await _claim(worker_id, message_id, moment, lease, max_crashes, circuit, turns)
     except _NotTheProbe:
+        return None
+    except OverLimit as over:
+        async with transaction():
+            await end_lost_attempt(message_id, moment, max_crashes)
+            await find_when_free(over.service_id, moment, turns)
         return None
 
 
@@ -87,30 +102,24 @@ async def _claim(
     lease: float,
     max_crashes: int | None,
     circuit: CircuitPolicy,
+    turns: TurnPolicy,
 ) -> Claim | None:
     lease_until = moment + timedelta(seconds=lease)
-    async with transaction():
+    found = await _take(worker_id, message_id, moment, lease_until)
+    if not found and await end_lost_attempt(message_id, moment, max_crashes):
         found = await _take(worker_id, message_id, moment, lease_until)
-        if not found and await end_lost_attempt(message_id, moment, max_crashes):
-            found = await _take(worker_id, message_id, moment, lease_until)
-        if not found:
-            await expire_message(message_id, moment)
-            return None
-        claimed = await rows(
-            "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
-            f" WHERE message_id = $1 AND state IN ({_CLAIMABLE}) AND due_at <= $2"
-            " RETURNING id, address, attempt_number, tried_since, position",
-            message_id,
-            moment,
-            False,
-        )
-        if not claimed:
-            await refresh_message(message_id, moment)
-            return None
-        message = found[0]
-        probing = bool(message["circuits"])
-        if probing and not await permit_probe(as_key(message["service_id"]), moment, circuit):
-            raise _NotTheProbe
+    if not found:
+        await expire_message(message_id, moment)
+        return None
+    message = found[0]
+    probing = bool(message["circuits"])
+    if probing and not await permit_probe(as_key(message["service_id"]), moment, circuit):
+        raise _NotTheProbe
+    allowance = await _allowance(message_id, message, moment, turns)
+    claimed = await _claim_recipients(message_id, moment, allowance)
+    if not claimed:
+        await refresh_message(message_id, moment)
+        return None
     return Claim(
         message_id=message_id,
         service_id=as_key(message["service_id"]),
@@ -119,31 +128,52 @@ async def _claim(
         lease_until=lease_until,
         reverse_path=message["reverse_path"],
         smtputf8=bool(message["smtputf8"]),
-        recipients=tuple(
-            ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"], as_moment(row["tried_since"]))
-            for row in sorted(claimed, key=lambda row: int(row["position"]))
-        ),
+        recipients=claimed,
         expires_at=as_moment(message["expires_at"]),
         on_doubt=OnDoubt(message["on_doubt"]),
         service_version=message["service_version"],
         probing=probing,
+        turn_at=allowance.turn_at,
+        taken=allowance.taken,
     )
 
 
 async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until: datetime) -> list[dict[str, Any]]:
     return await rows(
-        "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"
+        "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"  # noqa: S608
         " state = 'sending', verdict_awaited = (verdict_awaited AND fence = 0)"
         " WHERE id = $1 AND due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
         " AND EXISTS (SELECT 1 FROM service WHERE id = message.service_id AND is_active AND paused_at IS NULL)"
         " AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.service_id AND probe_at > $4)"
-        " RETURNING service_id, fence, expires_at, reverse_path, smtputf8, on_doubt,"
+        f" AND {_OPEN} RETURNING service_id, fence, expires_at, reverse_path, smtputf8, on_doubt, {IS_PACED},"
         " (SELECT version FROM service WHERE id = message.service_id) AS service_version,"
         " (SELECT COUNT(*) FROM circuit WHERE service_id = message.service_id) AS circuits",
         message_id,
         worker_id,
         lease_until,
         moment,
+    )
+
+
+async def _allowance(message_id: UUID, message: Mapping[str, Any], moment: datetime, turns: TurnPolicy) -> Allowance:
+    if not message["is_paced"]:
+        return UNLIMITED
+    return await allow(message_id, as_key(message["service_id"]), moment, turns)
+
+
+async def _claim_recipients(message_id: UUID, moment: datetime, allowance: Allowance) -> tuple[ClaimedRecipient, ...]:
+    claimed = await rows(
+        "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
+        f" WHERE message_id = $1 AND state IN ({_CLAIMABLE}) AND due_at <= $2 AND position <= $4"
+        " RETURNING id, address, attempt_number, tried_since, position",
+        message_id,
+        moment,
+        False,
+        allowance.last_position,
+    )
+    return tuple(
+        ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"], as_moment(row["tried_since"]))
+        for row in sorted(claimed, key=lambda row: int(row["position"]))
     )
 
 
@@ -174,13 +204,15 @@ async def release_claim(claim: Claim, moment: datetime) -> bool:
     async with transaction():
         if not await end_lease(claim, settled=False):
             return False
-        await execute(
+        released = await execute(
             "UPDATE recipient SET state = $2, attempt_number = attempt_number - 1"
             " WHERE message_id = $1 AND state = 'claimed'",
             claim.message_id,
             RecipientState.QUEUED.value,
         )
         await refresh_message(claim.message_id, moment)
+        if claim.taken is not None:
+            await give_back(claim.taken, released)
     return True
 
 

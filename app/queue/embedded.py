@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.connection import as_key, is_transient, rows
+from app.queue.allowance import IS_OPEN
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job, Priority
 from app.queue.wakeup import Wakeup
@@ -25,12 +26,13 @@ _DUE_BY_PRIORITY = " UNION ALL ".join(
     f" WHERE service_id = $1 AND priority = {priority:d} AND due_at <= $2 ORDER BY due_at LIMIT $3) AS due_{priority:d}"
     for priority in PRIORITIES
 )
-# The caps say which services are paused, or have an open circuit, but late; no claim takes their mail, and without the
-# conditions it would be tried in a circle until then.
+# The caps say which services are paused, over their limits, or have an open circuit, but late; no claim takes their
+# mail, and without the conditions it would be tried in a circle until then.
 _DUE = (
     f"SELECT id FROM ({_DUE_BY_PRIORITY}) AS due WHERE EXISTS"  # noqa: S608 - constants
     " (SELECT 1 FROM service WHERE id = $1 AND is_active AND paused_at IS NULL) AND NOT EXISTS"
-    " (SELECT 1 FROM circuit WHERE service_id = $1 AND probe_at > $2) ORDER BY priority, due_at LIMIT $3"
+    " (SELECT 1 FROM circuit WHERE service_id = $1 AND probe_at > $2)"
+    f" AND {IS_OPEN.format(service='$1', moment='$2')} ORDER BY priority, due_at LIMIT $3"
 )
 
 

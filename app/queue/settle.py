@@ -8,6 +8,7 @@ from uuid import UUID
 from app.database.connection import execute, execute_many, transaction
 from app.database.key import new_key
 from app.events.record import EventType, Happening, record
+from app.limits.counter import give_back
 from app.mail.reply import Reply
 from app.queue.announce import announce
 from app.queue.claim import Claim, check_lease, end_lease
@@ -74,6 +75,8 @@ async def settle(
         await announce(claim.message_id)
         if any(settlement.state is RecipientState.DEFERRED for settlement in settlements):
             await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
+        if claim.taken is not None:
+            await give_back(claim.taken, len(settlements) - len(tried))
     return True
 
 

@@ -20,6 +20,10 @@ MAX_HOST_CHARS = 255
 MAX_USERNAME_CHARS = 255
 MAX_PASSWORD_CHARS = 1024
 MAX_DISPLAY_NAME_CHARS = 256
+MAX_CONNECTIONS = 1000
+MIN_MESSAGES_PER_SECOND = 0.0001
+MAX_MESSAGES_PER_SECOND = 10_000
+MAX_RECIPIENTS = 1_000_000_000
 
 _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -30,7 +34,8 @@ class ServiceValues:
     """A whole service, as given. An empty text means the same as None.
 
     `kind` and `encryption` are names of ServiceKind and Encryption. None for `encryption` means TLS, for `port` 465
-    with SSL and else 587. `password_kept`: no new password, but one is stored and stays.
+    with SSL and else 587. `password_kept`: no new password, but one is stored and stays. None for a limit means that
+    there is none, for `max_connections` that the setting holds.
     """
 
     name: str
@@ -50,6 +55,11 @@ class ServiceValues:
     from_name: str | None = None
     reply_to_email: str | None = None
     reply_to_name: str | None = None
+    max_connections: int | None = None
+    messages_per_second: float | None = None
+    recipients_per_minute: int | None = None
+    recipients_per_hour: int | None = None
+    recipients_per_day: int | None = None
 
 
 def check_service(values: ServiceValues, max_trusted_ca_chars: int | None = None) -> tuple[Problem, ...]:
@@ -67,6 +77,7 @@ def check_service(values: ServiceValues, max_trusted_ca_chars: int | None = None
         *_check_text("fromName", values.from_name, MAX_DISPLAY_NAME_CHARS),
         *_check_email("replyToEmail", values.reply_to_email),
         *_check_text("replyToName", values.reply_to_name, MAX_DISPLAY_NAME_CHARS),
+        *_check_limits(values),
     )
 
 
@@ -175,6 +186,19 @@ def _check_trusted_ca(values: ServiceValues, max_chars: int | None) -> Iterator[
     wrong = check_authorities(values.trusted_ca)
     if wrong is not None:
         yield _problem("trustedCa", wrong)
+
+
+def _check_limits(values: ServiceValues) -> Iterator[Problem]:
+    limits = (
+        ("maxConnections", values.max_connections, 1, MAX_CONNECTIONS),
+        ("messagesPerSecond", values.messages_per_second, MIN_MESSAGES_PER_SECOND, MAX_MESSAGES_PER_SECOND),
+        ("recipientsPerMinute", values.recipients_per_minute, 1, MAX_RECIPIENTS),
+        ("recipientsPerHour", values.recipients_per_hour, 1, MAX_RECIPIENTS),
+        ("recipientsPerDay", values.recipients_per_day, 1, MAX_RECIPIENTS),
+    )
+    for path, limit, least, most in limits:
+        if limit is not None and not least <= limit <= most:
+            yield _problem(path, f"The limit is from {least} to {most}, or null for none.")
 
 
 def _host(text: str) -> str | None:

@@ -18,6 +18,7 @@ from app.access.policy import ServiceScope, require, require_for_all
 from app.access.principal import Action, Principal
 from app.database.connection import transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
+from app.limits.counter import forget_free_at
 from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
 from app.services.circuit import forget_circuit, require_proof
 from app.services.models import Service
@@ -47,6 +48,11 @@ class ServiceChanges(TypedDict, total=False):
     from_name: str | None
     reply_to_email: str | None
     reply_to_name: str | None
+    max_connections: int | None
+    messages_per_second: float | None
+    recipients_per_minute: int | None
+    recipients_per_hour: int | None
+    recipients_per_day: int | None
 
 
 async def create_service(
@@ -89,7 +95,7 @@ async def update_service(
     port or encryption, another trusted authority, and leave to authenticate in clear text, need the password again:
     otherwise who may change a service could have its password sent to a server of theirs, or shown to the network. What
     was known against the old server or credentials does not count any more: the new ones are tried at once.
-    Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
+    New limits count from now on. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
         require(by, Action.MANAGE, service.id)
@@ -104,6 +110,7 @@ async def update_service(
         await _save(current, values, sealer, now())
         if _server(current) != earlier:
             await (forget_circuit(current.id) if current.username is None else require_proof(current.id, now()))
+        await forget_free_at(current.id)
     return current
 
 

@@ -18,7 +18,8 @@ class ServiceKind(StrEnum):
 class Service(Model):
     """One named SMTP account. `version` grows with every change, so that warm connections can be told stale.
 
-    While `paused_at` is set, mail is accepted and kept; nothing of it is tried.
+    While `paused_at` is set, mail is accepted and kept; nothing of it is tried. Limits are null where there is none;
+    for `max_connections`, where the setting holds.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -38,6 +39,11 @@ class Service(Model):
     from_name = fields.CharField(max_length=256, null=True)
     reply_to_email = fields.CharField(max_length=320, null=True)
     reply_to_name = fields.CharField(max_length=256, null=True)
+    max_connections = fields.IntField(null=True)
+    messages_per_second = fields.FloatField(null=True)
+    recipients_per_minute = fields.IntField(null=True)
+    recipients_per_hour = fields.IntField(null=True)
+    recipients_per_day = fields.IntField(null=True)
     paused_at = fields.DatetimeField(null=True)
     paused_reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     version = fields.IntField(default=1)

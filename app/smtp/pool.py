@@ -9,6 +9,7 @@ from datetime import datetime
 from app.clock import now
 from app.smtp.connection import Connection, connect
 from app.smtp.failure import SmtpFailure
+from app.smtp.places import Places
 from app.smtp.server import Server
 
 
@@ -44,15 +45,16 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def borrow(
-        self, key: Hashable, version: int, server: Server, *, fresh: bool = False
+        self, key: Hashable, version: int, server: Server, *, fresh: bool = False, at_most: int | None = None
     ) -> AsyncIterator[Connection]:
         """Lend a connection to `server`, ready for MAIL; first come, first served while all are out.
 
         `version` is that of the service under `key`: connections of another version are not lent any more, with
-        `fresh` no warm one at all.
+        `fresh` no warm one at all. `at_most` replaces `max_connections` for this key from now on.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
-        berth = self._berths.setdefault(key, _Berth(asyncio.Semaphore(self._max_connections)))
+        berth = self._berths.setdefault(key, _Berth(Places(self._max_connections)))
+        berth.places.resize(at_most or self._max_connections)
         berth.users += 1
         try:
             async with berth.places:
@@ -151,7 +153,7 @@ class _Berth:
     """The connections of one key. `users` are those who borrow or wait to borrow; the last one lent is lent
     first, so that those not needed grow idle."""
 
-    places: asyncio.Semaphore
+    places: Places
     idle: list[_Idle] = field(default_factory=list)
     users: int = 0
 

@@ -211,6 +211,8 @@ def _value(kind: str, column: str, key: UUID, number: int) -> object:
         "bytea": b"\0\xff",
         "int": 1,
         "small": 1,
+        "double": 1.5,
+        "real": 1.5,
     }
     return next((value for start, value in values.items() if kind.lower().startswith(start)), f"{column[0]}{number}")
 

@@ -9,9 +9,8 @@ import pytest
 
 from app.clock import now
 from app.database.connection import close_database, execute, open_database
-from app.delivery.loop import run_delivery
+from app.delivery.loop import Attempt, run_delivery
 from app.queue.embedded import EmbeddedEngine
-from app.queue.engine import Handle
 from app.queue.pause import pause_service, resume_service
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
@@ -32,18 +31,28 @@ class NotingEngine(EmbeddedEngine):
         super().services_changed(caps)
 
     async def until_told(self, *services: Service) -> None:
-        expected = {service.id: 3 for service in services}
+        await self.until({service.id: 3 for service in services})
+
+    async def until(self, expected: Mapping[UUID, int]) -> None:
         async with asyncio.timeout(20):
             while not self.told or self.told[-1] != expected:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
-async def nothing(message_id: UUID) -> None:
+class Tried(asyncio.Queue[UUID]):
+    """What was to be tried; nothing is claimed."""
+
+    async def note(self, message_id: UUID) -> bool:
+        await self.put(message_id)
+        return False
+
+
+async def nothing(message_id: UUID) -> bool:
     raise AssertionError(f"there is no mail to try: {message_id}")
 
 
 @asynccontextmanager
-async def delivering(engine: EmbeddedEngine, attempt: Handle = nothing) -> AsyncIterator[None]:
+async def delivering(engine: EmbeddedEngine, attempt: Attempt = nothing) -> AsyncIterator[None]:
     stop = asyncio.Event()
     delivery = asyncio.create_task(run_delivery(engine, attempt, stop, connections_per_service=3, look_every=0.01))
     try:
@@ -66,12 +75,20 @@ async def test_services_are_noticed_when_they_come_change_and_go(service: Servic
         await engine.until_told()
 
 
+async def test_a_service_may_have_a_number_of_connections_of_its_own(service: Service) -> None:
+    engine = NotingEngine()
+    async with delivering(engine):
+        await engine.until_told(service)
+        await execute("UPDATE service SET max_connections = 1 WHERE id = $1", service.id)
+        await engine.until({service.id: 1})
+
+
 async def test_mail_of_a_service_that_becomes_active_is_tried(service: Service, put_mail: Put) -> None:
     await execute("UPDATE service SET is_active = $1 WHERE id = $2", False, service.id)
     message_id = await put_mail()
-    tried: asyncio.Queue[UUID] = asyncio.Queue()
+    tried = Tried()
     engine = NotingEngine()
-    async with delivering(engine, tried.put):
+    async with delivering(engine, tried.note):
         await engine.until_told()
         assert tried.empty()
         await execute("UPDATE service SET is_active = $1 WHERE id = $2", True, service.id)
@@ -81,9 +98,9 @@ async def test_mail_of_a_service_that_becomes_active_is_tried(service: Service, 
 async def test_mail_of_a_paused_service_waits_until_it_is_resumed(service: Service, put_mail: Put) -> None:
     await pause_service(service.id, "maintenance", None, now(), max_reason_chars=100)
     message_id = await put_mail()
-    tried: asyncio.Queue[UUID] = asyncio.Queue()
+    tried = Tried()
     engine = NotingEngine()
-    async with delivering(engine, tried.put):
+    async with delivering(engine, tried.note):
         await engine.until_told()
         assert tried.empty()
         await resume_service(service.id, None, now())

@@ -1,5 +1,6 @@
 """Services through the schema: made, read, changed, deleted, each by those who may."""
 
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from app.clock import now
 from app.database.connection import transaction
 from app.database.key import new_key, public_id
 from app.mail.reply import Reply
+from app.queue.claim import claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.put import put
 from app.queue.wakeup import Wakeup
@@ -210,6 +212,47 @@ async def test_a_new_password_closes_the_circuit(api: Api) -> None:
     changed = await api.mutate("updateService", f"service {{ {WAITING} }}", id=made["id"], password="another")
 
     assert changed["service"] == {"pausedAt": None, "pausedReason": None, "circuit": None}
+
+
+LIMITS = "maxConnections messagesPerSecond recipientsPerMinute recipientsPerHour recipientsPerDay"
+
+
+async def test_limits_are_set_changed_and_cleared(api: Api) -> None:
+    given = {"maxConnections": 2, "messagesPerSecond": 0.2, "recipientsPerMinute": 3, "recipientsPerHour": 4}
+    made = await api.mutate("createService", f"service {{ id {LIMITS} }}", **GIVEN, **given)
+    key = made["service"].pop("id")
+    assert made["service"] == {**given, "recipientsPerDay": None}
+
+    changes = {"messagesPerSecond": None, "recipientsPerMinute": None, "recipientsPerHour": 5, "recipientsPerDay": 6}
+    changed = await api.mutate("updateService", f"service {{ {LIMITS} }}", id=key, **changes)
+    assert changed["service"] == {**changes, "maxConnections": 2}
+
+
+async def test_a_limit_that_cannot_be_is_refused_by_name(api: Api) -> None:
+    wrong = {"maxConnections": 0, "messagesPerSecond": 0.0, "recipientsPerMinute": -1, "recipientsPerDay": 0}
+    refused = await api.mutate("createService", "service { id }", **GIVEN, **wrong)
+    assert codes(refused) == [(name, "INVALID_INPUT") for name in wrong]
+
+
+async def test_usage_shows_each_limit_that_is_set(api: Api) -> None:
+    service = await make_service("relay", recipients_per_minute=3, recipients_per_day=4, messages_per_second=0.001)
+    await make_service("free", max_connections=2)
+    message = new_message(service, await make_principal(), "a@example.com", "b@example.com", "c@example.com")
+    await put(message, now(), EmbeddedEngine(Wakeup(), 1))
+    claim = await claim_message(new_key(), message.id, now(), 60)
+    assert claim is not None
+    assert claim.turn_at is not None
+
+    query = "{ services(first: 10) { nodes { name usage { name used limit freeAt } } } }"
+    relay, free = (await api.ask(query))["services"]["nodes"]
+
+    assert free["usage"] == []
+    turn, minute, day = relay["usage"]
+    assert (turn["name"], turn["used"], turn["limit"]) == ("MESSAGES_PER_SECOND", 1, 0.001)
+    assert datetime.fromisoformat(turn["freeAt"]) == claim.turn_at + timedelta(seconds=1000)
+    assert (minute["name"], minute["used"], minute["limit"]) == ("RECIPIENTS_PER_MINUTE", 3, 3)
+    assert timedelta(seconds=60) < datetime.fromisoformat(minute["freeAt"]) - claim.turn_at <= timedelta(seconds=61)
+    assert day == {"name": "RECIPIENTS_PER_DAY", "used": 3, "limit": 4, "freeAt": None}
 
 
 @pytest.mark.parametrize("wrong", ["", "svc_1", public_id("role", UUID(int=7)), "mine"])

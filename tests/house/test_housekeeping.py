@@ -6,9 +6,11 @@ from uuid import UUID
 import pytest
 
 from app.clock import now
-from app.database.connection import close_database, execute, open_database, rows
+from app.database.connection import close_database, execute, open_database, rows, transaction
 from app.database.key import new_key
 from app.housekeeping import purge, run_housekeeping
+from app.limits.counter import take
+from app.limits.window import Span
 from app.queue.embedded import EmbeddedEngine
 from app.queue.heartbeat import beat
 from app.queue.put import Idempotency, put
@@ -81,3 +83,11 @@ async def test_mail_whose_time_is_over_is_expired(database: Settings) -> None:
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_what_no_limit_counts_any_more_is_purged(database: Settings) -> None:
+    for seconds in (0.0, DAY):
+        async with transaction():
+            await take(new_key(), {Span.HOUR: 10}, 1, after(seconds))
+    await purge(database, after(DAY))
+    assert [row["used"] for row in await rows("SELECT used FROM counter")] == [1]

@@ -199,8 +199,12 @@ async def test_an_open_circuit_keeps_mail_but_for_the_probe_until_it_is_closed(
     async with transaction():
         await open_circuit(service.id, service.version, Fault("No."), now(), policy, probing=False)
 
+    async def attempt(message_id: UUID) -> bool:
+        await calls.handle(message_id)
+        return True
+
     stop = asyncio.Event()
-    delivery = asyncio.create_task(run_delivery(engine, calls.handle, stop, connections_per_service=5, look_every=0.02))
+    delivery = asyncio.create_task(run_delivery(engine, attempt, stop, connections_per_service=5, look_every=0.02))
     free = [await put_mail(service=other)]
     await calls.until(lambda: calls.ended == free)
     assert calls.started == free

@@ -1,6 +1,7 @@
 """The rules of a service, as a table."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trustme
@@ -183,6 +184,31 @@ def test_a_sandbox_is_stored_without_a_server() -> None:
     values = in_stored_form(replace(SANDBOX, encryption="TLS", clear_text_auth=True))
 
     assert (values.host, values.port, values.encryption, values.clear_text_auth) == (None, None, "NONE", False)
+
+
+def limited(service: ServiceValues, field: str, limit: float | None) -> ServiceValues:
+    changes: dict[str, Any] = {field: limit}
+    return replace(service, **changes)
+
+
+@pytest.mark.parametrize(
+    ("field", "path", "least", "most", "between"),
+    [
+        ("max_connections", "maxConnections", 1, 1000, 5),
+        ("messages_per_second", "messagesPerSecond", 0.0001, 10_000, 0.2),
+        ("recipients_per_minute", "recipientsPerMinute", 1, 10**9, 100),
+        ("recipients_per_hour", "recipientsPerHour", 1, 10**9, 100),
+        ("recipients_per_day", "recipientsPerDay", 1, 10**9, 100),
+    ],
+)
+def test_a_limit_is_above_zero_and_sane(field: str, path: str, least: float, most: float, between: float) -> None:
+    for service in (SMTP, SANDBOX):
+        for good in (None, least, between, most):
+            assert check_service(limited(service, field, good)) == ()
+        for bad in (0, -1, least / 2, most + 1, float("nan"), float("inf")):
+            (problem,) = check_service(limited(service, field, bad))
+            assert problem.field == (path,)
+            assert str(most) in problem.message
 
 
 def test_a_password_never_shows() -> None:

@@ -45,6 +45,11 @@ SMTP = ServiceValues(
     from_name="A",
     reply_to_email="b@example.org",
     reply_to_name="B",
+    max_connections=2,
+    messages_per_second=0.5,
+    recipients_per_minute=3,
+    recipients_per_hour=4,
+    recipients_per_day=5,
 )
 
 
@@ -85,6 +90,11 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "from_name": "A",
         "reply_to_email": "b@example.org",
         "reply_to_name": "B",
+        "max_connections": 2,
+        "messages_per_second": 0.5,
+        "recipients_per_minute": 3,
+        "recipients_per_hour": 4,
+        "recipients_per_day": 5,
         "paused_at": None,
         "paused_reason": None,
         "version": 1,

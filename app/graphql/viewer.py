@@ -1,0 +1,40 @@
+"""The output type of who is asking."""
+
+from typing import Annotated, Self
+
+import strawberry
+
+from app.access.policy import allows
+from app.access.principal import Action, Principal
+from app.database.key import public_id
+from app.services.manage import find_service
+
+
+@strawberry.type(description="Who is asking.")
+class Viewer:
+    api_key_id: strawberry.ID = strawberry.field(description="Id of the API key of this request.")
+    api_key_name: str = strawberry.field(description="Its name.")
+    role_id: strawberry.ID = strawberry.field(description="Id of its role.")
+    role_name: str = strawberry.field(description="The role's name.")
+    actions_on_all_services: list[Action] = strawberry.field(
+        description="What is allowed with every service that has no grant of its own."
+    )
+    principal: strawberry.Private[Principal]
+
+    @strawberry.field(description="What this API key may do with one service; empty when nothing, or no such service.")
+    async def actions(
+        self, service: Annotated[str, strawberry.argument(description="The service's name, in any case.")]
+    ) -> list[Action]:
+        row = await find_service(service)
+        return [action for action in Action if row and allows(self.principal, action, row.id)]
+
+    @classmethod
+    def of(cls, principal: Principal) -> Self:
+        return cls(
+            api_key_id=strawberry.ID(public_id("key", principal.api_key_id)),
+            api_key_name=principal.api_key_name,
+            role_id=strawberry.ID(public_id("role", principal.role_id)),
+            role_name=principal.role_name,
+            actions_on_all_services=[action for action in Action if allows(principal, action, None)],
+            principal=principal,
+        )

@@ -1,0 +1,133 @@
+"""Take n of what is limited, atomically, over all processes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.database.connection import as_key, as_moment, execute, execute_many, rows
+from app.database.key import new_key
+from app.limits.window import LENGTHS, Buckets, Span, bucket_of, counts_after, free_at, used_at
+
+Limits = Mapping[Span, int]
+"""How many in any window of the span, above 0; a span that is not named has no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was taken: `count` of the `subject` at `moment`, counted in each of `spans`."""
+
+    subject: UUID
+    spans: tuple[Span, ...]
+    moment: datetime
+    count: int
+
+
+async def take(subject: UUID, limits: Limits, wanted: int, moment: datetime) -> tuple[Taken, datetime]:
+    """Take `wanted`, or as many as every window has room for, down to 0; and when one more is free after that.
+
+    Call it inside a transaction that holds `lock_subject`.
+    """
+    counted = (await read_buckets([subject], moment))[subject] if limits else {}
+    rooms = (limit - used_at(counted[span], moment, span) for span, limit in limits.items())
+    taken = Taken(subject, tuple(limits), moment, max(0, min([wanted, *rooms])))
+    if taken.count:
+        await _add(taken)
+    free = (free_at(_with(counted[span], span, taken), moment, span, limit) for span, limit in limits.items())
+    return taken, max(free, default=moment)
+
+
+async def give_back(taken: Taken, count: int) -> None:
+    """Uncount `count` of what was taken, because they were not used after all; the next one to take finds them free.
+
+    Call it inside a transaction, as the last that locks anything.
+    """
+    if count and taken.spans:
+        await lock_subject(taken.subject)
+        await execute_many(
+            "UPDATE counter SET used = used - $4 WHERE subject = $1 AND span = $2 AND starts_at = $3",
+            [(taken.subject, span.value, bucket_of(taken.moment, span), count) for span in taken.spans],
+        )
+        await forget_free_at(taken.subject)
+
+
+async def lock_subject(subject: UUID) -> datetime | None:
+    """Let all others who take for the subject wait until the transaction ends; returns the last turn it was given."""
+    locked = await rows(
+        "INSERT INTO pace (subject) VALUES ($1) ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject"
+        " RETURNING last_turn_at",
+        subject,
+    )
+    last_turn_at: datetime | str | None = locked[0]["last_turn_at"]
+    return as_moment(last_turn_at)
+
+
+async def set_pace(subject: UUID, last_turn_at: datetime | None, free_at: datetime | None) -> None:
+    """Write down the last turn given, and until when nothing more is free; None: something is. The lock is held."""
+    await execute(
+        "UPDATE pace SET last_turn_at = $2, free_at = $3 WHERE subject = $1",
+        subject,
+        last_turn_at,
+        free_at,
+    )
+
+
+async def forget_free_at(subject: UUID) -> None:
+    """Let the next one to take find out what is free: the limits were changed, or something was given back."""
+    await execute("UPDATE pace SET free_at = NULL WHERE subject = $1", subject)
+
+
+async def read_buckets(subjects: Sequence[UUID], moment: datetime) -> dict[UUID, dict[Span, Buckets]]:
+    """What counts at `moment` of each subject and span."""
+    buckets: dict[UUID, dict[Span, dict[datetime, int]]]
+    buckets = {subject: {span: {} for span in Span} for subject in subjects}
+    places = ", ".join(f"${len(Span) + number}" for number in range(1, len(subjects) + 1))
+    found = await rows(
+        f"SELECT subject, span, starts_at, used FROM counter WHERE subject IN ({places}) AND ({_COUNTS})",  # noqa: S608
+        *(counts_after(moment, span) for span in Span),
+        *subjects,
+    )
+    for row in found:
+        buckets[as_key(row["subject"])][Span(row["span"])][as_moment(row["starts_at"])] = row["used"]
+    return {subject: dict(of_span) for subject, of_span in buckets.items()}
+
+
+_COUNTS = " OR ".join(f"(span = '{span.value}' AND starts_at > ${n})" for n, span in enumerate(Span, start=1))
+
+
+async def read_last_turns(subjects: Sequence[UUID]) -> dict[UUID, datetime]:
+    """The last turn given to each subject that was given one."""
+    places = ", ".join(f"${number}" for number in range(1, len(subjects) + 1))
+    found = await rows(
+        f"SELECT subject, last_turn_at FROM pace WHERE subject IN ({places}) AND last_turn_at IS NOT NULL",  # noqa: S608
+        *subjects,
+    )
+    return {as_key(row["subject"]): as_moment(row["last_turn_at"]) for row in found}
+
+
+async def forget_old_counts(moment: datetime) -> None:
+    """Delete what counts no more, and what is known of subjects that have not taken anything for a day."""
+    for span in Span:
+        await execute(
+            "DELETE FROM counter WHERE span = $1 AND starts_at <= $2",
+            span.value,
+            counts_after(moment, span),
+        )
+    await execute(
+        "DELETE FROM pace WHERE COALESCE(last_turn_at, $1) <= $1 AND COALESCE(free_at, $1) <= $1"
+        " AND NOT EXISTS (SELECT 1 FROM counter WHERE counter.subject = pace.subject)",
+        moment - LENGTHS[Span.DAY],
+    )
+
+
+async def _add(taken: Taken) -> None:
+    await execute_many(
+        "INSERT INTO counter (id, subject, span, starts_at, used) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
+        [(new_key(), taken.subject, span.value, bucket_of(taken.moment, span), taken.count) for span in taken.spans],
+    )
+
+
+def _with(buckets: Buckets, span: Span, taken: Taken) -> Buckets:
+    bucket = bucket_of(taken.moment, span)
+    return {**buckets, bucket: buckets.get(bucket, 0) + taken.count}

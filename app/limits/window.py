@@ -1,0 +1,66 @@
+"""Arithmetic of sliding windows: so many in any minute, hour or day. Pure.
+
+What was taken is counted in buckets, each a sixtieth of a minute or an hour, or a ninety-sixth of a day. A bucket
+counts until all of it is older than the window. So no window of that length, wherever it begins, ever holds more than
+the limit; and what was taken is free again at most one bucket later than it could be.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+
+class Span(StrEnum):
+    """The length of a window."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
+LENGTHS: Mapping[Span, timedelta] = {
+    Span.MINUTE: timedelta(minutes=1),
+    Span.HOUR: timedelta(hours=1),
+    Span.DAY: timedelta(days=1),
+}
+BUCKETS: Mapping[Span, timedelta] = {
+    Span.MINUTE: timedelta(seconds=1),
+    Span.HOUR: timedelta(minutes=1),
+    Span.DAY: timedelta(minutes=15),
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Buckets = Mapping[datetime, int]
+"""How many were taken in each bucket, by the moment at which it starts."""
+
+
+def bucket_of(moment: datetime, span: Span) -> datetime:
+    """The start of the bucket that `moment` is in."""
+    return _EPOCH + (moment - _EPOCH) // BUCKETS[span] * BUCKETS[span]
+
+
+def counts_after(moment: datetime, span: Span) -> datetime:
+    """Buckets that start after this count at `moment`; the others are over."""
+    return moment - BUCKETS[span] - LENGTHS[span]
+
+
+def used_at(buckets: Buckets, moment: datetime, span: Span) -> int:
+    """How many count at `moment`; those of a clock that is ahead do, too."""
+    return sum(used for starts_at, used in buckets.items() if starts_at > counts_after(moment, span))
+
+
+def free_at(buckets: Buckets, moment: datetime, span: Span, limit: int) -> datetime:
+    """The first moment, from `moment` on, at which there is room for one more, if none is taken before.
+
+    `limit` is above 0.
+    """
+    used = used_at(buckets, moment, span)
+    free = moment
+    for starts_at, taken in sorted(buckets.items()):
+        if used < limit:
+            break
+        over_at = starts_at + BUCKETS[span] + LENGTHS[span]
+        if over_at > moment:
+            used -= taken
+            free = over_at
+    return free
