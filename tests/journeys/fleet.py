@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 import httpx2
 
+from app.database.connection import rows
 from tests.journeys.doors import Doors, Refused
 from tests.journeys.program import Heliograph, Process, answering
 
 CLIENTS = 20
 PAUSE = 0.05
+PATIENCE = 120
 
 
 @dataclass
@@ -85,14 +87,14 @@ class Fleet:
 
     async def doors(self) -> Doors:
         """Those of an API process that is ready, each in turn; waits for one."""
-        while not (ready := [api.doors for api in self.apis if api.doors]):
+        while not (ready := [api.doors for api in self.apis if api.doors]):  # noqa: ASYNC110 - a process opens them
             await asyncio.sleep(PAUSE)
         return ready[next(self._turns) % len(ready)]
 
     async def all_started(self) -> None:
         """Wait until every API process is ready and every worker says that it delivers."""
         async with asyncio.timeout(60):
-            while not all(_has_started(member) for member in self.members):
+            while not all(_has_started(member) for member in self.members):  # noqa: ASYNC110
                 await asyncio.sleep(PAUSE)
 
 
@@ -130,6 +132,13 @@ async def send_all(fleet: Fleet, numbers: "asyncio.Queue[int | None]") -> dict[s
         for _ in range(CLIENTS):
             clients.create_task(client())
     return acknowledged
+
+
+async def settled() -> None:
+    """Wait until no message of the open database is due any more."""
+    async with asyncio.timeout(PATIENCE):
+        while await rows("SELECT id FROM message WHERE due_at IS NOT NULL LIMIT 1"):  # noqa: ASYNC110
+            await asyncio.sleep(PAUSE)
 
 
 def recipient(number: int) -> str:

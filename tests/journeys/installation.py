@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.database.connection import close_database, open_database
 from app.settings import Settings
-from tests.conftest import Postgres, running_postgres
+from tests.conftest import running_postgres
 from tests.journeys.program import ADMIN_KEY, Heliograph
 
 DATABASES = ("sqlite", "postgres")

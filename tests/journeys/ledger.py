@@ -42,4 +42,4 @@ class Ledger:
         async with self._changed:
             while (arrived := len(self.copies)) < mails:
                 async with asyncio.timeout(PATIENCE):
-                    await self._changed.wait_for(lambda: len(self.copies) > arrived)  # noqa: B023 - awaited at once
+                    await self._changed.wait_for(lambda: len(self.copies) > arrived)
