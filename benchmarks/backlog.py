@@ -54,6 +54,7 @@ class Findings:
 async def backlog(installed: Heliograph, *, mails: int, deferred: bool) -> Findings:
     """Fill, start, measure."""
     ledger = Ledger()
+    await installed.migrate()
     async with Receiver(on_mail=ledger.take) as receiver:
         async with installed.serving("--no-worker") as server:
             await server.doors.graphql.create_service("relay", port=receiver.port)

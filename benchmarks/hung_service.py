@@ -4,8 +4,8 @@
     python -m benchmarks.hung_service --mails 500 --hung 1000 --database postgres
 
 Sends mail through the healthy service twice: alone, and while another service has a long queue for a server that
-accepts connections and says nothing. Prints the queue delay of both, from the acceptance of a mail to the beginning of its
-attempt, and their ratio.
+accepts connections and says nothing. Prints the queue delay of both, from the acceptance of a mail to the beginning of
+its attempt, and their ratio.
 """
 
 import asyncio
@@ -55,6 +55,7 @@ async def hung_service(installed: Heliograph, *, mails: int, hung: int) -> Findi
     """Send `mails` through the healthy service alone, then `hung` through the other one, then `mails` beside it."""
     ledger = Ledger()
     installed = installed.having(smtp_greeting_timeout=5)
+    await installed.migrate()
     async with Receiver(on_mail=ledger.take) as healthy, Receiver(keep=True) as silent:
         silent.script.on(Stage.GREETING, Hang())
         async with installed.serving() as server:
@@ -87,8 +88,8 @@ async def _send(doors: Doors, service: str, name: str, mails: int) -> None:
 
 async def _delays(emails: str) -> list[float]:
     found = await rows(
-        "SELECT message.created_at, attempt.started_at"
-        " FROM attempt JOIN recipient ON recipient.id = attempt.recipient_id JOIN message ON message.id = attempt.message_id WHERE attempt.number = 1 AND recipient.email LIKE $1",
+        "SELECT message.created_at, attempt.started_at FROM message JOIN attempt ON attempt.message_id = message.id"
+        " JOIN recipient ON recipient.id = attempt.recipient_id WHERE attempt.number = 1 AND recipient.email LIKE $1",
         emails,
     )
     return sorted((as_moment(row["started_at"]) - as_moment(row["created_at"])).total_seconds() for row in found)

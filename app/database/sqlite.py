@@ -29,6 +29,7 @@ from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError, TransactionManagementError
 
 from app.database.finish import finish
+from app.database.turns import Turns
 
 
 def _moment_text(moment: datetime) -> str:
@@ -77,6 +78,7 @@ class Client(_PlainSql):
 
     def __init__(self, file_path: str, **pragmas: Any) -> None:
         super().__init__(file_path, **pragmas)
+        self._lock: Turns = Turns()
         self._closed = False
 
     def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
@@ -84,6 +86,10 @@ class Client(_PlainSql):
 
     def _in_transaction(self) -> TransactionContext:
         return _TransactionContext(self, self._lock)
+
+    def urgent_transaction(self) -> TransactionContext:
+        """A transaction that begins before all others which wait, single statements included."""
+        return _TransactionContext(self, self._lock, urgent=True)
 
     async def create_connection(self, with_db: bool) -> None:
         """Open the file, unless it is open; make it for its owner only. Raises DBConnectionError once closed."""
@@ -137,6 +143,10 @@ class Transaction(_PlainSql, SqliteTransactionWrapper):
 
     def _in_transaction(self) -> TransactionContext:
         return NestedTransactionContext(Transaction(self))
+
+    def urgent_transaction(self) -> TransactionContext:
+        """One inside another waits for nobody."""
+        return self._in_transaction()
 
     async def begin(self) -> None:
         """Take the write lock, waiting for it as long as busy_timeout says."""
@@ -195,12 +205,13 @@ class _Lent(ConnectionWrapper[aiosqlite.Connection]):
 class _TransactionContext(TransactionContext):
     """Holds the client's lock from before BEGIN until after COMMIT or ROLLBACK, whatever is cancelled meanwhile."""
 
-    def __init__(self, parent: Client, lock: asyncio.Lock) -> None:
+    def __init__(self, parent: Client, lock: Turns, *, urgent: bool = False) -> None:
         self._parent = parent
         self._lock = lock
+        self._urgent = urgent
 
     async def __aenter__(self) -> TransactionalDBClient:
-        await self._lock.acquire()
+        await self._lock.acquire(urgent=self._urgent)
         try:
             await self._parent.create_connection(with_db=True)
             self._transaction = Transaction(self._parent)

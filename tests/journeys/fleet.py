@@ -101,8 +101,7 @@ class Fleet:
 @asynccontextmanager
 async def launched(installed: Heliograph, *, apis: int, workers: int, alone: bool) -> AsyncIterator[Fleet]:
     """A fleet that runs, all of it killed at the end. `alone`: its API processes deliver, too."""
-    migrated = await installed.run("migrate")
-    assert migrated.status == 0, migrated.errors
+    await installed.migrate()
     serve = ("serve",) if alone else ("serve", "--no-worker")
     async with AsyncExitStack() as stack:
         fleet = Fleet(

@@ -91,6 +91,11 @@ class Heliograph:
         process = await self.start(*arguments, typed=typed)
         return await process.ended()
 
+    async def migrate(self) -> None:
+        """Make the tables, or find them made."""
+        migrated = await self.run("migrate")
+        assert migrated.status == 0, migrated.errors
+
     async def start(self, *arguments: str, typed: str = "") -> Process:
         """Start a command."""
         number = next(self._numbers)
