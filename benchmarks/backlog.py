@@ -9,17 +9,19 @@ but a few of the mails wait for their second attempt tomorrow.
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from app.access.authenticate import authenticate
-from app.access.principal import Principal
 from app.clock import now
-from app.database.connection import execute, rows, transaction
+from app.database.connection import dialect, execute, execute_many, rows, transaction
+from app.database.jobs import JOBS_TABLE
+from app.database.key import new_key
 from app.inbox.receiver import Receiver
 from app.queue.choose import choose_engine
-from app.queue.put import NewMessage, put
+from app.queue.put import put
 from app.queue.schedule import Schedule
 from app.queue.states import MessageState, RecipientState
 from app.queue.wakeup import Wakeup
@@ -31,8 +33,8 @@ from tests.journeys.ledger import Ledger
 from tests.journeys.program import ADMIN_KEY, Heliograph
 
 DUE_AMONG_DEFERRED = 20
-FILLERS = 4
-AT_ONCE = 250
+AT_ONCE = 1000
+CONTENT = b"Message-ID: <backlog@example.com>\r\nSubject: Hello\r\n\r\nIt works.\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +74,49 @@ async def backlog(installed: Heliograph, *, mails: int, deferred: bool) -> Findi
 
 
 async def _fill(settings: Settings, mails: int, *, deferred: bool) -> None:
+    """Accept one mail and copy its rows; with `deferred`, all but the due ones from another mail."""
     service = await Service.get(name="relay")
     principal = await authenticate(ADMIN_KEY, record_use_every=settings.api_key_use_interval)
-    engine, moment = choose_engine(settings, Wakeup()), now()
-    later = Schedule(send_at=moment + timedelta(days=1)) if deferred else Schedule()
-
-    async def fill(numbers: Sequence[int]) -> None:
-        for begin in range(0, len(numbers), AT_ONCE):
-            async with transaction():
-                for number in numbers[begin : begin + AT_ONCE]:
-                    schedule = Schedule() if number < DUE_AMONG_DEFERRED else later
-                    await put(_mail(number, service, principal, schedule), moment, engine)
-
-    async with asyncio.TaskGroup() as tasks:
-        for filler in range(FILLERS):
-            tasks.create_task(fill(range(mails)[filler::FILLERS]))
+    due = DUE_AMONG_DEFERRED if deferred else mails
+    for count, later in ((due, timedelta(0)), (mails - due, timedelta(days=1))):
+        if count:
+            moment = now()
+            message = new_message(service, principal, schedule=Schedule(send_at=moment + later), content=CONTENT)
+            await put(message, moment, choose_engine(settings, Wakeup()))
+            for begin in range(1, count, AT_ONCE):
+                await _copy(message.id, [new_key() for _ in range(min(AT_ONCE, count - begin))])
     if deferred:
-        await _defer(moment)
+        await _defer(now())
 
 
-def _mail(number: int, service: Service, principal: Principal, schedule: Schedule) -> NewMessage:
-    message = new_message(service, principal, f"{number}@x.example", schedule=schedule)
-    content = f"Message-ID: {message.message_id_header}\r\nSubject: Hello\r\n\r\nIt works.\r\n"
-    return replace(message, content=content.encode())
+async def _copy(original: UUID, keys: Sequence[UUID]) -> None:
+    """The rows that `put` wrote for one message, once more for each of `keys`, to different recipients."""
+    async with transaction():
+        await _copy_rows("message", f"id = '{original}'", [{"id": key} for key in keys])
+        of_message = f"message_id = '{original}'"
+        await _copy_rows("message_content", of_message, [{"message_id": key} for key in keys])
+        await _copy_rows("recipient", of_message, [_recipient(key) for key in keys])
+        await _copy_rows("event", of_message, [{"id": new_key(), "message_id": key} for key in keys])
+        if dialect() == "postgres":
+            changes = [{"payload": key.bytes, "dedupe_key": str(key)} for key in keys]
+            await _copy_rows(JOBS_TABLE, f"dedupe_key = '{original}'", changes, without={"id"})
+
+
+def _recipient(message_id: UUID) -> dict[str, object]:
+    email = f"{message_id.hex}@x.example"
+    return {"id": new_key(), "message_id": message_id, "email": email, "address": email}
+
+
+async def _copy_rows(
+    table: str, where: str, changes: Sequence[Mapping[str, object]], without: Collection[str] = ()
+) -> None:
+    (row,) = await rows(f"SELECT * FROM {table} WHERE {where}")
+    columns = [column for column in row if column not in without]
+    places = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
+    await execute_many(
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})",
+        [[change.get(column, row[column]) for column in columns] for change in changes],
+    )
 
 
 async def _defer(moment: datetime) -> None:

@@ -21,6 +21,7 @@ from tests.journeys.ledger import Ledger
 from tests.journeys.program import Heliograph
 
 CLIENTS = 4
+WARM_UP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +55,24 @@ def p95(ascending: Sequence[float]) -> float:
 async def hung_service(installed: Heliograph, *, mails: int, hung: int) -> Findings:
     """Send `mails` through the healthy service alone, then `hung` through the other one, then `mails` beside it."""
     ledger = Ledger()
-    installed = installed.having(smtp_greeting_timeout=5)
+    installed = installed.having(smtp_greeting_timeout=5, drain_timeout=1)
     await installed.migrate()
     async with Receiver(on_mail=ledger.take) as healthy, Receiver(keep=True) as silent:
         silent.script.on(Stage.GREETING, Hang())
         async with installed.serving() as server:
             await server.doors.graphql.create_service("healthy", port=healthy.port)
             await server.doors.graphql.create_service("silent", port=silent.port)
+            await _send(server.doors, "healthy", "warm-up", WARM_UP)
+            await ledger.wait_for(WARM_UP)
             await _send(server.doors, "healthy", "first", mails)
-            await ledger.wait_for(mails)
+            await ledger.wait_for(WARM_UP + mails)
             await _send(server.doors, "silent", "hung", hung)
             while not silent.sessions:  # noqa: ASYNC110 - no event reaches from there to here
                 await asyncio.sleep(0.02)
             await _send(server.doors, "healthy", "second", mails)
-            await ledger.wait_for(2 * mails)
+            await ledger.wait_for(WARM_UP + 2 * mails)
+            server.terminate()
+            await server.ended()
         async with opened(installed):
             return Findings(await _delays("first-%"), await _delays("second-%"), await _unsettled())
 

@@ -19,7 +19,7 @@ async def test_a_service_whose_server_hangs_holds_up_nobody_elses_mail(tmp_path:
 async def test_a_start_with_a_long_queue_is_ready_and_delivers(
     tmp_path: Path, database_url: str, deferred: bool
 ) -> None:
-    findings = await backlog(installation(tmp_path, database_url), mails=1000, deferred=deferred)
-    assert findings.rows == 1000
-    assert 0 < findings.ready
+    findings = await backlog(installation(tmp_path, database_url), mails=2000, deferred=deferred)
+    assert findings.rows == 2000
+    assert findings.ready > 0
     assert 0 < findings.first_delivery <= findings.due_ones
