@@ -32,7 +32,6 @@ from tests.journeys.installation import database_options, database_url, new_inst
 from tests.journeys.ledger import Ledger
 from tests.journeys.program import ADMIN_KEY, Heliograph
 
-DUE_AMONG_DEFERRED = 20
 AT_ONCE = 1000
 CONTENT = b"Message-ID: <backlog@example.com>\r\nSubject: Hello\r\n\r\nIt works.\r\n"
 
@@ -43,41 +42,41 @@ class Findings:
 
     ready: float
     first_delivery: float
-    due_ones: float
+    deliveries: int
+    all_deliveries: float
     rows: int
 
     def __str__(self) -> str:
         return (
             f"{self.rows} mails queued: ready after {self.ready:.1f} s,"
-            f" first delivery after {self.first_delivery:.1f} s, {DUE_AMONG_DEFERRED} after {self.due_ones:.1f} s"
+            f" first delivery after {self.first_delivery:.1f} s, {self.deliveries} after {self.all_deliveries:.1f} s"
         )
 
 
-async def backlog(installed: Heliograph, *, mails: int, deferred: bool) -> Findings:
-    """Fill, start, measure."""
+async def backlog(installed: Heliograph, *, mails: int, deferred: bool, deliveries: int = 20) -> Findings:
+    """Fill, start, measure until so many `deliveries`; with `deferred`, no more than those are due."""
     ledger = Ledger()
     await installed.migrate()
     async with Receiver(on_mail=ledger.take) as receiver:
         async with installed.serving("--no-worker") as server:
             await server.doors.graphql.create_service("relay", port=receiver.port)
         async with opened(installed):
-            await _fill(Settings(database_url=database_url(installed)), mails, deferred=deferred)
+            await _fill(Settings(database_url=database_url(installed)), mails, deliveries if deferred else mails)
             (found,) = await rows("SELECT COUNT(*) AS mails FROM message WHERE due_at IS NOT NULL")
         clock = asyncio.get_running_loop().time
         started = clock()
         async with installed.serving():
             ready = clock() - started
-            await ledger.wait_for(DUE_AMONG_DEFERRED)
-            due_ones = clock() - started
+            await ledger.wait_for(deliveries)
+            all_deliveries = clock() - started
     first = min(copy.taken_at for copies in ledger.copies.values() for copy in copies)
-    return Findings(ready, first - started, due_ones, found["mails"])
+    return Findings(ready, first - started, deliveries, all_deliveries, found["mails"])
 
 
-async def _fill(settings: Settings, mails: int, *, deferred: bool) -> None:
-    """Accept one mail and copy its rows; with `deferred`, all but the due ones from another mail."""
+async def _fill(settings: Settings, mails: int, due: int) -> None:
+    """Accept one mail and copy its rows, and another one for those that are not due."""
     service = await Service.get(name="relay")
     principal = await authenticate(ADMIN_KEY, record_use_every=settings.api_key_use_interval)
-    due = DUE_AMONG_DEFERRED if deferred else mails
     for count, later in ((due, timedelta(0)), (mails - due, timedelta(days=1))):
         if count:
             moment = now()
@@ -85,8 +84,7 @@ async def _fill(settings: Settings, mails: int, *, deferred: bool) -> None:
             await put(message, moment, choose_engine(settings, Wakeup()))
             for begin in range(1, count, AT_ONCE):
                 await _copy(message.id, [new_key() for _ in range(min(AT_ONCE, count - begin))])
-    if deferred:
-        await _defer(now())
+    await _defer(now())
 
 
 async def _copy(original: UUID, keys: Sequence[UUID]) -> None:
@@ -139,9 +137,11 @@ def main() -> int:
     parser = database_options(__doc__)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--deferred", action="store_true")
+    parser.add_argument("--deliveries", type=int, default=20, help="how many to wait for")
     options = parser.parse_args()
     with new_installation(options) as installed:
-        print(asyncio.run(backlog(installed, mails=options.rows, deferred=options.deferred)))
+        run = backlog(installed, mails=options.rows, deferred=options.deferred, deliveries=options.deliveries)
+        print(asyncio.run(run))
     return 0
 
 
