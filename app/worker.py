@@ -54,6 +54,9 @@ def _pool(settings: Settings) -> Pool:
         idle_limit=settings.smtp_idle_limit,
         noop_after=settings.smtp_noop_after,
         pipelining_pause=settings.smtp_pipelining_pause,
+        limit_memory=settings.smtp_connection_limit_memory,
+        limit_pause=settings.smtp_connection_limit_pause,
+        auth_interval=settings.circuit_auth_interval,
     )
 
 

@@ -4,11 +4,12 @@ import asyncio
 import hmac
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from app.inbox.received import ReceivedMail, SessionLog
-from app.inbox.script import Action, Answer, Drop, Hang, Raw, Reset, Script, Stage, Wait
+from app.inbox.script import Action, Answer, Drop, Endless, Hang, Raw, Reset, Script, Stage, Wait
 from app.inbox.session import Behaviour, Session
 from app.inbox.wire import Wire
 
@@ -16,6 +17,7 @@ __all__ = [
     "Action",
     "Answer",
     "Drop",
+    "Endless",
     "Hang",
     "Raw",
     "ReceivedMail",
@@ -27,6 +29,7 @@ __all__ = [
     "Wait",
 ]
 
+_TOO_MANY_SESSIONS = Answer("421 4.7.0 Too many sessions, try again later")
 EXTENSIONS = ("8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "SIZE", "SMTPUTF8")
 
 
@@ -37,8 +40,8 @@ class Receiver:
     speak TLS from the first byte. `credentials`: user name to password, or a function that checks both; AUTH is
     then offered with `mechanisms`, and required. `on_mail` is awaited before the reply to the final dot; when it
     raises, the reply is 451. `max_bytes` limits the content, `idle_timeout` (seconds) the silence of a client,
-    `max_sessions` the sessions side by side. `script` makes it misbehave. `keep` collects `.mails` and
-    `.sessions` in memory: for tests.
+    `max_sessions` the sessions side by side; one too many meets `excess` for a greeting. `script` makes it misbehave.
+    `keep` collects `.mails` and `.sessions` in memory: for tests.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Receiver:
         max_bytes: int = 64 * 1024 * 1024,
         idle_timeout: float = 300,
         max_sessions: int | None = None,
+        excess: Action = _TOO_MANY_SESSIONS,
         keep: bool = False,
     ) -> None:
         self.host = host
@@ -67,6 +71,7 @@ class Receiver:
         self._on_mail = on_mail
         self._idle_timeout = idle_timeout
         self._max_sessions = max_sessions
+        self._excess = excess
         self._keep = keep
         self._arrived = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -136,11 +141,10 @@ class Receiver:
     async def _serve(self, wire: Wire, record: SessionLog | None) -> None:
         self._wires.add(wire)
         try:
-            session = Session(wire, self._behaviour, record)
+            behaviour = self._behaviour
             if self._max_sessions is not None and len(self._wires) > self._max_sessions:
-                await session.refuse("421 4.7.0 Too many sessions, try again later")
-            else:
-                await session.run()
+                behaviour = replace(behaviour, script=Script().on(Stage.GREETING, self._excess))
+            await Session(wire, behaviour, record).run()
         finally:
             await self._part(wire)
 

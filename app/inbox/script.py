@@ -12,6 +12,7 @@ class Stage(StrEnum):
 
     GREETING = "greeting"
     EHLO = "ehlo"
+    HELO = "helo"
     STARTTLS = "starttls"
     AUTH = "auth"  # once the credentials have arrived
     MAIL = "mail"
@@ -47,6 +48,14 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class Endless:
+    """Send these octets over and over, `every` so many seconds, for as long as the client is there."""
+
+    octets: bytes
+    every: float = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Wait for the event, then do what is scripted next for the stage, or the proper thing."""
 
@@ -68,7 +77,7 @@ class Hang:
     """Never reply, and read nothing more."""
 
 
-Action = Answer | Raw | Wait | Drop | Reset | Hang
+Action = Answer | Raw | Endless | Wait | Drop | Reset | Hang
 
 
 class Script:
@@ -94,6 +103,10 @@ class Script:
         chosen = Answer(action) if isinstance(action, str) else action
         self._rules.append(_Rule(stage, chosen, address, after, times))
         return self
+
+    def clear(self) -> None:
+        """Behave properly from now on."""
+        self._rules.clear()
 
     def actions(self, stage: Stage, address: str | None, accepted: int) -> Iterator[Action]:
         """What to do now: any number of Waits, then at most one other action."""

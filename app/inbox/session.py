@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from app.inbox.received import ReceivedMail, SessionLog
-from app.inbox.script import Answer, Drop, Hang, Raw, Reset, Script, Stage, Wait, reply_octets
+from app.inbox.script import Answer, Drop, Endless, Hang, Raw, Reset, Script, Stage, Wait, reply_octets
 from app.inbox.wire import ClosedError, TooLongError, Wire
 
 log = logging.getLogger(__name__)
@@ -95,15 +95,6 @@ class Session:
         finally:
             self._wire.close()
 
-    async def refuse(self, reply: str) -> None:
-        """Greet with `reply`, and close."""
-        try:
-            await self._wire.send(reply_octets(reply))
-        except (ClosedError, TimeoutError):
-            pass
-        finally:
-            self._wire.close()
-
     async def _time_out(self) -> None:
         try:
             await self._wire.send(reply_octets("421 4.4.2 Idle for too long"))
@@ -129,7 +120,8 @@ class Session:
     async def _ehlo(self, name: str) -> bool:
         if not name or " " in name:
             return await self._error("501 5.5.4 EHLO needs one domain or address literal")
-        return await self._hello(name, "\n".join([f"250 {self._behaviour.hostname} greets {name}", *self._offered()]))
+        reply = "\n".join([f"250 {self._behaviour.hostname} greets {name}", *self._offered()])
+        return await self._hello(Stage.EHLO, name, reply)
 
     def _offered(self) -> list[str]:
         behaviour = self._behaviour
@@ -146,11 +138,11 @@ class Session:
     async def _helo(self, name: str) -> bool:
         if not name or " " in name:
             return await self._error("501 5.5.4 HELO needs a domain")
-        return await self._hello(name, f"250 {self._behaviour.hostname}")
+        return await self._hello(Stage.HELO, name, f"250 {self._behaviour.hostname}")
 
-    async def _hello(self, name: str, reply: str) -> bool:
+    async def _hello(self, stage: Stage, name: str, reply: str) -> bool:
         self._transaction = None
-        if not await self._scripted(Stage.EHLO, reply):
+        if not await self._scripted(stage, reply):
             return False
         self._ehlo_name = name
         return True
@@ -354,6 +346,8 @@ class Session:
                     raise _HangupError
                 case Answer() | Raw():
                     return action.octets
+                case Endless():
+                    await self._wire.send_endlessly(action.octets, action.every)
                 case Drop():
                     raise _HangupError
                 case Reset():

@@ -5,7 +5,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import cast
+from typing import NoReturn, cast
 
 _READ_AHEAD = 256 * 1024
 _CRLF = b"\r\n"
@@ -64,6 +64,12 @@ class Wire(asyncio.Protocol):
         self._transport.write(octets)
         async with asyncio.timeout(self._idle_timeout):
             await self._writable.wait()
+
+    async def send_endlessly(self, octets: bytes, every: float) -> NoReturn:
+        """Write the octets again and again, with `every` seconds in between. Raises as `send` does."""
+        while True:
+            await self.send(octets)
+            await asyncio.sleep(every)
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Become the server side of TLS; what was pipelined before it is thrown away (RFC 3207 section 4.2).

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import cast
 
-from aiosmtplib import SMTP, SMTPServerDisconnected
+from aiosmtplib import SMTP, SMTPHeloError, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from app.mail.reply import Reply, Severity
@@ -96,12 +96,18 @@ class Connection:
         self.in_transaction = False
         self.may_pipeline = True
         self.out_of_step = False
+        self._disbelieved: frozenset[str] = frozenset()
         self._protocol = Protocol(connection_lost_callback=self._lost)
 
     @property
     def extensions(self) -> Mapping[str, str]:
-        """What the last EHLO offered: keyword in lower case to its parameters."""
-        return self.client.esmtp_extensions
+        """What the last EHLO offered and is believed: keyword in lower case to its parameters."""
+        offered = self.client.esmtp_extensions
+        return {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
+
+    def disbelieve(self, *keywords: str) -> None:
+        """Do without these extensions, in lower case: the server refused what it had offered."""
+        self._disbelieved |= set(keywords)
 
     @property
     def usable(self) -> bool:
@@ -220,9 +226,14 @@ class Connection:
         self._positive(await self.reply(Phase.GREETING, self.server.timeouts.greeting), Phase.GREETING)
 
     async def ehlo(self) -> None:
-        """Say EHLO, learn the extensions."""
+        """Say EHLO, learn the extensions. HELO to a server that does not know EHLO (RFC 5321 section 3.2)."""
         async with self.within(Phase.EHLO, self.server.timeouts.ehlo):
-            await self.client.ehlo(timeout=None)
+            try:
+                await self.client.ehlo(timeout=None)
+            except SMTPHeloError as error:
+                if error.code not in (500, 502):
+                    raise
+                await self.client.helo(timeout=None)
 
     async def starttls(self) -> None:
         """Upgrade to TLS (RFC 3207), or fail if that is not offered."""

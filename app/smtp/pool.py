@@ -8,8 +8,9 @@ from datetime import datetime
 
 from app.clock import now
 from app.smtp.connection import Connection, connect
-from app.smtp.failure import SmtpFailure
+from app.smtp.failure import Failure, Phase, SmtpFailure
 from app.smtp.places import Places
+from app.smtp.room import Room, turned_away
 from app.smtp.server import Server
 
 
@@ -20,6 +21,13 @@ class Pool:
     for another version of the service, and when its borrower raised or was cancelled. One that was idle for
     more than `noop_after` seconds is asked with NOOP first; a dead one is replaced silently. A server that did not
     answer pipelined commands as it should is sent one at a time for `pipelining_pause` seconds.
+
+    A server that turns a connection away beside others of ours has no room for more: who borrows waits for one of
+    those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one of them
+    is closed: then it is asked once more after `limit_pause` seconds.
+
+    Connections that need AUTH are made one after the other for each key, and a failure is that of all who waited for
+    it. When AUTH failed, no other is made with the same key and version for `auth_interval` seconds.
     """
 
     def __init__(
@@ -30,6 +38,9 @@ class Pool:
         idle_limit: float,
         noop_after: float,
         pipelining_pause: float = 3600,
+        limit_memory: float = 600,
+        limit_pause: float = 1,
+        auth_interval: float = 60,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._max_connections = max_connections
@@ -37,9 +48,13 @@ class Pool:
         self._idle_limit = idle_limit
         self._noop_after = noop_after
         self._pipelining_pause = pipelining_pause
+        self._limit_memory = limit_memory
+        self._limit_pause = limit_pause
+        self._auth_interval = auth_interval
         self._clock = clock
         self._out_of_step: dict[Hashable, datetime] = {}
         self._berths: dict[Hashable, _Berth] = {}
+        self._rooms: dict[tuple[str, int], Room] = {}
         self._lent: set[Connection] = set()
         self._closed = False
 
@@ -62,6 +77,7 @@ class Pool:
                 connection.may_pipeline = self._may_pipeline(key)
                 try:
                     yield connection
+                    self._put_back(berth, connection, version)
                 except BaseException:
                     connection.close()
                     raise
@@ -69,16 +85,20 @@ class Pool:
                     self._lent.discard(connection)
                     if connection.out_of_step:
                         self._out_of_step[key] = self._clock()
-                self._put_back(berth, connection, version)
+                    self._room_at(server).tell()
         finally:
             berth.users -= 1
             self._forget(key, berth)
 
     def close_idle(self) -> None:
-        """Close what has been idle for too long. To be called every few seconds."""
+        """Close what has been idle for too long, and forget what is over. To be called every few seconds."""
         for key, berth in list(self._berths.items()):
             berth.keep(lambda idle: idle.connection.usable and self._idle_for(idle) <= self._idle_limit)
             self._forget(key, berth)
+        for address, room in list(self._rooms.items()):
+            room.tell()
+            if room.is_forgettable:
+                del self._rooms[address]
 
     async def close(self) -> None:
         """Close every connection, lent ones at once; nothing is lent any more."""
@@ -87,6 +107,8 @@ class Pool:
             berth.keep(lambda _: False)
         for connection in self._lent:
             connection.close()
+        for room in self._rooms.values():
+            room.tell()
         await asyncio.sleep(0)
 
     def _may_pipeline(self, key: Hashable) -> bool:
@@ -97,14 +119,86 @@ class Pool:
         return since is None
 
     async def _take(self, berth: "_Berth", version: int, server: Server, fresh: bool) -> Connection:
+        """A warm connection, or a new one as soon as there may be one more."""
+        asked_again = False
+        while True:
+            room = self._room_at(server)
+            try:
+                connection = await self._take_now(berth, version, server, fresh, room)
+            except SmtpFailure as failed:
+                if not turned_away(failed.failure, server):
+                    raise
+                if room.may_lag and not asked_again:
+                    asked_again = True
+                    await asyncio.sleep(self._limit_pause)
+                elif not await room.has_others():
+                    raise
+            else:
+                if connection is not None:
+                    return self._lend(connection)
+
+    async def _take_now(
+        self, berth: "_Berth", version: int, server: Server, fresh: bool, room: Room
+    ) -> Connection | None:
+        """None: there may be none right now, but something has changed since. Raises SmtpFailure."""
         if self._closed:
             raise RuntimeError("the pool is closed")
         berth.keep(lambda idle: idle.version == version and self._idle_for(idle) <= self._idle_limit)
-        while berth.idle and not fresh:
+        if not fresh and (warm := await self._warm(berth)) is not None:
+            return warm
+        if (another := berth.making) is not None and another.version == version:
+            await room.changed()
+            another.share_failure()
+            return None
+        if berth.refused is not None and berth.refused.version == version and self._still_counts(berth.refused):
+            raise SmtpFailure(berth.refused.failure)
+        if room.is_full:
+            if not self._close_one_idle(room):
+                await room.changed()
+            return None
+        return await self._make(berth, version, server, room)
+
+    async def _warm(self, berth: "_Berth") -> Connection | None:
+        while berth.idle:
             idle = berth.idle.pop()
             if await self._is_ready(idle):
-                return self._lend(idle.connection)
-        return self._lend(await connect(server))
+                return idle.connection
+        return None
+
+    async def _make(self, berth: "_Berth", version: int, server: Server, room: Room) -> Connection:
+        making, connection = _Making(version), None
+        if server.credentials is not None:
+            berth.making = making
+        room.begin()
+        try:
+            connection = await connect(server)
+        except SmtpFailure as failed:
+            if failed.failure.phase is Phase.AUTH:
+                berth.refused = _Refused(version, failed.failure, self._clock())
+            if not turned_away(failed.failure, server):
+                making.failure = failed.failure
+            raise
+        finally:
+            if berth.making is making:
+                berth.making = None
+            room.end(connection)
+        return connection
+
+    def _still_counts(self, refused: "_Refused") -> bool:
+        return (self._clock() - refused.since).total_seconds() < self._auth_interval
+
+    def _close_one_idle(self, room: Room) -> bool:
+        """Whether there was one at that server, for whatever key, to make room for a connection that is needed."""
+        there = [idle for berth in self._berths.values() for idle in berth.idle if room.holds(idle.connection)]
+        if not there:
+            return False
+        longest = min(there, key=lambda idle: idle.since)
+        for berth in self._berths.values():
+            berth.keep(lambda idle: idle is not longest)
+        return True
+
+    def _room_at(self, server: Server) -> Room:
+        return self._rooms.setdefault((server.host, server.port), Room(self._limit_memory, self._clock))
 
     def _lend(self, connection: Connection) -> Connection:
         if self._closed:
@@ -134,7 +228,8 @@ class Pool:
             berth.idle.append(_Idle(connection, version, self._clock()))
 
     def _forget(self, key: Hashable, berth: "_Berth") -> None:
-        if not berth.users and not berth.idle:
+        remembered = berth.refused is not None and self._still_counts(berth.refused)
+        if not berth.users and not berth.idle and not remembered:
             self._berths.pop(key, None)
 
     def _idle_for(self, idle: "_Idle") -> float:
@@ -149,13 +244,37 @@ class _Idle:
 
 
 @dataclass(slots=True)
+class _Making:
+    """A connection that is being made, and what came in between."""
+
+    version: int
+    failure: Failure | None = None
+
+    def share_failure(self) -> None:
+        """For one who waited for it: raises SmtpFailure if it ended so."""
+        if self.failure is not None:
+            raise SmtpFailure(self.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """AUTH that failed."""
+
+    version: int
+    failure: Failure
+    since: datetime
+
+
+@dataclass(slots=True)
 class _Berth:
     """The connections of one key. `users` are those who borrow or wait to borrow; the last one lent is lent
-    first, so that those not needed grow idle."""
+    first, so that those not needed grow idle. `making`: the one being made that needs AUTH; the next one waits."""
 
     places: Places
     idle: list[_Idle] = field(default_factory=list)
     users: int = 0
+    making: _Making | None = None
+    refused: _Refused | None = None
 
     def keep(self, worth: Callable[[_Idle], bool]) -> None:
         """Keep the idle ones that are worth it, say QUIT to the others."""

@@ -2,8 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
@@ -50,20 +51,40 @@ async def transact(
     which closes the connection. 421 in any phase is a failure that carries that reply. After a refusal
     `connection.in_transaction` may be true: RSET is needed before the next MAIL.
     """
-    replies = _ruled_out(connection.extensions, envelope, content)
-    due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
-    if not due:
-        return TransactionResult(replies)
-    try:
-        accepted = await _introduce(connection, envelope, due, content, timeouts, replies)
-        if accepted:
-            reply = await _content(connection, content, timeouts, lambda: may_finish(accepted))
-            replies.update(dict.fromkeys(accepted, reply))
-    except SmtpFailure as error:
-        if all(address in replies for address in due):
+    while True:
+        replies = _ruled_out(connection.extensions, envelope, content)
+        due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
+        try:
+            accepted = await _introduce(connection, envelope, due, content, timeouts, replies) if due else []
+            if accepted:
+                reply = await _content(connection, content, timeouts, partial(may_finish, accepted))
+                replies.update(dict.fromkeys(accepted, reply))
+        except SmtpFailure as error:
+            if all(address in replies for address in due):
+                return TransactionResult(replies)
+            return TransactionResult(replies, error.failure, _may_try_again(connection, error.failure))
+        if accepted or not _can_do_without(connection, envelope, {address: replies[address] for address in due}):
             return TransactionResult(replies)
-        return TransactionResult(replies, error.failure, _may_try_again(connection, error.failure))
-    return TransactionResult(replies)
+
+
+def _can_do_without(connection: Connection, envelope: Envelope, refusals: Mapping[str, Reply]) -> bool:
+    """Whether MAIL was refused for its parameters, which the server offers, and so is worth saying without them: first
+    without those that can be spared, then for the recipients who need no SMTPUTF8."""
+    codes = {reply.code for reply in refusals.values()}
+    if connection.in_transaction or not codes or not codes <= _PARAMETERS_REFUSED:
+        return False
+    refused = connection.extensions.keys() & {"size", "8bitmime"}
+    if not refused and _needs_smtputf8(envelope, refusals):
+        refused = connection.extensions.keys() & {"smtputf8"}
+    connection.disbelieve(*refused)
+    return bool(refused)
+
+
+_PARAMETERS_REFUSED = frozenset({504, 555})
+
+
+def _needs_smtputf8(envelope: Envelope, due: Iterable[str]) -> bool:
+    return envelope.smtputf8 or not all(address.isascii() for address in (envelope.reverse_path, *due))
 
 
 def _may_try_again(connection: Connection, failure: Failure) -> bool:
@@ -84,9 +105,8 @@ async def _introduce(
 ) -> list[str]:
     """Say MAIL, RCPT, DATA. Those of the `due` recipients for whom the server now waits for content, if any; the
     refused ones get their entry in `replies`."""
-    smtputf8 = envelope.smtputf8 or not all(address.isascii() for address in (envelope.reverse_path, *due))
     mail = [b"MAIL FROM:<" + envelope.reverse_path.encode() + b">"]
-    mail += _mail_parameters(connection.extensions, content, smtputf8)
+    mail += _mail_parameters(connection.extensions, content, _needs_smtputf8(envelope, due))
     say = _pipelined if connection.pipelining else _in_turn
     return await say(connection, b" ".join(mail), {address: _rcpt(address) for address in due}, timeouts, replies)
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trustme
 
-from app.inbox.receiver import Answer, Drop, Hang, Raw, ReceivedMail, Receiver, Reset, Script, Stage, Wait
+from app.inbox.receiver import Answer, Drop, Endless, Hang, Raw, ReceivedMail, Receiver, Reset, Script, Stage, Wait
 
 
 class Client:
@@ -341,6 +341,31 @@ async def test_no_more_sessions_than_allowed() -> None:
     async with kept(max_sessions=1) as receiver, client(receiver), client(receiver, greeted=False) as second:
         assert (await second.reply()).startswith("421 ")
         assert await second.ended()
+
+
+async def test_one_session_too_many_may_meet_something_else() -> None:
+    receiver = kept(max_sessions=1, excess=Drop())
+    async with receiver, client(receiver), client(receiver, greeted=False) as second:
+        assert await second.ended()
+
+
+async def test_an_endless_reply_ends_with_the_client() -> None:
+    async with kept(script=Script().on(Stage.NOOP, Endless(b"250-on and on\r\n"))) as receiver:
+        async with client(receiver) as peer:
+            peer.writer.write(b"NOOP\r\n")
+            for _ in range(3):
+                assert await peer.reader.readline() == b"250-on and on\r\n"
+        async with client(receiver) as peer:
+            assert await peer.codes("QUIT") == ["221"]
+
+
+async def test_ehlo_and_helo_are_scripted_apart_and_a_cleared_script_behaves() -> None:
+    receiver = kept(script=Script().on(Stage.EHLO, "502 5.5.1 what?"))
+    async with receiver, client(receiver, greeted=False) as peer:
+        await peer.reply()
+        assert await peer.codes("EHLO c", "HELO c") == ["502", "250"]
+        receiver.script.clear()
+        assert await peer.codes("EHLO c") == ["250"]
 
 
 async def test_waiting_for_mails_needs_keep() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import trustme
 
-from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Reset, Script, SessionLog, Stage
+from app.inbox.receiver import Action, Answer, Drop, Endless, Hang, Raw, Receiver, Reset, Script, SessionLog, Stage
 from app.smtp.connection import connect
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.server import Credentials, Encryption, Server, Timeouts
@@ -208,8 +208,11 @@ SERVICE_FAILURES: list[tuple[Stage, Action, Cause, str, int | None]] = [
     (Stage.GREETING, Hang(), Cause.TIMED_OUT, "Connection timed out", None),
     (Stage.GREETING, Raw(b"HTTP/1.1 400 Bad Request\r\n"), Cause.PROTOCOL, "", None),
     (Stage.GREETING, Raw(b"999 what\r\n"), Cause.PROTOCOL, "", None),
-    (Stage.GREETING, Raw(b"220-endless\r\n" * 10_000), Cause.PROTOCOL, "", None),
-    (Stage.EHLO, Answer("502 5.5.1 what?"), Cause.REFUSED, "502 5.5.1 what?", 502),
+    (Stage.GREETING, Endless(b"220-endless\r\n"), Cause.PROTOCOL, "", None),
+    (Stage.GREETING, Endless(b"endless"), Cause.PROTOCOL, "", None),
+    (Stage.GREETING, Endless(b"220-slow\r\n", every=0.01), Cause.TIMED_OUT, "Connection timed out", None),
+    (Stage.EHLO, Answer("550 5.7.1 not you"), Cause.REFUSED, "550 5.7.1 not you", 550),
+    (Stage.EHLO, Endless(b"250-endless\r\n"), Cause.PROTOCOL, "", None),
     (Stage.EHLO, Answer("421 4.3.2 later"), Cause.REFUSED, "421 4.3.2 later", 421),
     (Stage.EHLO, Drop(), Cause.DISCONNECTED, "Connection refused: ", None),
     (Stage.EHLO, Hang(), Cause.TIMED_OUT, "Connection timed out", None),
@@ -234,7 +237,7 @@ async def test_every_phase_before_mail_can_fail(
     script = Script().on(stage, action)
     async with Receiver(keep=True, credentials=KNOWN, script=script) as receiver:
         server = server_for(receiver, credentials=CREDENTIALS)
-        if isinstance(action, Hang):
+        if cause is Cause.TIMED_OUT:
             server = replace(server, timeouts=replace(server.timeouts, **{stage.value: 0.1}))
         failure = await failure_of(server)
         assert failure.phase == stage.value
@@ -244,6 +247,33 @@ async def test_every_phase_before_mail_can_fail(
         assert failure.of_service
         assert not failure.in_doubt
         assert "MAIL" not in receiver.sessions[0].verbs
+
+
+@pytest.mark.parametrize("code", [500, 502])
+async def test_a_server_that_does_not_know_ehlo_is_greeted_with_helo(code: int, server_for: MakeServer) -> None:
+    async with Receiver(keep=True, script=Script().on(Stage.EHLO, f"{code} 5.5.1 what?")) as receiver:
+        connection = await connect(server_for(receiver))
+        assert connection.usable
+        assert dict(connection.extensions) == {}
+        assert receiver.sessions[0].commands == ["EHLO client.example", "HELO client.example"]
+        connection.close()
+
+
+async def test_a_server_that_knows_neither_ehlo_nor_helo(server_for: MakeServer) -> None:
+    script = Script().on(Stage.EHLO, "502 5.5.1 what?").on(Stage.HELO, "550 5.7.1 not you")
+    async with Receiver(script=script) as receiver:
+        failure = await failure_of(server_for(receiver))
+        assert (failure.phase, failure.cause, failure.message) == (Phase.EHLO, Cause.REFUSED, "550 5.7.1 not you")
+
+
+async def test_helo_is_no_way_around_starttls_and_auth(server_for: MakeServer, certificate: ssl.SSLContext) -> None:
+    script = Script().on(Stage.EHLO, "502 5.5.1 what?")
+    async with Receiver(keep=True, tls=certificate, credentials=KNOWN, script=script) as receiver:
+        for encryption, phase in ((Encryption.TLS, Phase.TLS), (Encryption.NONE, Phase.AUTH)):
+            failure = await failure_of(server_for(receiver, encryption, credentials=CREDENTIALS))
+            assert failure.phase is phase
+            assert "does not offer" in failure.message
+        assert has_said_nothing_secret(receiver.sessions)
 
 
 @pytest.mark.parametrize(("mechanisms", "used"), [(("LOGIN", "PLAIN"), "PLAIN"), (("LOGIN",), "LOGIN")])

@@ -38,7 +38,14 @@ def clock() -> Clock:
 
 
 def a_pool(clock: Clock, *, max_connections: int = 2, max_messages: int = 100) -> Pool:
-    return Pool(max_connections=max_connections, max_messages=max_messages, idle_limit=25, noop_after=5, clock=clock)
+    return Pool(
+        max_connections=max_connections,
+        max_messages=max_messages,
+        idle_limit=25,
+        noop_after=5,
+        limit_pause=0.01,
+        clock=clock,
+    )
 
 
 async def send(pool: Pool, server: Server, *, key: str = "service", version: int = 1) -> Connection:
