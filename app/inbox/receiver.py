@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from app.inbox.received import ReceivedMail, SessionLog
-from app.inbox.script import Action, Answer, Drop, Endless, Hang, Raw, Reset, Script, Stage, Wait
+from app.inbox.script import Action, Answer, Drop, Endless, Hang, Overlook, Raw, Reset, Script, Stage, Wait
 from app.inbox.session import Behaviour, Session
 from app.inbox.wire import Wire
 
@@ -19,6 +19,7 @@ __all__ = [
     "Drop",
     "Endless",
     "Hang",
+    "Overlook",
     "Raw",
     "ReceivedMail",
     "Receiver",

@@ -63,6 +63,12 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Overlook:
+    """Throw away what the client sent beyond this command, then do what is scripted next for the stage, or the proper
+    thing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drop:
     """Close the connection without a reply (FIN)."""
 
@@ -77,7 +83,7 @@ class Hang:
     """Never reply, and read nothing more."""
 
 
-Action = Answer | Raw | Endless | Wait | Drop | Reset | Hang
+Action = Answer | Raw | Endless | Wait | Overlook | Drop | Reset | Hang
 
 
 class Script:
@@ -104,17 +110,13 @@ class Script:
         self._rules.append(_Rule(stage, chosen, address, after, times))
         return self
 
-    def clear(self) -> None:
-        """Behave properly from now on."""
-        self._rules.clear()
-
     def actions(self, stage: Stage, address: str | None, accepted: int) -> Iterator[Action]:
-        """What to do now: any number of Waits, then at most one other action."""
+        """What to do now: any number of Wait and Overlook, then at most one other action."""
         for rule in self._rules:
             if rule.matches(stage, address, accepted):
                 rule.used += 1
                 yield rule.action
-                if not isinstance(rule.action, Wait):
+                if not isinstance(rule.action, Wait | Overlook):
                     return
 
 

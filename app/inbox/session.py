@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from app.inbox.received import ReceivedMail, SessionLog
-from app.inbox.script import Answer, Drop, Endless, Hang, Raw, Reset, Script, Stage, Wait, reply_octets
+from app.inbox.script import Answer, Drop, Endless, Hang, Overlook, Raw, Reset, Script, Stage, Wait, reply_octets
 from app.inbox.wire import ClosedError, TooLongError, Wire
 
 log = logging.getLogger(__name__)
@@ -341,6 +341,8 @@ class Session:
             match action:
                 case Wait(event):
                     await event.wait()
+                case Overlook():
+                    self._wire.overlook()
                 case Answer(close=True):
                     await self._send(action.octets)
                     raise _HangupError

@@ -57,6 +57,10 @@ class Wire(asyncio.Protocol):
         while not self._buffer:
             await self._more()
 
+    def overlook(self) -> None:
+        """Throw away what has come and is unread."""
+        self._buffer.clear()
+
     async def send(self, octets: bytes) -> None:
         """Write, and wait while the peer does not read. Raises ClosedError, TimeoutError."""
         if self._transport is None or self._transport.is_closing():

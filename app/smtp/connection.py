@@ -85,7 +85,7 @@ class Connection:
     aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
     greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
     connection: its reply would be taken for the next command's. `out_of_step`: the server did not answer pipelined
-    commands as it should; `may_pipeline` is false where that is known of it.
+    commands as it should; `may_pipeline` is false where that is known of it. `has_quit`: we left, with QUIT.
     """
 
     def __init__(self, server: Server) -> None:
@@ -96,6 +96,7 @@ class Connection:
         self.in_transaction = False
         self.may_pipeline = True
         self.out_of_step = False
+        self.has_quit = False
         self._disbelieved: frozenset[str] = frozenset()
         self._protocol = Protocol(connection_lost_callback=self._lost)
 
@@ -137,6 +138,7 @@ class Connection:
         """Send QUIT and close, without waiting for the reply."""
         with contextlib.suppress(SMTPServerDisconnected):
             self._protocol.write(b"QUIT\r\n")
+        self.has_quit = True
         self.client.close()
 
     def close(self) -> None:

@@ -23,8 +23,8 @@ class Pool:
     answer pipelined commands as it should is sent one at a time for `pipelining_pause` seconds.
 
     A server that turns a connection away beside others of ours has no room for more: who borrows waits for one of
-    those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one of them
-    is closed: then it is asked once more after `limit_pause` seconds.
+    those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one was
+    closed: one that would replace it, and is turned away, is tried once more after `limit_pause` seconds.
 
     Connections that need AUTH are made one after the other for each key, and a failure is that of all who waited for
     it. When AUTH failed, no other is made with the same key and version for `auth_interval` seconds.
@@ -198,7 +198,8 @@ class Pool:
         return True
 
     def _room_at(self, server: Server) -> Room:
-        return self._rooms.setdefault((server.host, server.port), Room(self._limit_memory, self._clock))
+        room = Room(self._limit_memory, self._limit_pause, self._clock)
+        return self._rooms.setdefault((server.host, server.port), room)
 
     def _lend(self, connection: Connection) -> Connection:
         if self._closed:

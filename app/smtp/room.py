@@ -22,16 +22,17 @@ class Room:
     """Our connections to one server (host and port), of whatever service: open, or being made.
 
     A server that turns one away beside others of ours is full, not unwell: for `memory` seconds it has room for as
-    many as it had then.
+    many as it had then. It has `lag` seconds to notice that one of ours has left.
     """
 
-    def __init__(self, memory: float, clock: Callable[[], datetime]) -> None:
+    def __init__(self, memory: float, lag: float, clock: Callable[[], datetime]) -> None:
         self._memory = memory
+        self._lag = lag
         self._clock = clock
         self._connections: set[Connection] = set()
         self._made = 0
         self._being_made = 0
-        self._one_left = False
+        self._left_at: datetime | None = None
         self._limit: int | None = None
         self._limited_since = clock()
         self._change = asyncio.Event()
@@ -43,9 +44,9 @@ class Room:
 
     @property
     def may_lag(self) -> bool:
-        """Whether the server, found full before, may not have noticed yet that one of ours has left."""
+        """Whether the server may not have noticed yet that one of ours has left."""
         self._open()
-        return self._is_limited and self._one_left
+        return self._left_at is not None and (self._clock() - self._left_at).total_seconds() <= self._lag
 
     @property
     def is_forgettable(self) -> bool:
@@ -65,7 +66,7 @@ class Room:
         self._being_made -= 1
         if connection is not None:
             self._made += 1
-            self._one_left = False
+            self._left_at = None
             self._connections.add(connection)
         self.tell()
 
@@ -88,6 +89,7 @@ class Room:
 
     def tell(self) -> None:
         """Wake who waits for a change."""
+        self._open()
         self._change.set()
         self._change = asyncio.Event()
 
@@ -97,7 +99,8 @@ class Room:
         return self._limit is not None and not over
 
     def _open(self) -> int:
-        still = {connection for connection in self._connections if connection.usable}
-        self._one_left = self._one_left or len(still) < len(self._connections)
-        self._connections = still
-        return len(still)
+        gone = {connection for connection in self._connections if not connection.usable}
+        if any(connection.has_quit for connection in gone):
+            self._left_at = self._clock()
+        self._connections -= gone
+        return len(self._connections)

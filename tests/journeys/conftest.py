@@ -47,17 +47,18 @@ def eventually() -> Eventually:
 def running(settings: Settings) -> Running:
     """Run the application in this process, with changed settings, and knock at its doors as admin: on SQLite, and
     once more on PostgreSQL."""
-    return partial(_running, settings)
+    return partial(run_application, settings)
 
 
 @pytest.fixture
 def sqlite_running(sqlite_settings: Settings) -> Running:
     """The same, where the database does not matter."""
-    return partial(_running, sqlite_settings)
+    return partial(run_application, sqlite_settings)
 
 
 @asynccontextmanager
-async def _running(settings: Settings, **changes: object) -> AsyncIterator[Doors]:
+async def run_application(settings: Settings, **changes: object) -> AsyncIterator[Doors]:
+    """The application on a migrated database, with a worker, while the block runs."""
     own = {"secret_keys": "thirty-two characters are enough for a test", "admin_api_key": ADMIN_KEY}
     quick = {
         "queue_poll": 0.05,

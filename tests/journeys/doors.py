@@ -32,6 +32,8 @@ CREATE_ROLE = _mutation("createRole", "role { id name }")
 UPDATE_ROLE = _mutation("updateRole", "role { id name }")
 CREATE_API_KEY = _mutation("createApiKey", "key apiKey { id }")
 REVOKE_API_KEY = _mutation("revokeApiKey", "apiKey { id revokedAt }")
+RETRY_EMAIL = _mutation("retryEmail", "recipients { changed }")
+RESCHEDULE_EMAIL = _mutation("rescheduleEmail", "recipients { changed }")
 READ_MESSAGE = f"query ($id: ID!) {{ message(id: $id) {{ {MESSAGE} }} }}"
 LIST_MESSAGES = f"""
   query ($first: Int!, $filter: MessageFilterInput) {{
