@@ -96,7 +96,6 @@ class Settings(BaseSettings):
     smtp_connection_limit_pause: Seconds = 1
     smtp_max_recipients_per_transaction: Count = 100
     smtp_reconnects: Annotated[int, Field(ge=0)] = 2
-    circuit_auth_interval: Seconds = 60
 
     queue_poll: Seconds = 1
     turn_ahead: Seconds = 1

@@ -80,13 +80,11 @@ class RestAnswer:
 
 @dataclass(frozen=True)
 class Unreachable:
-    """A server to which no mail can be said at all. `reason`: how the failure is told. `encrypted`: it has TLS.
+    """A server to which no mail can be said at all. `reason`: what is told of it. `encrypted`: it has TLS.
     `listens`: false for one that is not there. `auths`: how often AUTH was tried."""
 
     parts: tuple[Part, ...]
     reason: str
-    code: int | None = None
-    phase: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     service: Mapping[str, Any] = field(default_factory=dict)
     encrypted: bool = False
@@ -239,49 +237,35 @@ _ENCRYPTED = {"encryption": "TLS"}
 _GARBAGE = "answered something that is not SMTP"
 
 UNREACHABLE: Mapping[str, Unreachable] = {
-    "connection refused": Unreachable(
-        (), _REFUSED, phase="connect", listens=False, rest=RestAnswer(500, "Connection refused")
-    ),
-    "banner: hang": Unreachable((on(Stage.GREETING, Hang()),), TIMED_OUT, phase="greeting"),
+    "connection refused": Unreachable((), _REFUSED, listens=False, rest=RestAnswer(500, "Connection refused")),
+    "banner: hang": Unreachable((on(Stage.GREETING, Hang()),), TIMED_OUT),
     "banner: 554": Unreachable(
         (on(Stage.GREETING, "554 5.7.1 go away"),),
         "554 5.7.1 go away",
-        554,
-        "greeting",
         rest=RestAnswer(500, "554 5.7.1 go away"),
     ),
-    "banner: 421": Unreachable(
-        (on(Stage.GREETING, "421 4.3.2 later"),), "421 4.3.2 later", 421, "greeting", rest=QUEUED_BY_REST
-    ),
-    "banner: drop": Unreachable((on(Stage.GREETING, Drop()),), _REFUSED, phase="greeting"),
-    "banner: reset": Unreachable((on(Stage.GREETING, Reset()),), _REFUSED, phase="greeting"),
-    "banner: garbage": Unreachable((on(Stage.GREETING, Raw(b"HTTP/1.1 400\r\n\r\n")),), _GARBAGE, phase="greeting"),
-    "banner: endless": Unreachable((on(Stage.GREETING, Endless(b"220-and\r\n" * 500)),), _GARBAGE, phase="greeting"),
-    "banner: endless and slow": Unreachable(
-        (on(Stage.GREETING, Endless(b"220-and\r\n", every=0.05)),), TIMED_OUT, phase="greeting"
-    ),
-    "EHLO: refused": Unreachable((on(Stage.EHLO, "550 5.7.1 not you"),), "550 5.7.1 not you", 550, "ehlo"),
-    "EHLO: 421": Unreachable((on(Stage.EHLO, "421 4.3.2 later"),), "421 4.3.2 later", 421, "ehlo"),
-    "EHLO: drop": Unreachable((on(Stage.EHLO, Drop()),), _REFUSED, phase="ehlo"),
-    "EHLO: hang": Unreachable((on(Stage.EHLO, Hang()),), TIMED_OUT, phase="ehlo"),
-    "STARTTLS: not offered": Unreachable((), _TLS, phase="tls", service=_ENCRYPTED),
+    "banner: 421": Unreachable((on(Stage.GREETING, "421 4.3.2 later"),), "421 4.3.2 later", rest=QUEUED_BY_REST),
+    "banner: drop": Unreachable((on(Stage.GREETING, Drop()),), _REFUSED),
+    "banner: reset": Unreachable((on(Stage.GREETING, Reset()),), _REFUSED),
+    "banner: garbage": Unreachable((on(Stage.GREETING, Raw(b"HTTP/1.1 400\r\n\r\n")),), _GARBAGE),
+    "banner: endless": Unreachable((on(Stage.GREETING, Endless(b"220-and\r\n" * 500)),), _GARBAGE),
+    "banner: endless and slow": Unreachable((on(Stage.GREETING, Endless(b"220-and\r\n", every=0.05)),), TIMED_OUT),
+    "EHLO: refused": Unreachable((on(Stage.EHLO, "550 5.7.1 not you"),), "550 5.7.1 not you"),
+    "EHLO: 421": Unreachable((on(Stage.EHLO, "421 4.3.2 later"),), "421 4.3.2 later"),
+    "EHLO: drop": Unreachable((on(Stage.EHLO, Drop()),), _REFUSED),
+    "EHLO: hang": Unreachable((on(Stage.EHLO, Hang()),), TIMED_OUT),
+    "STARTTLS: not offered": Unreachable((), _TLS, service=_ENCRYPTED),
     "STARTTLS: refused": Unreachable(
-        (on(Stage.STARTTLS, "454 4.7.0 not now"),), _TLS, 454, "tls", service=_ENCRYPTED, encrypted=True
+        (on(Stage.STARTTLS, "454 4.7.0 not now"),), _TLS, service=_ENCRYPTED, encrypted=True
     ),
-    "STARTTLS: drop": Unreachable(
-        (on(Stage.STARTTLS, Drop()),), _REFUSED, phase="tls", service=_ENCRYPTED, encrypted=True
-    ),
-    "STARTTLS: hang": Unreachable(
-        (on(Stage.STARTTLS, Hang()),), TIMED_OUT, phase="tls", service=_ENCRYPTED, encrypted=True
-    ),
+    "STARTTLS: drop": Unreachable((on(Stage.STARTTLS, Drop()),), _REFUSED, service=_ENCRYPTED, encrypted=True),
+    "STARTTLS: hang": Unreachable((on(Stage.STARTTLS, Hang()),), TIMED_OUT, service=_ENCRYPTED, encrypted=True),
     "lies: offers STARTTLS and has none": Unreachable(
-        (on(Stage.EHLO, "250 receiver.invalid\n250 STARTTLS"),), _TLS, 503, "tls", service=_ENCRYPTED
+        (on(Stage.EHLO, "250 receiver.invalid\n250 STARTTLS"),), _TLS, service=_ENCRYPTED
     ),
     "AUTH: 535": Unreachable(
         (on(Stage.AUTH, "535 5.7.8 wrong"),),
         f"{_AUTH} (535 5.7.8)",
-        535,
-        "auth",
         options={"credentials": CREDENTIALS},
         service=WITH_PASSWORD,
         auths=1,
@@ -290,8 +274,6 @@ UNREACHABLE: Mapping[str, Unreachable] = {
     "AUTH: 454": Unreachable(
         (on(Stage.AUTH, "454 4.7.0 later"),),
         f"{_AUTH} (454 4.7.0)",
-        454,
-        "auth",
         options={"credentials": CREDENTIALS},
         service=WITH_PASSWORD,
         auths=1,
@@ -300,7 +282,6 @@ UNREACHABLE: Mapping[str, Unreachable] = {
     "AUTH: drop": Unreachable(
         (on(Stage.AUTH, Drop()),),
         _AUTH,
-        phase="auth",
         options={"credentials": CREDENTIALS},
         service=WITH_PASSWORD,
         auths=1,
@@ -308,7 +289,6 @@ UNREACHABLE: Mapping[str, Unreachable] = {
     "AUTH: hang": Unreachable(
         (on(Stage.AUTH, Hang()),),
         TIMED_OUT,
-        phase="auth",
         options={"credentials": CREDENTIALS},
         service=WITH_PASSWORD,
         auths=1,
@@ -316,15 +296,12 @@ UNREACHABLE: Mapping[str, Unreachable] = {
     "AUTH: not offered": Unreachable(
         (on(Stage.EHLO, "250 receiver.invalid"),),
         _AUTH,
-        phase="auth",
         options={"credentials": CREDENTIALS},
         service=WITH_PASSWORD,
     ),
     "lies: offers AUTH and has none": Unreachable(
         (on(Stage.EHLO, "250 receiver.invalid\n250 AUTH PLAIN"),),
         f"{_AUTH} (503 5.5.1)",
-        503,
-        "auth",
         service=WITH_PASSWORD,
         auths=1,
     ),
