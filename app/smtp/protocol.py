@@ -1,12 +1,14 @@
 """The octets of one session: commands and content out, replies in, one by one and in order."""
 
 import asyncio
+import re
 from typing import cast
 
 from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
 
 _NO_REPLY_CODE = -1
+_CONTINUED = re.compile(rb"[0-9]{3}-")
 
 
 class Protocol(SMTPProtocol):
@@ -23,6 +25,7 @@ class Protocol(SMTPProtocol):
     _ended = False
     _cause: Exception | None = None
     _flooded = False
+    _looked_at = 0
 
     @property
     def unread(self) -> bool:
@@ -99,10 +102,20 @@ class Protocol(SMTPProtocol):
         self._wake()
 
     def _next_reply(self) -> SMTPResponse | None:
-        response = self._read_response_from_buffer()
+        response = self._read_response_from_buffer() if self._has_last_line() else None
         if response is None and (self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH):
             raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
         return response
+
+    def _has_last_line(self) -> bool:
+        """Whether a line has come that ends a reply, or is none. Each line is looked at once: aiosmtplib parses from
+        the beginning every time, which takes seconds where a long reply comes in little pieces."""
+        while (end := self._buffer.find(b"\n", self._looked_at)) >= 0:
+            if not _CONTINUED.match(self._buffer, self._looked_at):
+                self._looked_at = 0
+                return True
+            self._looked_at = end + 1
+        return False
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():

@@ -48,7 +48,7 @@ class BrokenServer:
 
     `taken`: how many mails it has taken when the first attempts are over. `hidden`: recipients that are in Bcc.
     `mails`: how many it is sent, all at once or (`in_turn`) one after the other. `in_time`: the late answer comes while
-    it is still waited for.
+    it is still waited for, and once a session too many was turned away.
     """
 
     parts: tuple[Part, ...]
@@ -211,12 +211,19 @@ SESSIONS: dict[str, BrokenServer] = {
     "421 right behind the verdict": BrokenServer(
         (on(Stage.ACCEPTED, Raw(b"250 2.0.0 Taken\r\n421 4.3.2 bye\r\n")),), SENT, taken=5, mails=5, in_turn=True
     ),
-    "at most two connections, 421": BrokenServer((), SENT, taken=10, mails=10, options={"max_sessions": 2}),
+    "at most two connections, 421": BrokenServer(
+        (late(Stage.DOT),), SENT, taken=10, mails=10, in_time=True, options={"max_sessions": 2}
+    ),
     "at most two connections, 4yz": BrokenServer(
-        (), SENT, taken=10, mails=10, options={"max_sessions": 2, "excess": Answer("450 4.3.2 busy", close=True)}
+        (late(Stage.DOT),),
+        SENT,
+        taken=10,
+        mails=10,
+        in_time=True,
+        options={"max_sessions": 2, "excess": Answer("450 4.3.2 busy", close=True)},
     ),
     "at most one connection, drop": BrokenServer(
-        (), SENT, taken=10, mails=10, options={"max_sessions": 1, "excess": Drop()}
+        (late(Stage.DOT),), SENT, taken=10, mails=10, in_time=True, options={"max_sessions": 1, "excess": Drop()}
     ),
 }
 

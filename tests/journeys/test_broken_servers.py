@@ -192,13 +192,16 @@ async def send_all(
     doors: Doors, service: str, server: BrokenServer, receiver: Receiver, release: asyncio.Event
 ) -> list[Message]:
     """Send the mails; what is known of each once its first attempt is over."""
-    sent: list[Message] = []
-    for _ in range(server.mails):
-        sent.append(await doors.graphql.send_email(service=service, **mail_to(server)))
-        if server.in_turn:
-            sent[-1] = await tried_message(doors, sent[-1].id)
+
+    async def send() -> Message:
+        message = await doors.graphql.send_email(service=service, **mail_to(server))
+        return await tried_message(doors, message.id) if server.in_turn else message
+
+    if server.in_turn:
+        return [await send() for _ in range(server.mails)]
+    sent = await asyncio.gather(*(send() for _ in range(server.mails)))
     if server.in_time:
-        await until(lambda: has_dot(receiver))
+        await until(lambda: has_dot(receiver) and len(receiver.sessions) > server.options.get("max_sessions", 0))
         release.set()
     return [await tried_message(doors, message.id) for message in sent]
 
