@@ -31,7 +31,7 @@ Resolve = Callable[[Service], Server]
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(max_connections=5, max_messages=100, idle_limit=25, noop_after=5)
+    pool = Pool(max_connections=5, max_messages=100, idle_limit=25, noop_after=5, auth_interval=0)
     yield pool
     await pool.close()
 

@@ -357,40 +357,6 @@ async def test_eight_bit_content_is_announced(server_for: MakeServer) -> None:
         assert receiver.mails[0].parameters["BODY"] == "8BITMIME"
 
 
-LIES = "250 receiver.invalid\n250 SIZE 99999999\n250 8BITMIME\n250 SMTPUTF8"
-
-
-@pytest.mark.parametrize("pipelining", ["", "\n250 PIPELINING"])
-async def test_parameters_that_were_offered_and_are_refused_are_done_without(
-    pipelining: str, server_for: MakeServer
-) -> None:
-    receiver = Receiver(keep=True, extensions=(), script=Script().on(Stage.EHLO, LIES + pipelining))
-    async with receiver, connected(receiver, server_for) as connection:
-        for _ in range(2):
-            result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
-            assert result == TransactionResult({B: TAKEN, C: TAKEN, D: TAKEN})
-        said = [command for command in receiver.sessions[0].commands if command.startswith("MAIL")]
-        assert said == [f"MAIL FROM:<a@example.org> SIZE={len(CONTENT)}", *["MAIL FROM:<a@example.org>"] * 2]
-
-
-async def test_smtputf8_that_was_offered_and_is_refused_fails_only_who_needs_it(server_for: MakeServer) -> None:
-    async with Receiver(keep=True, extensions=(), script=Script().on(Stage.EHLO, LIES)) as receiver:
-        result, _ = await sent(receiver, server_for, Envelope("a@example.org", (B, UMLAUT)))
-        assert {address: reply.code for address, reply in result.replies.items()} == {B: 250, UMLAUT: 550}
-        assert receiver.mails[0].recipients == (B,)
-
-
-async def test_a_refusal_of_no_parameter_is_not_said_against_an_extension(server_for: MakeServer) -> None:
-    script = Script().on(Stage.MAIL, "555 5.5.4 never").on(Stage.RCPT, "555 5.5.4 never")
-    async with Receiver(keep=True, script=script) as receiver:
-        result, _ = await sent(receiver, server_for)
-        assert {reply.code for reply in result.replies.values()} == {555}
-        assert receiver.sessions[0].verbs.count("MAIL") == 2
-    async with Receiver(keep=True, script=Script().on(Stage.RCPT, "555 5.5.4 never")) as receiver:
-        await sent(receiver, server_for)
-        assert receiver.sessions[0].verbs.count("MAIL") == 1
-
-
 @pytest.mark.parametrize("address", ["b@x>\r\nRCPT TO:<c@x", "b@x> SIZE=1", "b c@x", "b\0@x", "\udcff@x", '"open@x'])
 async def test_an_address_that_would_break_out_of_its_command_is_not_sent(address: str, server_for: MakeServer) -> None:
     async with Receiver(keep=True) as receiver:

@@ -1,0 +1,67 @@
+"""Parameters of MAIL that a server offers, and refuses when they are said."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.inbox.receiver import Receiver, Script, Stage
+from app.mail.envelope import Envelope
+from app.mail.reply import Reply
+from app.smtp.connection import Connection, connect
+from app.smtp.server import Server
+from app.smtp.transaction import TransactionResult, transact
+
+MakeServer = Callable[..., Server]
+
+CONTENT = b"Subject: x\r\n\r\nhello\r\n"
+ENVELOPE = Envelope("a@example.org", ("b@example.org", "c@example.org", "d@example.org"))
+B, C, D = ENVELOPE.recipients
+UMLAUT = "j\u00fcrgen@example.org"
+TAKEN = Reply(250, "Taken", "2.0.0")
+LIES = "250 receiver.invalid\n250 SIZE 99999999\n250 8BITMIME\n250 SMTPUTF8"
+
+
+@asynccontextmanager
+async def connected(receiver: Receiver, server_for: MakeServer) -> AsyncIterator[Connection]:
+    connection = await connect(server_for(receiver))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+async def sent(receiver: Receiver, server_for: MakeServer, envelope: Envelope = ENVELOPE) -> TransactionResult:
+    async with connected(receiver, server_for) as connection:
+        return await transact(connection, envelope, CONTENT, connection.server.timeouts)
+
+
+@pytest.mark.parametrize("pipelining", ["", "\n250 PIPELINING"])
+async def test_parameters_that_were_offered_and_are_refused_are_done_without(
+    pipelining: str, server_for: MakeServer
+) -> None:
+    receiver = Receiver(keep=True, extensions=(), script=Script().on(Stage.EHLO, LIES + pipelining))
+    async with receiver, connected(receiver, server_for) as connection:
+        for _ in range(2):
+            result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+            assert result == TransactionResult({B: TAKEN, C: TAKEN, D: TAKEN})
+        said = [command for command in receiver.sessions[0].commands if command.startswith("MAIL")]
+        assert said == [f"MAIL FROM:<a@example.org> SIZE={len(CONTENT)}", *["MAIL FROM:<a@example.org>"] * 2]
+
+
+async def test_smtputf8_that_was_offered_and_is_refused_fails_only_who_needs_it(server_for: MakeServer) -> None:
+    async with Receiver(keep=True, extensions=(), script=Script().on(Stage.EHLO, LIES)) as receiver:
+        result = await sent(receiver, server_for, Envelope("a@example.org", (B, UMLAUT)))
+        assert {address: reply.code for address, reply in result.replies.items()} == {B: 250, UMLAUT: 550}
+        assert receiver.mails[0].recipients == (B,)
+
+
+async def test_a_refusal_of_no_parameter_is_not_said_against_an_extension(server_for: MakeServer) -> None:
+    script = Script().on(Stage.MAIL, "555 5.5.4 never").on(Stage.RCPT, "555 5.5.4 never")
+    async with Receiver(keep=True, script=script) as receiver:
+        result = await sent(receiver, server_for)
+        assert {reply.code for reply in result.replies.values()} == {555}
+        assert receiver.sessions[0].verbs.count("MAIL") == 2
+    async with Receiver(keep=True, script=Script().on(Stage.RCPT, "555 5.5.4 never")) as receiver:
+        await sent(receiver, server_for)
+        assert receiver.sessions[0].verbs.count("MAIL") == 1
