@@ -136,6 +136,21 @@ async def test_mail_flows_through_a_full_server_whose_connections_come_to_their_
         assert max(session.mails for session in receiver.sessions) == 2
 
 
+@pytest.mark.parametrize(("times", "late", "arrives"), [(1, 0, True), (2, 0, False), (1, 1, False)])
+async def test_a_server_may_be_slow_to_notice_that_a_connection_was_closed(
+    times: int, late: float, arrives: bool, clock: Clock, server_for: MakeServer
+) -> None:
+    async with Receiver(keep=True) as receiver, a_pool(clock, max_messages=1) as pool:
+        await send(pool, server_for(receiver))
+        receiver.script.on(Stage.GREETING, "421 4.7.0 Too many connections", times=times)
+        clock.advance(late)
+        if arrives:
+            await send(pool, server_for(receiver))
+        else:
+            await failure_of(pool, server_for(receiver))
+        assert len(receiver.mails) == 1 + arrives
+
+
 async def test_an_idle_connection_of_another_service_makes_room(clock: Clock, server_for: MakeServer) -> None:
     async with Receiver(keep=True, max_sessions=1) as receiver, a_pool(clock) as pool:
         for key in ("one", "two", "one"):
