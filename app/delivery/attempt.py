@@ -6,7 +6,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
 from app.services.circuit import CircuitPolicy
 from app.services.models import Service
+from app.smtp.connection import Connection
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.pool import Pool
 from app.smtp.server import Server
@@ -74,26 +75,42 @@ class Attempter:
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
         worker holds it, or its service takes none."""
-        policy, since = self._lease, self._clock()
-        work = claim_message(
-            self._worker_id,
-            message_id,
-            since.wall,
-            policy.duration,
-            policy.max_crashes,
-            circuit=self._circuit,
-            turns=self._turns,
-        )
-        claim = await finish(work)
+        since = self._clock()
+        claim = await self._claim(message_id, since)
         self._wakeup.message_changed(message_id)
         if claim is None:
             return False
-        lease = Lease(claim, policy, since, self._clock)
+        lease = Lease(claim, self._lease, since, self._clock)
         async with lease.kept():
             async with _given_back(claim):
                 await wait_for_turn(claim.turn_at)
             await self._deliver(claim, lease)
         return True
+
+    async def _claim(self, message_id: UUID, since: Instant) -> Claim | None:
+        """Cancelled meanwhile, what was claimed is released."""
+        claims: list[Claim | None] = []
+        policy = self._lease
+
+        async def claim() -> None:
+            work = claim_message(
+                self._worker_id,
+                message_id,
+                since.wall,
+                policy.duration,
+                policy.max_crashes,
+                circuit=self._circuit,
+                turns=self._turns,
+            )
+            claims.append(await work)
+
+        try:
+            await finish(claim())
+        except asyncio.CancelledError:
+            for claimed in filter(None, claims):
+                await _release(claimed)
+            raise
+        return claims[0]
 
     async def _deliver(self, claim: Claim, lease: Lease) -> None:
         """Transaction by transaction, each settled before the next one begins; none after the lease was lost."""
@@ -149,12 +166,16 @@ class Attempter:
     async def _transact(self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool) -> TransactionResult:
         service, server, claim = dispatch.service, dispatch.server, dispatch.claim
         envelope = Envelope(claim.reverse_path, tuple(due), claim.smtputf8)
-        async with AsyncExitStack() as stack:
-            async with _given_back(claim):
-                at_most = service.max_connections
-                lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, at_most=at_most)
-                connection = await stack.enter_async_context(lent)
-            return await transact(connection, envelope, dispatch.content, server.timeouts, dispatch.lease.may_finish)
+        connection: Connection | None = None
+        may_finish, at_most = dispatch.lease.may_finish, service.max_connections
+        lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, at_most=at_most)
+        try:
+            async with lent as connection:
+                return await transact(connection, envelope, dispatch.content, server.timeouts, may_finish)
+        except asyncio.CancelledError:
+            if connection is None or not connection.dot_sent:
+                await _release(claim)
+            raise
 
     async def _settle(self, claim: Claim, result: TransactionResult, started_at: datetime, *, last: bool) -> bool:
         moment = now()
@@ -209,8 +230,15 @@ async def _given_back(claim: Claim) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        await finish(release_claim(claim, now()))
+        await _release(claim)
         raise
+
+
+async def _release(claim: Claim) -> None:
+    try:
+        await finish(release_claim(claim, now()))
+    except Exception as error:
+        logger.warning("message %s: not released, its lease will run out (%s)", _shown(claim), type(error).__name__)
 
 
 def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Failure:

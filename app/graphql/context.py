@@ -41,13 +41,14 @@ class Context:
 
     A request checks its key at first use, and only once, whoever of the resolvers that run side by side asks first.
     A socket lives long and asks many things: it may send its key in the payload of connection_init, and nothing is
-    remembered from one operation to the next.
+    remembered from one operation to the next. `unseen`: something was done, but the database could not show it then.
     """
 
     parts: Parts
     api_key: str | None = field(repr=False)
     is_socket: bool = False
     connection_params: dict[str, object] | None = field(default=None, repr=False)
+    unseen: bool = field(default=False, init=False)
     _authenticating: "asyncio.Future[Principal] | None" = field(default=None, init=False, repr=False)
 
     async def principal(self) -> Principal:

@@ -327,15 +327,15 @@ async def test_a_result_is_written_once_the_database_lets_it(
     assert (len(receiver.mails), await count("attempt")) == (1, 1)
 
 
-@pytest.mark.parametrize("stage", [Stage.GREETING, Stage.EHLO])
-async def test_cancelled_before_the_transaction_the_claim_is_given_back(
+@pytest.mark.parametrize("stage", [Stage.GREETING, Stage.EHLO, Stage.MAIL, Stage.RCPT, Stage.DATA])
+async def test_cancelled_before_the_final_dot_the_claim_is_given_back(
     put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script, stage: Stage
 ) -> None:
     script.on(stage, Hang())
     message_id = await put_mail()
     attempting = asyncio.create_task(attempter.attempt(message_id))
     await until(lambda: _is(message_id, "sending"))
-    await until(lambda: _connected(receiver))
+    await until(lambda: _came_to(receiver, stage))
     attempting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await attempting
@@ -345,14 +345,13 @@ async def test_cancelled_before_the_transaction_the_claim_is_given_back(
     assert (await message_row(message_id))["lease_owner"] is None
 
 
-@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.DATA, Stage.DOT])
-async def test_cancelled_during_the_transaction_the_lease_is_left_to_run_out(
-    put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script, stage: Stage
+async def test_cancelled_after_the_final_dot_the_lease_is_left_to_run_out(
+    put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script
 ) -> None:
-    script.on(stage, Hang())
+    script.on(Stage.DOT, Hang())
     message_id = await put_mail()
     attempting = asyncio.create_task(attempter.attempt(message_id))
-    await said(receiver, "DATA" if stage is Stage.DOT else stage.value.upper())
+    await until(lambda: _got_the_dot(receiver))
     attempting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await attempting
@@ -382,5 +381,9 @@ async def _is(message_id: UUID, state: str) -> bool:
     return bool((await message_row(message_id))["state"] == state)
 
 
-async def _connected(receiver: Receiver) -> bool:
-    return bool(receiver.sessions)
+async def _came_to(receiver: Receiver, stage: Stage) -> bool:
+    return any(stage is Stage.GREETING or stage.value.upper() in session.verbs for session in receiver.sessions)
+
+
+async def _got_the_dot(receiver: Receiver) -> bool:
+    return any(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions)
