@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     graphql_max_root_mutations: Count = 10
     graphql_cached_chars: Count = 16_000
     graphql_connection_init_timeout: Seconds = 10
+    health_timeout: Seconds = 2
+    health_interval: Seconds = 1
     log_level: LogLevel = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
 

@@ -12,6 +12,7 @@ from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
+from app.delivery.uptime import Uptime
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
 from app.queue.engine import Engine
@@ -70,8 +71,9 @@ async def running_worker(
         stack.push_async_callback(inbox.stop)
         stack.push_async_callback(pool.close)
         await stack.enter_async_context(_upkeep(worker_id, settings, pool))
-        attempter = _attempter(worker_id, settings, sealer, pool, inbox, wakeup)
-        await stack.enter_async_context(_delivery(engine, attempter, settings, drain))
+        uptime = Uptime(settings.lease_renewal)
+        attempter = _attempter(worker_id, settings, sealer, pool, inbox, wakeup, uptime)
+        await stack.enter_async_context(_delivery(engine, attempter, settings, drain, uptime))
         yield
 
 
@@ -94,7 +96,7 @@ def _pool(settings: Settings) -> Pool:
 
 
 def _attempter(
-    worker_id: UUID, settings: Settings, sealer: Sealer, pool: Pool, inbox: Inbox, wakeup: Wakeup
+    worker_id: UUID, settings: Settings, sealer: Sealer, pool: Pool, inbox: Inbox, wakeup: Wakeup, uptime: Uptime
 ) -> Attempter:
     def resolve(service: Service) -> Server:
         if service.kind == ServiceKind.SANDBOX:
@@ -116,6 +118,7 @@ def _attempter(
         reconnects=settings.smtp_reconnects,
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
+        uptime=uptime,
     )
 
 
@@ -145,7 +148,9 @@ async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
 
 
 @asynccontextmanager
-async def _delivery(engine: Engine, attempter: Attempter, settings: Settings, drain: Drain) -> AsyncIterator[None]:
+async def _delivery(
+    engine: Engine, attempter: Attempter, settings: Settings, drain: Drain, uptime: Uptime
+) -> AsyncIterator[None]:
     delivery = asyncio.create_task(
         run_delivery(
             engine,
@@ -153,6 +158,7 @@ async def _delivery(engine: Engine, attempter: Attempter, settings: Settings, dr
             drain.begun,
             connections_per_service=settings.smtp_max_connections,
             look_every=settings.queue_poll,
+            uptime=uptime,
         )
     )
     try:

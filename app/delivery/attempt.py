@@ -20,6 +20,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import fault_of, judge_attempt
 from app.delivery.throttle import wait_for_turn
+from app.delivery.uptime import Uptime
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.queue.allowance import TurnPolicy
@@ -42,7 +43,8 @@ class Attempter:
     """Tries messages for one worker. `resolve` says which server a service means right now.
 
     A transaction has at most `max_recipients`. One that met 421 goes on at once, up to `reconnects` times, on a new
-    connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it comes.
+    connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it comes. While `uptime` is short,
+    another worker's lease is respected though it has ended.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Attempter:
         clock: Callable[[], Instant] = instant,
         circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         turn_ahead: float = 1,
+        uptime: Uptime | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -71,14 +74,17 @@ class Attempter:
         self._clock = clock
         self._circuit = circuit
         self._turns = TurnPolicy(turn_ahead, max_recipients)
+        self._uptime = uptime or Uptime(0)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
         worker holds it, or its service takes none."""
-        since = self._clock()
-        claim = await self._claim(message_id, since)
+        since, take_over = self._clock(), self._uptime.lasts
+        claim = await self._claim(message_id, since, take_over)
         self._wakeup.message_changed(message_id)
         if claim is None:
+            if not take_over:
+                await asyncio.sleep(self._lease.pause)  # or a message that is due all along is tried in a circle
             return False
         lease = Lease(claim, self._lease, since, self._clock)
         async with lease.kept():
@@ -87,7 +93,7 @@ class Attempter:
             await self._deliver(claim, lease)
         return True
 
-    async def _claim(self, message_id: UUID, since: Instant) -> Claim | None:
+    async def _claim(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         """Cancelled meanwhile, what was claimed is released."""
         claims: list[Claim | None] = []
         policy = self._lease
@@ -101,6 +107,7 @@ class Attempter:
                 policy.max_crashes,
                 circuit=self._circuit,
                 turns=self._turns,
+                take_over=take_over,
             )
             claims.append(await work)
 

@@ -57,6 +57,34 @@ async def test_a_full_disk_may_get_room_again(sqlite_database: Settings) -> None
     await execute(INSERT, new_key(), 1, now())
 
 
+async def test_a_connection_that_is_not_free_in_time_is_worth_another_try(sqlite_settings: Settings) -> None:
+    await open_database(sqlite_settings.model_copy(update={"database_busy_timeout": 0.1}))
+    try:
+        entered, done = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            async with transaction():
+                entered.set()
+                await done.wait()
+
+        holder = asyncio.create_task(hold())
+        await entered.wait()
+        for work in (rows("SELECT 1"), execute(INSERT, new_key(), 1, now()), _enter_a_transaction()):
+            with pytest.raises(TimeoutError) as caught:
+                await work
+            assert is_transient(caught.value)
+        done.set()
+        await holder
+        assert await rows("SELECT 1 AS one") == [{"one": 1}]
+    finally:
+        await close_database()
+
+
+async def _enter_a_transaction() -> None:
+    async with transaction():
+        pass
+
+
 async def test_a_server_that_is_not_there_may_come(unused_url: str) -> None:
     with pytest.raises(OSError, match=r"refused|Connect call failed") as caught:
         await open_database(Settings(database_url=unused_url))
