@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from app.clock import now
-from app.database.connection import execute
+from app.database.connection import execute, transaction
 from app.database.migrate import pending_migrations
 from app.errors import RETRY_AFTER_SECONDS
 from app.queue.heartbeat import last_beat
@@ -71,11 +71,21 @@ async def check_readiness(moment: datetime, lost_after: float) -> Checks:
     if pending:
         return {"database": "ok", "migrations": f"not applied: {', '.join(pending)}"}
     try:
-        await execute("UPDATE worker SET pid = pid WHERE id = (SELECT id FROM worker ORDER BY beat_at DESC LIMIT 1)")
         beat = await last_beat()
+        await _write_and_undo()
     except Exception as error:
         return {"database": f"it cannot be written to ({type(error).__name__})"}
     return {"database": "ok", "migrations": "ok", "worker": _worker(beat, moment, lost_after)}
+
+
+_ANY_WORKER = "SELECT id FROM worker ORDER BY id DESC LIMIT 1"
+
+
+async def _write_and_undo() -> None:
+    """There and back: SQLite writes nothing where nothing changes, and what is rolled back need not reach the disk."""
+    async with transaction():
+        for change in ("pid + 1", "pid - 1"):
+            await execute(f"UPDATE worker SET pid = {change} WHERE id = ({_ANY_WORKER})")  # noqa: S608
 
 
 def _worker(beat: datetime | None, moment: datetime, lost_after: float) -> str:
