@@ -19,7 +19,13 @@ from tests.journeys.outage import Database, Outage, own_database, run
 from tests.journeys.program import ADMIN_KEY, Heliograph, Server
 from tests.journeys.reading import read_mail
 
-QUICK = {"queue_poll": 0.2, "wait_poll": 0.2, "lease": 2, "lease_renewal": 1, "database_busy_timeout": 3}
+QUICK: dict[str, object] = {
+    "queue_poll": 0.2,
+    "wait_poll": 0.2,
+    "lease": 2,
+    "lease_renewal": 1,
+    "database_busy_timeout": 3,
+}
 REST_MAIL = {"to": "a@x.example", "subject": "Hello", "body_text": "Hello."}
 SECRET = "thirty-two characters are enough for a test"
 
@@ -143,7 +149,7 @@ async def test_sqlite_on_a_full_disk_refuses_for_now_and_drains_when_there_is_ro
 
 async def send_until_refused(doors: Doors, number: int) -> set[str]:
     """What still finds room in the write-ahead log is accepted; returns the Message-IDs."""
-    accepted = set()
+    accepted: set[str] = set()
     while True:
         response = await doors.graphql.post(SEND_EMAIL, input=graphql_mail(number))
         if response.status_code == 503:
