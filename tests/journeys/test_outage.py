@@ -41,7 +41,7 @@ def server_of_its_own() -> Iterator[Database]:
 @pytest.mark.parametrize(
     ("way", "down"),
     [("fast", 0), ("fast", 4), ("immediate", 4), ("freeze", 7)],
-    ids=["restart", *("fast", "immediate", "freeze")],
+    ids=["restart", "stop", "crash", "freeze"],
 )
 async def test_postgresql_goes_away_under_load_for_longer_than_a_lease_and_nothing_is_lost_or_doubled(
     server_of_its_own: Database, tmp_path: Path, way: str, down: float
