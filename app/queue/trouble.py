@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 def log_trouble(error: BaseException) -> None:
     """An engine could not look for due mail."""
-    _log(error, "looking for due mail failed (%s); trying again soon", type(error).__name__)
+    _log(error, "the database is in trouble (%s); looking for due mail again soon", type(error).__name__)
 
 
 def log_broken_off(message_id: UUID, error: BaseException) -> None:
