@@ -44,6 +44,13 @@ def test_errors_of_the_system_are_told_apart(error: BaseException, transient: bo
     assert is_transient(error) is transient
 
 
+def test_a_connection_out_of_step_is_on_its_way_out() -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    error = asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+    assert is_transient(error)
+    assert not is_transient(asyncpg.UndefinedTableError("no such table"))
+
+
 async def test_a_full_disk_may_get_room_again(sqlite_database: Settings) -> None:
     (page_count,) = (await rows("PRAGMA page_count"))[0].values()
     await rows(f"PRAGMA max_page_count = {page_count}")
