@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -143,21 +144,30 @@ class Postgres:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The PostgreSQL server, one for all workers of a test run."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_postgres(os.environ.get("PYTEST_XDIST_TESTRUNUID")))
+        except Exception as error:  # whatever keeps it from starting on this machine
+            _without_postgres(error)
+        if not os.environ.get("TEST_PG_URL"):
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                server.execute(f"ALTER SYSTEM SET {setting} = off")
+            server.execute("SELECT pg_reload_conf()")
+        yield server
+
+
+@contextmanager
+def running_postgres(run_id: str | None = None) -> Iterator[Postgres]:
+    """The server that TEST_PG_URL names, else one started for this run and shared by all who give its id."""
     given = os.environ.get("TEST_PG_URL")
     if given:
         yield Postgres(given)
         return
+    server = start_postgres(run_id or str(os.getpid()))
     try:
-        # One for all workers of a test run.
-        server = start_postgres(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())))
-    except Exception as error:  # whatever keeps it from starting on this machine
-        _without_postgres(error)
-    postgres = Postgres(server.get_uri())
-    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-        postgres.execute(f"ALTER SYSTEM SET {setting} = off")
-    postgres.execute("SELECT pg_reload_conf()")
-    yield postgres
-    server.cleanup()
+        yield Postgres(server.get_uri())
+    finally:
+        server.cleanup()
 
 
 def start_postgres(run_id: str) -> "PostgresServer":

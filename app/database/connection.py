@@ -45,6 +45,7 @@ class _Client(Protocol):
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]: ...
     async def run(self, sql: str, args: Sequence[Any]) -> int: ...
     async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None: ...
+    def urgent_transaction(self) -> TransactionContext: ...
 
 
 async def open_database(settings: Settings) -> None:
@@ -90,13 +91,14 @@ async def close_database() -> None:
         await finish(context.close_connections())
 
 
-def transaction() -> TransactionContext:
+def transaction(*, urgent: bool = False) -> TransactionContext:
     """`async with transaction():` commits at its end, rolls back on any exception. Inside another one: a savepoint.
 
     Models and plain SQL inside it take part. Never wait for the network inside one, and never start a task there:
     on SQLite every other statement of the process waits, and a task started inside is refused once it is over.
+    `urgent`: on SQLite it goes before everything else that waits.
     """
-    return _database().db()._in_transaction()
+    return _client().urgent_transaction() if urgent else _database().db()._in_transaction()
 
 
 async def rows(sql: str, *args: Any) -> list[dict[str, Any]]:

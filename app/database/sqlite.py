@@ -29,6 +29,7 @@ from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError, TransactionManagementError
 
 from app.database.finish import finish
+from app.database.turns import Turns
 
 
 def _moment_text(moment: datetime) -> str:
@@ -82,18 +83,23 @@ class Client(_PlainSql):
     def __init__(self, file_path: str, busy_timeout: int, **pragmas: Any) -> None:
         super().__init__(file_path, busy_timeout=busy_timeout, **pragmas)
         self._patience = busy_timeout / 1000
+        self._lock: Turns = Turns()
         self._closed = False
 
-    async def borrow(self) -> None:
+    async def borrow(self, *, urgent: bool = False) -> None:
         """Take the lock under which the connection is used. Raises TimeoutError when it is not free in time."""
         async with asyncio.timeout(self._patience):
-            await self._lock.acquire()
+            await self._lock.acquire(urgent=urgent)
 
     def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
         return _Lent(self._lock, self)
 
     def _in_transaction(self) -> TransactionContext:
         return _TransactionContext(self, self._lock)
+
+    def urgent_transaction(self) -> TransactionContext:
+        """A transaction that begins before all others which wait, single statements included."""
+        return _TransactionContext(self, self._lock, urgent=True)
 
     async def create_connection(self, with_db: bool) -> None:
         """Open the file, unless it is open; make it for its owner only. Raises DBConnectionError once closed."""
@@ -147,6 +153,10 @@ class Transaction(_PlainSql, SqliteTransactionWrapper):
 
     def _in_transaction(self) -> TransactionContext:
         return NestedTransactionContext(Transaction(self))
+
+    def urgent_transaction(self) -> TransactionContext:
+        """One inside another waits for nobody."""
+        return self._in_transaction()
 
     async def begin(self) -> None:
         """Take the write lock, waiting for it as long as busy_timeout says."""
@@ -207,12 +217,13 @@ class _Lent(ConnectionWrapper[aiosqlite.Connection]):
 class _TransactionContext(TransactionContext):
     """Holds the client's lock from before BEGIN until after COMMIT or ROLLBACK, whatever is cancelled meanwhile."""
 
-    def __init__(self, parent: Client, lock: asyncio.Lock) -> None:
+    def __init__(self, parent: Client, lock: Turns, *, urgent: bool = False) -> None:
         self._parent = parent
         self._lock = lock
+        self._urgent = urgent
 
     async def __aenter__(self) -> TransactionalDBClient:
-        await self._parent.borrow()
+        await self._parent.borrow(urgent=self._urgent)
         try:
             await self._parent.create_connection(with_db=True)
             self._transaction = Transaction(self._parent)

@@ -56,9 +56,10 @@ async def settle(
 
     False, and nothing written, when the lease was lost meanwhile: another worker has the message now.
     `judge` runs inside the transaction, because whether a client still waits must not change under it; so does `note`,
-    which writes down what else the attempt found out.
+    which writes down what else the attempt found out. The transaction is urgent, because a process that dies before
+    it is committed leaves mail that is sent a second time.
     """
-    async with transaction():
+    async with transaction(urgent=True):
         held = await (end_lease(claim, settled=True) if last else check_lease(claim))
         if not held:
             return False

@@ -91,6 +91,11 @@ class Heliograph:
         process = await self.start(*arguments, typed=typed)
         return await process.ended()
 
+    async def migrate(self) -> None:
+        """Make the tables, or find them made."""
+        migrated = await self.run("migrate")
+        assert migrated.status == 0, migrated.errors
+
     async def start(self, *arguments: str, typed: str = "") -> Process:
         """Start a command."""
         number = next(self._numbers)
@@ -115,10 +120,8 @@ class Heliograph:
         """Serve on a free port, ready for mail; killed at the end if it still runs."""
         process = await self.start("serve", *options)
         try:
-            url = await _url(process)
-            async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
-                await _ready(process, http, "live" if options else "ready")
-                yield Server(process.running, process.output_file, process.errors_file, url, Doors(http, api_key))
+            async with answering(process, "live" if options else "ready", api_key) as server:
+                yield server
         finally:
             await process.kill()
 
@@ -126,6 +129,15 @@ class Heliograph:
         """Kill whatever still runs."""
         for process in self._started:
             await process.kill()
+
+
+@asynccontextmanager
+async def answering(process: Process, health: str, api_key: str | None = ADMIN_KEY) -> AsyncIterator[Server]:
+    """The doors of a `heliograph serve`, once it is as healthy as asked: "live" or "ready"."""
+    url = await _url(process)
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+        await _ready(process, http, health)
+        yield Server(process.running, process.output_file, process.errors_file, url, Doors(http, api_key))
 
 
 def _variables(settings: dict[str, object]) -> dict[str, str]:

@@ -1,15 +1,18 @@
 """SIGKILL at the worst moments: what was acknowledged arrives, once; only after the final dot it may arrive twice."""
 
 import asyncio
+import secrets
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from app.inbox.receiver import Hang, Receiver, Stage, Wait
 from tests.journeys.conftest import Eventually
+from tests.journeys.crash import crash
 from tests.journeys.doors import Doors, Message
+from tests.journeys.installation import installation
 from tests.journeys.program import ADMIN_KEY, Heliograph
 from tests.journeys.reading import read_mail
 
@@ -86,42 +89,14 @@ async def test_a_mail_claimed_by_a_killed_process_leaves_again_when_its_lease_en
     assert [read_mail(mail.content).message_id for mail in receiver.mails] == [message.message_id_header]
 
 
-async def test_twenty_mails_survive_three_kills(
-    heliograph: Heliograph, receiver: Receiver, eventually: Eventually
+async def test_under_kills_at_random_moments_nothing_is_lost_and_only_the_final_dot_doubles(
+    tmp_path: Path, database_url: str
 ) -> None:
-    installed = heliograph.having(admin_api_key=ADMIN_KEY, lease=1, lease_renewal=0.3)
-    wanted = [f"order-{number}" for number in range(20)]
-    headers: dict[str, str] = {}
-    for life in range(4):
-        async with installed.serving() as server:
-            if life == 0:
-                await server.doors.graphql.create_service("relay", port=receiver.port)
-            sending = asyncio.create_task(send_all(server.doors, wanted, headers))
-            if life < 3:
-                taken = len(receiver.mails)
-                await receiver.wait_for(min(taken + 2, len(wanted)))
-                await server.kill()
-                await sending
-            else:
-                await sending
-                await eventually(lambda: all_are_sent(server.doors))
-                assert len(await server.doors.graphql.messages()) == len(wanted)
-    assert sorted(headers) == sorted(wanted)
-    contents: dict[str, set[bytes]] = {}
-    for mail in receiver.mails:
-        contents.setdefault(read_mail(mail.content).message_id, set()).add(mail.content)
-    assert set(contents) == set(headers.values())
-    assert all(len(same) == 1 for same in contents.values())
-
-
-async def send_all(doors: Doors, keys: list[str], headers: dict[str, str]) -> None:
-    """What a careful client does: each mail with a key of its own, again until it is acknowledged."""
-    for key in keys:
-        try:
-            message = await doors.graphql.send_email(**graphql_mail("relay", idempotencyKey=key))
-        except httpx2.TransportError:
-            return
-        assert headers.setdefault(key, message.message_id_header) == message.message_id_header
+    installed = installation(tmp_path, database_url, lease=1, lease_renewal=0.3)
+    findings = await crash(installed, mails=60, kills=4, seed=secrets.randbits(32))
+    assert list(findings.broken()) == []
+    assert (len(findings.copies), len(findings.stored)) == (60, 60)
+    assert {life.killed_by for life in findings.lives.values()} == {None, 1, 2, 3, 4}
 
 
 async def test_three_processes_on_one_database_send_each_mail_once(
