@@ -27,7 +27,7 @@ from app.services.secret import sealer_from
 from app.settings import Settings, read_settings
 from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
-from app.worker import running_worker
+from app.worker import Drain, running_worker
 
 SIGNPOST = """\
 Heliograph sends email.
@@ -42,8 +42,9 @@ Heliograph sends email.
 def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> Starlette:
     """The application. Its lifespan opens the database, which must be migrated, and runs the worker if asked to.
 
-    `app.state.end_waits()` answers whoever waits for a verdict with what is known. Call it where the server begins to
-    stop: ASGI tells the lifespan only after the last answer, where it is called once more. Raises SettingsError.
+    `app.state.begin_stop()` answers whoever waits for a verdict with what is known, begins no more attempts, and lets
+    the seconds run that are left for those under way. Call it where the server begins to stop: ASGI tells the lifespan
+    only after the last answer, where it is called once more. Raises SettingsError.
     """
     settings = settings or read_settings()
     sealer = sealer_from(settings)
@@ -51,7 +52,12 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     engine = choose_engine(settings, wakeup)
     submitter = Submitter(settings, engine, wakeup)
     waiter = VerdictWaiter(wakeup, settings.wait_poll)
+    drain = Drain(settings.drain_timeout)
     parts = Parts(settings, sealer, submitter, waiter, Intervener(engine, wakeup, settings.max_schedule_ahead))
+
+    def begin_stop() -> None:
+        drain.begin()
+        waiter.stop()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -60,8 +66,8 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
             stack.push_async_callback(close_database)
             await stack.enter_async_context(listening(settings, wakeup))
             if with_worker:
-                await stack.enter_async_context(running_worker(settings, sealer, engine, wakeup))
-            stack.callback(waiter.stop)
+                await stack.enter_async_context(running_worker(settings, sealer, engine, wakeup, drain))
+            stack.callback(begin_stop)
             yield
 
     routes: list[BaseRoute] = [
@@ -72,7 +78,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         *rest_routes(Sender(settings, submitter, waiter)),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
-    app.state.end_waits = waiter.stop
+    app.state.begin_stop = begin_stop
     return app
 
 

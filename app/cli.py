@@ -2,12 +2,15 @@
 
 import argparse
 import asyncio
+import faulthandler
 import math
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
@@ -34,7 +37,7 @@ from app.services.secret import sealer_from
 from app.settings import Settings, SettingsError, read_settings
 from app.submission.submit import Submission, Submitter
 from app.submission.verdict import VerdictWaiter
-from app.worker import running_worker
+from app.worker import Drain, running_worker
 
 DESCRIPTION = """\
 Heliograph: one GraphQL API, and one DreamFactory-compatible REST route, in front of the SMTP servers you have.
@@ -45,6 +48,7 @@ Heliograph: one GraphQL API, and one DreamFactory-compatible REST route, in fron
 Every setting is an environment variable HELIOGRAPH_*, also read from the file .env; see docs/operations.md.
 """
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048  # connections that may wait while the application starts, or is busy
 
 
@@ -144,26 +148,49 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
         ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOP_SIGNALS:
         # uvicorn, once it has stopped gently, sends itself the signal it stopped for: by then that is a success.
         signal.signal(number, _succeed)
-    _Server(config, app.state.end_waits).run(sockets)
+    _Server(config, app.state.begin_stop, settings.stop_timeout).run(sockets)
     return 0
 
 
 class _Server(uvicorn.Server):
-    """Has requests that wait for a verdict answered before it waits for their answers."""
+    """Has requests that wait for a verdict answered before it waits for their answers; is asked to stop only once."""
 
-    def __init__(self, config: uvicorn.Config, end_waits: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, begin_stop: Callable[[], None], stop_timeout: float) -> None:
         super().__init__(config)
-        self._end_waits = end_waits
+        self._begin_stop = begin_stop
+        self._stop_timeout = stop_timeout
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        _end_by_force(self._stop_timeout)
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._end_waits()
+        self._begin_stop()
         await super().shutdown(sockets)
 
 
-def _succeed(number: int, frame: object) -> NoReturn:
+def _end_by_force(seconds: float) -> None:
+    """From now on a signal to stop ends the process like a crash, and so do `seconds`, whatever hangs then."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _default_action())
+    faulthandler.dump_traceback_later(seconds, exit=True)
+
+
+def _default_action() -> Callable[[int, FrameType | None], None] | signal.Handlers:
+    """The system's own needs nothing of this process; but the first process of a container never gets it."""
+    return _crash if os.getpid() == 1 else signal.SIG_DFL
+
+
+def _crash(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(128 + number)
+
+
+def _succeed(number: int, frame: FrameType | None) -> NoReturn:
+    for other in _STOP_SIGNALS:
+        signal.signal(other, _default_action())
     sys.exit(0)
 
 
@@ -223,14 +250,19 @@ def _greeting(settings: Settings, port: int, made: FirstStart | None) -> str:
 
 def _worker(settings: Settings, options: argparse.Namespace) -> int:
     async def work() -> int:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        drain, loop = Drain(settings.drain_timeout), asyncio.get_running_loop()
+
+        def begin_stop(number: int, frame: FrameType | None) -> None:
+            _end_by_force(settings.stop_timeout)
+            loop.call_soon_threadsafe(drain.begin)
+
+        for number in _STOP_SIGNALS:
+            signal.signal(number, begin_stop)
         wakeup = Wakeup()
         engine = choose_engine(settings, wakeup)
-        async with running_worker(settings, sealer_from(settings), engine, wakeup):
+        async with running_worker(settings, sealer_from(settings), engine, wakeup, drain):
             print("Heliograph delivers mail", flush=True)
-            await stop.wait()
+            await drain.begun.wait()
         return 0
 
     return _with_database(settings, work())

@@ -18,6 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+RETRY_AFTER_SECONDS = 5
+"""When what was refused for now is worth another try."""
+
 
 class ErrorCode(StrEnum):
     """Stable codes, shared by GraphQL and REST. A code is never renamed once released."""
@@ -125,3 +128,7 @@ class Unavailable(Refusal):
 
     def __init__(self, message: str = "The database is not available right now. Try again soon.") -> None:
         super().__init__(message, retryable=True)
+
+
+STOPPED = "The server stopped before it had the answer: the request may have been carried out, or not."
+"""Of a request that was broken off."""

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     graphql_max_root_mutations: Count = 10
     graphql_cached_chars: Count = 16_000
     graphql_connection_init_timeout: Seconds = 10
+    health_timeout: Seconds = 2
+    health_interval: Seconds = 1
     log_level: LogLevel = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
 
@@ -106,7 +108,8 @@ class Settings(BaseSettings):
     max_crashes: Count = 3
     worker_heartbeat: Seconds = 10
     worker_lost_after: Seconds = 40
-    drain_timeout: Seconds = 30
+    drain_timeout: Seconds = 25
+    stop_timeout: Seconds = 30
     retry_schedule: Annotated[tuple[Seconds, ...], NoDecode, Field(min_length=1)] = (
         30,
         120,
@@ -141,6 +144,13 @@ class Settings(BaseSettings):
     def _renewed_in_time(cls, value: float, info: ValidationInfo) -> float:
         if value >= info.data.get("lease", value + 1):
             raise ValueError("a lease must be renewed before it ends: be less than HELIOGRAPH_LEASE")
+        return value
+
+    @field_validator("stop_timeout")
+    @classmethod
+    def _after_the_drain(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("drain_timeout", 0):
+            raise ValueError("what could not finish is still to be released: be more than HELIOGRAPH_DRAIN_TIMEOUT")
         return value
 
     @cached_property

@@ -12,6 +12,7 @@ from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
+from app.delivery.uptime import Uptime
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
 from app.queue.engine import Engine
@@ -29,22 +30,59 @@ from app.smtp.server import Server
 logger = logging.getLogger(__name__)
 
 
+class Drain:
+    """How a process ends gently: from `begin` on nothing new is started, and what is under way has `seconds`, which
+    all parts of the process share."""
+
+    def __init__(self, seconds: float) -> None:
+        self.begun = asyncio.Event()
+        self._seconds = seconds
+        self._ends_at: float | None = None
+
+    def begin(self) -> None:
+        """Once; later calls change nothing. Call it in the event loop."""
+        if self._ends_at is None:
+            self._ends_at = asyncio.get_running_loop().time() + self._seconds
+            self.begun.set()
+            logger.info("stopping: no attempt begins now, and what is under way has %g s", self._seconds)
+
+    def remaining(self) -> float:
+        """The seconds left, at least 0; all of them before `begin`."""
+        if self._ends_at is None:
+            return self._seconds
+        return max(0.0, self._ends_at - asyncio.get_running_loop().time())
+
+
 @asynccontextmanager
-async def running_worker(settings: Settings, sealer: Sealer, engine: Engine, wakeup: Wakeup) -> AsyncIterator[None]:
-    """Deliver mail while the block runs; at its end, finish the attempts under way within `drain_timeout` seconds."""
+async def running_worker(
+    settings: Settings, sealer: Sealer, engine: Engine, wakeup: Wakeup, drain: Drain | None = None
+) -> AsyncIterator[None]:
+    """Deliver mail while the block runs. From `drain.begin` on, at the latest from the block's end, no attempt begins,
+    and those under way have the rest of its seconds (default: `drain_timeout`). Then they are released, or broken off
+    where the server may have taken the mail."""
+    drain = drain or Drain(settings.drain_timeout)
     worker_id = new_key()
     inbox = Inbox(settings.max_message_bytes)
     pool = _pool(settings)
     async with AsyncExitStack() as stack:
         await beat(worker_id, now())
-        stack.push_async_callback(leave, worker_id)
+        stack.push_async_callback(_leave, worker_id)
         await inbox.start()
         stack.push_async_callback(inbox.stop)
         stack.push_async_callback(pool.close)
         await stack.enter_async_context(_upkeep(worker_id, settings, pool))
-        attempter = _attempter(worker_id, settings, sealer, pool, inbox, wakeup)
-        await stack.enter_async_context(_delivery(engine, attempter, settings))
+        uptime = Uptime(settings.lease_renewal)
+        attempter = _attempter(worker_id, settings, sealer, pool, inbox, wakeup, uptime)
+        await stack.enter_async_context(_delivery(engine, attempter, settings, drain, uptime))
         yield
+
+
+async def _leave(worker_id: UUID) -> None:
+    """A worker that cannot say that it leaves is forgotten later."""
+    try:
+        await leave(worker_id)
+    except Exception as error:
+        logger.warning("the worker's row could not be deleted (%s)", type(error).__name__)
 
 
 def _pool(settings: Settings) -> Pool:
@@ -61,7 +99,7 @@ def _pool(settings: Settings) -> Pool:
 
 
 def _attempter(
-    worker_id: UUID, settings: Settings, sealer: Sealer, pool: Pool, inbox: Inbox, wakeup: Wakeup
+    worker_id: UUID, settings: Settings, sealer: Sealer, pool: Pool, inbox: Inbox, wakeup: Wakeup, uptime: Uptime
 ) -> Attempter:
     def resolve(service: Service) -> Server:
         if service.kind == ServiceKind.SANDBOX:
@@ -83,6 +121,7 @@ def _attempter(
         reconnects=settings.smtp_reconnects,
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
+        uptime=uptime,
     )
 
 
@@ -112,27 +151,29 @@ async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
 
 
 @asynccontextmanager
-async def _delivery(engine: Engine, attempter: Attempter, settings: Settings) -> AsyncIterator[None]:
-    stop = asyncio.Event()
+async def _delivery(
+    engine: Engine, attempter: Attempter, settings: Settings, drain: Drain, uptime: Uptime
+) -> AsyncIterator[None]:
     delivery = asyncio.create_task(
         run_delivery(
             engine,
             attempter.attempt,
-            stop,
+            drain.begun,
             connections_per_service=settings.smtp_max_connections,
             look_every=settings.queue_poll,
+            uptime=uptime,
         )
     )
     try:
         yield
     finally:
-        stop.set()
-        await _drain(delivery, settings.drain_timeout)
+        drain.begin()
+        await _end(delivery, drain.remaining())
 
 
-async def _drain(delivery: asyncio.Task[None], seconds: float) -> None:
+async def _end(delivery: asyncio.Task[None], seconds: float) -> None:
     done, _ = await asyncio.wait({delivery}, timeout=seconds)
     if not done:
-        logger.warning("attempts still under way after %g s are broken off; their leases will run out", seconds)
+        logger.warning("attempts still under way are released, or broken off where the server may have the mail")
         delivery.cancel()
     await asyncio.gather(delivery, return_exceptions=True)

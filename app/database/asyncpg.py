@@ -97,9 +97,10 @@ class Client(_PlainSql):
         return self._pool
 
     async def give_back(self, connection: asyncpg.Connection) -> None:
-        """Return what `borrow` lent; when cancelled too, because asyncpg shields its release."""
+        """Return what `borrow` lent; when cancelled too, because asyncpg shields its release. One whose statement was
+        broken off, and whose server does not confirm that in time, is closed."""
         if self._pool is not None:
-            await self._pool.release(connection)
+            await self._pool.release(connection, timeout=self._busy_timeout)
 
     async def close(self) -> None:
         """Close for good. A task that comes late opens nothing again."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import aiosqlite
@@ -74,12 +74,22 @@ class _PlainSql(SqliteClient):
 
 
 class Client(_PlainSql):
-    """One connection with its thread, lent to one transaction or one statement at a time."""
+    """One connection with its thread, lent to one transaction or one statement at a time.
 
-    def __init__(self, file_path: str, **pragmas: Any) -> None:
-        super().__init__(file_path, **pragmas)
+    `busy_timeout`: milliseconds to wait for the lock of another process, and to wait here for the connection: while
+    another process holds its lock, each that comes would else wait for all who came before it.
+    """
+
+    def __init__(self, file_path: str, busy_timeout: int, **pragmas: Any) -> None:
+        super().__init__(file_path, busy_timeout=busy_timeout, **pragmas)
+        self._patience = busy_timeout / 1000
         self._lock: Turns = Turns()
         self._closed = False
+
+    async def borrow(self, *, urgent: bool = False) -> None:
+        """Take the lock under which the connection is used. Raises TimeoutError when it is not free in time."""
+        async with asyncio.timeout(self._patience):
+            await self._lock.acquire(urgent=urgent)
 
     def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
         return _Lent(self._lock, self)
@@ -190,11 +200,13 @@ class Transaction(_PlainSql, SqliteTransactionWrapper):
 class _Lent(ConnectionWrapper[aiosqlite.Connection]):
     """The connection for one statement. Gives the lock back also when connecting fails."""
 
+    client: Client
+
     async def __aenter__(self) -> aiosqlite.Connection:
-        await self._lock.acquire()
+        await self.client.borrow()
         try:
             # Read again: another task may have opened or closed the connection while this one waited.
-            self.connection = self.client._connection
+            self.connection = cast(aiosqlite.Connection, self.client._connection)
             await self.ensure_connection()
         except BaseException:
             self._lock.release()
@@ -211,7 +223,7 @@ class _TransactionContext(TransactionContext):
         self._urgent = urgent
 
     async def __aenter__(self) -> TransactionalDBClient:
-        await self._lock.acquire(urgent=self._urgent)
+        await self._parent.borrow(urgent=self._urgent)
         try:
             await self._parent.create_connection(with_db=True)
             self._transaction = Transaction(self._parent)

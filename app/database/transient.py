@@ -22,6 +22,7 @@ _SQLITE_CODES = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+_CLOSED = ("InterfaceError", "InternalClientError")
 _ERRNOS = frozenset(
     {errno.EDQUOT, errno.EHOSTUNREACH, errno.EMFILE, errno.ENETDOWN, errno.ENETUNREACH, errno.ENFILE, errno.ENOSPC}
 )
@@ -50,7 +51,6 @@ def _original(exc: BaseException) -> BaseException:
 
 
 def _is_closed_connection(exc: BaseException) -> bool:
-    """asyncpg's error for using a connection or pool that is gone; by name, because the driver is optional."""
-    return any(
-        base.__module__.startswith("asyncpg.") and base.__name__ == "InterfaceError" for base in type(exc).__mro__
-    )
+    """asyncpg's errors for using a connection or pool that is gone, or one that just learns that it goes (the protocol
+    is out of step then); by name, because the driver is optional."""
+    return any(base.__module__.startswith("asyncpg.") and base.__name__ in _CLOSED for base in type(exc).__mro__)

@@ -6,7 +6,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import fault_of, judge_attempt
 from app.delivery.throttle import wait_for_turn
+from app.delivery.uptime import Uptime
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.queue.allowance import TurnPolicy
@@ -29,6 +30,7 @@ from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
 from app.services.circuit import CircuitPolicy
 from app.services.models import Service
+from app.smtp.connection import Connection
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.pool import Pool
 from app.smtp.server import Server
@@ -41,7 +43,8 @@ class Attempter:
     """Tries messages for one worker. `resolve` says which server a service means right now.
 
     A transaction has at most `max_recipients`. One that met 421 goes on at once, up to `reconnects` times, on a new
-    connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it comes.
+    connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it comes. While `uptime` is short,
+    another worker's lease is respected though it has ended.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Attempter:
         clock: Callable[[], Instant] = instant,
         circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         turn_ahead: float = 1,
+        uptime: Uptime | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -70,30 +74,50 @@ class Attempter:
         self._clock = clock
         self._circuit = circuit
         self._turns = TurnPolicy(turn_ahead, max_recipients)
+        self._uptime = uptime or Uptime(0)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
         worker holds it, or its service takes none."""
-        policy, since = self._lease, self._clock()
-        work = claim_message(
-            self._worker_id,
-            message_id,
-            since.wall,
-            policy.duration,
-            policy.max_crashes,
-            circuit=self._circuit,
-            turns=self._turns,
-        )
-        claim = await finish(work)
+        since, take_over = self._clock(), self._uptime.lasts
+        claim = await self._claim(message_id, since, take_over)
         self._wakeup.message_changed(message_id)
         if claim is None:
+            if not take_over:
+                await asyncio.sleep(self._lease.pause)  # or a message that is due all along is tried in a circle
             return False
-        lease = Lease(claim, policy, since, self._clock)
+        lease = Lease(claim, self._lease, since, self._clock)
         async with lease.kept():
             async with _given_back(claim):
                 await wait_for_turn(claim.turn_at)
             await self._deliver(claim, lease)
         return True
+
+    async def _claim(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
+        """Cancelled meanwhile, what was claimed is released."""
+        claims: list[Claim | None] = []
+        policy = self._lease
+
+        async def claim() -> None:
+            work = claim_message(
+                self._worker_id,
+                message_id,
+                since.wall,
+                policy.duration,
+                policy.max_crashes,
+                circuit=self._circuit,
+                turns=self._turns,
+                take_over=take_over,
+            )
+            claims.append(await work)
+
+        try:
+            await finish(claim())
+        except asyncio.CancelledError:
+            for claimed in filter(None, claims):
+                await _release(claimed)
+            raise
+        return claims[0]
 
     async def _deliver(self, claim: Claim, lease: Lease) -> None:
         """Transaction by transaction, each settled before the next one begins; none after the lease was lost."""
@@ -149,12 +173,16 @@ class Attempter:
     async def _transact(self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool) -> TransactionResult:
         service, server, claim = dispatch.service, dispatch.server, dispatch.claim
         envelope = Envelope(claim.reverse_path, tuple(due), claim.smtputf8)
-        async with AsyncExitStack() as stack:
-            async with _given_back(claim):
-                at_most = service.max_connections
-                lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, at_most=at_most)
-                connection = await stack.enter_async_context(lent)
-            return await transact(connection, envelope, dispatch.content, server.timeouts, dispatch.lease.may_finish)
+        connection: Connection | None = None
+        may_finish, at_most = dispatch.lease.may_finish, service.max_connections
+        lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, at_most=at_most)
+        try:
+            async with lent as connection:
+                return await transact(connection, envelope, dispatch.content, server.timeouts, may_finish)
+        except asyncio.CancelledError:
+            if connection is None or not connection.dot_sent:
+                await _release(claim)
+            raise
 
     async def _settle(self, claim: Claim, result: TransactionResult, started_at: datetime, *, last: bool) -> bool:
         moment = now()
@@ -209,8 +237,15 @@ async def _given_back(claim: Claim) -> AsyncIterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        await finish(release_claim(claim, now()))
+        await _release(claim)
         raise
+
+
+async def _release(claim: Claim) -> None:
+    try:
+        await finish(release_claim(claim, now()))
+    except Exception as error:
+        logger.warning("message %s: not released, its lease will run out (%s)", _shown(claim), type(error).__name__)
 
 
 def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Failure:

@@ -72,13 +72,14 @@ class Lease:
         return held
 
     async def _keep(self) -> None:
-        pause = self._policy.renewal
+        """A renewal that took long is no reason to wait with the next: the lease counts from when it was asked for."""
+        asked, pause = self._confirmed, self._policy.renewal
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause - asked.seconds_to(self._clock()))
+            asked, pause = self._clock(), self._policy.renewal
             try:
                 if not await self._renew():
                     return
-                pause = self._policy.renewal
             except Exception as error:
                 self._log_trouble(error)
                 pause = self._policy.pause

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.connection import as_key, as_moment, rows
+from app.delivery.uptime import Uptime
 from app.queue.engine import Engine
 from app.services.circuit import shut_services
 
@@ -19,15 +20,21 @@ Attempt = Callable[[UUID], Coroutine[Any, Any, bool]]
 
 
 async def run_delivery(
-    engine: Engine, attempt: Attempt, stop: asyncio.Event, *, connections_per_service: int, look_every: float
+    engine: Engine,
+    attempt: Attempt,
+    stop: asyncio.Event,
+    *,
+    connections_per_service: int,
+    look_every: float,
+    uptime: Uptime | None = None,
 ) -> None:
     """Deliver until `stop` is set, then return once the attempts under way have ended.
 
     `connections_per_service` holds for services without a number of their own. Services made, changed, deleted, paused
-    or resumed meanwhile, and circuits that open, close or want a probe, are noticed within `look_every` seconds;
-    services whose limits allow more again, at once.
+    or resumed meanwhile, and circuits that open, close or want a probe, are noticed within `look_every` seconds; so is,
+    in `uptime`, whether the database answers; services whose limits allow more again, at once.
     """
-    services = _Services(engine, connections_per_service)
+    services = _Services(engine, connections_per_service, uptime or Uptime(0))
 
     async def try_message(message_id: UUID) -> None:
         if not await attempt(message_id):
@@ -52,9 +59,10 @@ async def _watch(services: "_Services", look_every: float) -> None:
 class _Services:
     """Which services the engine may serve now: active, not paused, not over their limits, and with no open circuit."""
 
-    def __init__(self, engine: Engine, cap: int) -> None:
+    def __init__(self, engine: Engine, cap: int, uptime: Uptime) -> None:
         self._engine = engine
         self._cap = cap
+        self._uptime = uptime
         self._looking = asyncio.Lock()
 
     async def look(self) -> datetime | None:
@@ -62,8 +70,9 @@ class _Services:
         # One after the other, so that the engine is never told what was true before it was told otherwise.
         async with self._looking:
             try:
-                shut = await shut_services(now())
-                return self._tell([row for row in await rows(_SERVICES) if as_key(row["id"]) not in shut])
+                with self._uptime.asking():
+                    shut, found = await shut_services(now()), await rows(_SERVICES)
+                return self._tell([row for row in found if as_key(row["id"]) not in shut])
             except Exception as error:
                 logger.warning("the services could not be read (%s); trying again", type(error).__name__)
                 return None

@@ -14,8 +14,10 @@ from app.access.offered_key import offered_key
 from app.access.policy import ServiceScope, visible_services
 from app.access.principal import Action, Principal
 from app.clock import now
+from app.queue.explain import Way
 from app.queue.intervene import Intervener
 from app.queue.lookup import StoredAttempt, StoredRecipient, list_attempts, list_recipients
+from app.queue.way import read_ways
 from app.services.circuit import Circuit, read_circuits
 from app.services.secret import Sealer
 from app.services.usage import Used, read_used
@@ -41,13 +43,14 @@ class Context:
 
     A request checks its key at first use, and only once, whoever of the resolvers that run side by side asks first.
     A socket lives long and asks many things: it may send its key in the payload of connection_init, and nothing is
-    remembered from one operation to the next.
+    remembered from one operation to the next. `unseen`: something was done, but the database could not show it then.
     """
 
     parts: Parts
     api_key: str | None = field(repr=False)
     is_socket: bool = False
     connection_params: dict[str, object] | None = field(default=None, repr=False)
+    unseen: bool = field(default=False, init=False)
     _authenticating: "asyncio.Future[Principal] | None" = field(default=None, init=False, repr=False)
 
     async def principal(self) -> Principal:
@@ -85,6 +88,16 @@ class Context:
             return [found for _ in keys]
 
         return DataLoader(load_fn=load, cache=not self.is_socket)
+
+    @cached_property
+    def ways(self) -> DataLoader[UUID, Way]:
+        """What keeps unsettled messages back, by the message's key."""
+
+        async def load(keys: list[UUID]) -> list[Way]:
+            found = await read_ways(list(dict.fromkeys(keys)), now(), self.parts.settings.worker_lost_after)
+            return [found.get(key, Way()) for key in keys]
+
+        return DataLoader(load_fn=load, cache=False)
 
     @cached_property
     def circuits(self) -> DataLoader[UUID, Circuit | None]:

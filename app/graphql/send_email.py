@@ -148,6 +148,7 @@ async def send_email(
     except Exception as error:
         if not is_transient(error):
             logger.exception("message %s: accepted, but not answered", public_id("msg", receipt.message_id))
+        context.unseen = True
         return SendEmailPayload(message=None, replayed=receipt.replayed, user_errors=[_accepted_unseen(receipt)])
     return SendEmailPayload(message=Message.of(stored), replayed=receipt.replayed, user_errors=[])
 

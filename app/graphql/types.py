@@ -9,14 +9,17 @@ from strawberry.scalars import JSON
 
 from app.access import models as access
 from app.access.principal import Action
+from app.clock import now
 from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
 from app.graphql.circuit import Circuit
 from app.graphql.context import Info
+from app.graphql.explanation import Explanation
 from app.graphql.usage import Usage
 from app.mail.reply import Reply as SmtpReply
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
+from app.queue.explain import Way
 from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
 from app.queue.states import MessageState, RecipientState
 from app.services import models as services
@@ -348,6 +351,12 @@ class Message(Node):
     @strawberry.field(description="Its recipients, in the order they were named.")
     async def recipients(self, info: Info) -> list[Recipient]:
         return [Recipient.of(row) for row in await info.context.recipients.load(self.row.id)]
+
+    @strawberry.field(description="Why it has not left yet, and when it probably will.")
+    async def explain(self, info: Info) -> Explanation:
+        recipients = await info.context.recipients.load(self.row.id)
+        way = await info.context.ways.load(self.row.id) if self.row.settled_at is None else Way()
+        return Explanation.of(self.row, recipients, way, now())
 
     @classmethod
     def of(cls, row: StoredMessage) -> Self:

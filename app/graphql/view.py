@@ -4,6 +4,7 @@ HTTP keeps to GraphQL over HTTP (https://graphql.github.io/graphql-over-http/dra
 Every answer is JSON but for GraphiQL's page. GET carries no GraphQL request: a link must not be able to run one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from http import HTTPStatus
@@ -26,11 +27,12 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
-from app.errors import ErrorCode, Refusal
+from app.database.connection import is_transient
+from app.errors import RETRY_AFTER_SECONDS, STOPPED, ErrorCode, Refusal, Unavailable
 from app.graphql.errors import INTERNAL_MESSAGE, RequestErrorCode, log_internal, presented, problem_extensions
 from app.graphql.graphiql import GraphiQL
 from app.graphql.request import JSON, GraphQLRequest, HttpError, read_request, response_type, wants_html
-from app.graphql.websocket import TransportWsHandler, WebSocketAdapter
+from app.graphql.websocket import ConnectionUnavailable, TransportWsHandler, WebSocketAdapter
 
 Context = TypeVar("Context")
 
@@ -45,7 +47,7 @@ STATUS_OF_REFUSAL = {
     ErrorCode.ROLE_INACTIVE: HTTPStatus.FORBIDDEN,
     ErrorCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""For a refusal raised before the operation runs; a resolver's refusal is part of a 200."""
+"""For a refusal raised before the operation runs; a resolver's refusal is part of a 200, but for UNAVAILABLE."""
 
 
 async def accept_connection(context: Any) -> None:
@@ -56,11 +58,13 @@ class GraphQLView(GraphQL[Context, None]):
     """An ASGI application for one schema; put it into a Starlette application with `routes()`.
 
     `make_context` is awaited once per HTTP request and once per WebSocket. A Refusal it raises answers the HTTP request
-    with 401, 403, 503 or 400; any other exception with a masked 500.
+    with 401, 403, 503 or 400; any other exception with a masked 500. Where a resolver found the database not available,
+    the answer is a 503, what the others found included; Retry-After is left out where the context's attribute `unseen`
+    says that something was done which cannot be shown.
 
     `on_connect` is awaited with the context when a WebSocket client has sent connection_init, whose payload Strawberry
     has put into `context.connection_params` if the context has this attribute. A Refusal it raises closes the socket
-    with 4403.
+    with 4403; database trouble that passes closes it with 1013 (try again later).
     """
 
     graphql_transport_ws_handler_class = TransportWsHandler
@@ -122,7 +126,11 @@ class GraphQLView(GraphQL[Context, None]):
             return _refused(refusal, media_type)
         except ClientDisconnect:
             raise
+        except asyncio.CancelledError:  # the server ends, and would answer in plain text
+            return _refused(Unavailable(STOPPED), media_type)
         except Exception as error:
+            if is_transient(error):
+                return _refused(Unavailable(), media_type)
             masked = {"message": INTERNAL_MESSAGE, "extensions": log_internal(error)}
             return _errors_only([masked], HTTPStatus.INTERNAL_SERVER_ERROR, media_type)
 
@@ -157,7 +165,7 @@ class GraphQLView(GraphQL[Context, None]):
                 RequestErrorCode.BAD_REQUEST,
                 f"A subscription needs a WebSocket with the subprotocol {GRAPHQL_TRANSPORT_WS_PROTOCOL}.",
             ) from None
-        return _result(result, media_type)
+        return _result(result, media_type, unseen=bool(getattr(context, "unseen", False)))
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """The context of a WebSocket, for Strawberry."""
@@ -169,6 +177,10 @@ class GraphQLView(GraphQL[Context, None]):
             await self._on_connect(context)
         except Refusal as refusal:
             raise ConnectionRejectionError from refusal
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            raise ConnectionUnavailable from error
         return UnsetType()
 
     def decode_json(self, data: str | bytes) -> object:
@@ -193,10 +205,13 @@ def _check_method(request: Request, has_page: bool) -> None:
     )
 
 
-def _result(result: ExecutionResult, media_type: str) -> Response:
+def _result(result: ExecutionResult, media_type: str, *, unseen: bool) -> Response:
+    """200, or 503 where the database was not available for some of it (`unseen`: for telling what was done)."""
     errors = result.errors or []
-    if isinstance(result, PreExecutionError) or (
-        result.data is None and errors and all(error.path is None for error in errors)
+    unavailable = [error for error in errors if _code(error) == ErrorCode.UNAVAILABLE]
+    if not unavailable and (
+        isinstance(result, PreExecutionError)
+        or (result.data is None and errors and all(error.path is None for error in errors))
     ):
         return _request_error(errors, media_type)
     body: dict[str, Any] = {"data": result.data}
@@ -204,16 +219,23 @@ def _result(result: ExecutionResult, media_type: str) -> Response:
         body["errors"] = [error.formatted for error in errors]
     if result.extensions:
         body["extensions"] = result.extensions
-    return _response(body, HTTPStatus.OK, media_type)
+    if not unavailable and not unseen:
+        return _response(body, HTTPStatus.OK, media_type)
+    headers = {} if unseen else {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return _response(body, HTTPStatus.SERVICE_UNAVAILABLE, media_type, headers)
 
 
 def _request_error(errors: Sequence[GraphQLError], media_type: str) -> Response:
     """The operation did not run. Under application/json a GraphQL request error is a 200, as clients of old expect."""
-    if any((error.extensions or {}).get("code") == ErrorCode.INTERNAL for error in errors):
+    if any(_code(error) == ErrorCode.INTERNAL for error in errors):
         status = HTTPStatus.INTERNAL_SERVER_ERROR
     else:
         status = HTTPStatus.OK if media_type == JSON else HTTPStatus.BAD_REQUEST
     return _errors_only([error.formatted for error in errors], status, media_type)
+
+
+def _code(error: GraphQLError) -> object:
+    return (error.extensions or {}).get("code")
 
 
 def _refused(refusal: Refusal, media_type: str) -> Response:
@@ -221,6 +243,8 @@ def _refused(refusal: Refusal, media_type: str) -> Response:
     status = STATUS_OF_REFUSAL.get(problem.code, HTTPStatus.BAD_REQUEST)
     # RFC 9110 section 15.5.2: a 401 names a scheme to authenticate with.
     headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
+    if problem.retryable:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     error = {"message": problem.message, "extensions": problem_extensions(problem)}
     return _errors_only([error], status, media_type, headers)
 

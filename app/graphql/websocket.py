@@ -13,6 +13,14 @@ MAX_REASON_BYTES = 123
 MESSAGE_TYPES = {"connection_init", "ping", "pong", "subscribe", "complete"}
 
 
+TRY_AGAIN_LATER = 1013
+"""A close code (IANA's registry of RFC 6455 section 11.7) that clients take as a reason to connect again."""
+
+
+class ConnectionUnavailable(Exception):
+    """Whether the client may connect cannot be said right now."""
+
+
 class WebSocketAdapter(ASGIWebSocketAdapter):
     """Strawberry's adapter, but a close reason never outgrows its frame and closing twice does no harm."""
 
@@ -29,8 +37,11 @@ class TransportWsHandler(BaseGraphQLTransportWSHandler[Any, None]):
         """Act on one decoded message, whatever its JSON type."""
         if problem := misshapen(message):
             await self.handle_invalid_message(problem)
-        else:
+            return
+        try:
             await super().handle_message(cast(Message, message))
+        except ConnectionUnavailable:
+            await self.websocket.close(code=TRY_AGAIN_LATER, reason="The database is not available right now")
 
 
 def misshapen(message: object) -> str | None:

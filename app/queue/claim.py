@@ -69,19 +69,22 @@ async def claim_message(
     max_crashes: int | None = None,
     circuit: CircuitPolicy = _CIRCUIT_POLICY,
     turns: TurnPolicy = _TURNS,
+    *,
+    take_over: bool = True,
 ) -> Claim | None:
     """Claim the due recipients for `lease` seconds and count an attempt on each; of a service with limits, as many as
     these allow.
 
     Only the first claim can give the verdict that a client waits for: who takes over from a dead worker retries. What
     that worker had begun is ended first; after `max_crashes` workers lost in a row, with the recipients failed.
+    Without `take_over` what is leased is left to its worker, though the lease has ended.
     None when the message is not due: settled, scheduled later, or leased to a worker that still lives; when its
     service is inactive or paused, its limits allow nothing now, or its circuit is open and this is not the probe; and
     when its time is over: then it is expired here.
     """
     try:
         async with transaction():
-            return await _claim(worker_id, message_id, moment, lease, max_crashes, circuit, turns)
+            return await _claim(worker_id, message_id, moment, lease, max_crashes, circuit, turns, take_over)
     except _NotTheProbe:
         return None
     except OverLimit as over:
@@ -103,13 +106,15 @@ async def _claim(
     max_crashes: int | None,
     circuit: CircuitPolicy,
     turns: TurnPolicy,
+    take_over: bool,
 ) -> Claim | None:
     lease_until = moment + timedelta(seconds=lease)
     found = await _take(worker_id, message_id, moment, lease_until)
-    if not found and await end_lost_attempt(message_id, moment, max_crashes):
+    if not found and take_over and await end_lost_attempt(message_id, moment, max_crashes):
         found = await _take(worker_id, message_id, moment, lease_until)
     if not found:
-        await expire_message(message_id, moment)
+        if take_over:
+            await expire_message(message_id, moment)
         return None
     message = found[0]
     probing = bool(message["circuits"])

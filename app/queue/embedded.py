@@ -1,7 +1,6 @@
 """The engine on plain tables: the message row itself is the job, so accepting a mail enqueues it."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextvars import Context
@@ -10,13 +9,12 @@ from functools import partial
 from uuid import UUID
 
 from app.clock import now
-from app.database.connection import as_key, is_transient, rows
+from app.database.connection import as_key, rows
 from app.queue.allowance import IS_OPEN
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job, Priority
+from app.queue.trouble import log_broken_off, log_trouble
 from app.queue.wakeup import Wakeup
-
-logger = logging.getLogger(__name__)
 
 PRIORITIES = tuple(Priority)
 
@@ -84,10 +82,7 @@ class EmbeddedEngine:
         try:
             await self._start_due(handle)
         except Exception as error:
-            if is_transient(error):
-                logger.warning("the database is in trouble (%s); looking for due mail again soon", type(error).__name__)
-            else:
-                logger.exception("looking for due mail failed; trying again soon")
+            log_trouble(error)
 
     async def _start_due(self, handle: Handle) -> None:
         moment = now()
@@ -115,4 +110,4 @@ class EmbeddedEngine:
             self._wakeup.work_arrived()
         else:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
-            logger.error("message %s: the attempt broke off", message_id, exc_info=error)
+            log_broken_off(message_id, error)

@@ -24,12 +24,13 @@ from pgqueuer.ports.driver import Driver
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 from app.clock import now
-from app.database.connection import as_key, as_moment, execute, is_transient, rows
+from app.database.connection import as_key, as_moment, execute, rows
 from app.database.jobs import JOBS_CHANNEL, JOBS_LOG_TABLE, JOBS_TABLE, job_queries
 from app.database.session import postgres_session
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job
 from app.queue.recover import recover
+from app.queue.trouble import log_broken_off, log_trouble
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class PgQueuerEngine:
                     async with self._session() as queries:
                         await self._serve(queries, handle, stop)
                 except Exception as error:
-                    _log_trouble(error)
+                    log_trouble(error)
                     self._woken.clear()
                     await self._rest()
         finally:
@@ -213,7 +214,7 @@ class PgQueuerEngine:
         job = self._running.pop(message_id).job
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            logger.error("message %s: the attempt broke off", message_id, exc_info=error)
+            log_broken_off(message_id, error)
         self._ended.append(_Ended(message_id, job))
         self._woken.set()
 
@@ -276,10 +277,3 @@ class _OpenTransaction:
 
 def _until(moment: datetime) -> timedelta:
     return max(timedelta(0), moment - now())
-
-
-def _log_trouble(error: Exception) -> None:
-    if is_transient(error):
-        logger.warning("the database is in trouble (%s); looking for due mail again soon", type(error).__name__)
-    else:
-        logger.exception("looking for due mail failed; trying again soon")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 
-from app.errors import ErrorCode, Problem, Refusal
+from app.errors import RETRY_AFTER_SECONDS, ErrorCode, Problem, Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ STATUS: Mapping[ErrorCode, int] = {
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.INTERNAL: 500,
 }
-RETRY_AFTER_SECONDS = 5
 
 _NAMES = {"text": "body_text", "html": "body_html", "idempotency_key": "Idempotency-Key"}
 """Fields of a Draft that have another name on this route."""

@@ -8,6 +8,7 @@
 - every failure, also 404 and 405 below /api/, has the envelope `{"error": {code, context, message, status_code}}`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.database.connection import is_transient
-from app.errors import Refusal, Unavailable
+from app.errors import STOPPED, Refusal, Unavailable
 from app.rest.errors import error_response, refusal_response, unexpected_response
 from app.rest.send import Sender
 
@@ -52,6 +53,8 @@ class _Enveloped:
             return refusal_response(refusal)
         except ClientDisconnect:
             return Response(status_code=499)
+        except asyncio.CancelledError:  # the server ends, and would say 500 itself: that nothing will be sent
+            return refusal_response(Unavailable(STOPPED))
         except Exception as error:
             if is_transient(error):
                 return refusal_response(Unavailable())

@@ -69,6 +69,8 @@ class Sender:
                 logger.exception("message %s: accepted, but not answered", public_id("msg", receipt.message_id))
             self._stop_awaiting(receipt.message_id)
             return _accepted_unseen(receipt)
+        except asyncio.CancelledError:  # the server ends
+            return _accepted_unseen(receipt)
 
     async def _answer(self, receipt: Receipt, at_once: bool) -> JSONResponse:
         if at_once and not receipt.replayed:

@@ -85,7 +85,8 @@ class Connection:
     aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
     greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
     connection: its reply would be taken for the next command's. `out_of_step`: the server did not answer pipelined
-    commands as it should; `may_pipeline` is false where that is known of it. `has_quit`: we left, with QUIT.
+    commands as it should; `may_pipeline` is false where that is known of it. `dot_sent`: the transaction came to its
+    final dot, so that the server may have the mail. `has_quit`: we left, with QUIT.
     """
 
     def __init__(self, server: Server) -> None:
@@ -96,6 +97,7 @@ class Connection:
         self.in_transaction = False
         self.may_pipeline = True
         self.out_of_step = False
+        self.dot_sent = False
         self.has_quit = False
         self._disbelieved: frozenset[str] = frozenset()
         self._protocol = Protocol(connection_lost_callback=self._lost)
@@ -183,6 +185,7 @@ class Connection:
         nothing of the chunk was sent, else DOT, in doubt unless it carries a reply."""
         async with self.within(Phase.CONTENT, seconds):
             self._heed_early_reply()
+            self.dot_sent = True
             self._protocol.put(chunk)
         return await self.reply(Phase.DOT, seconds)
 

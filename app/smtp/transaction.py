@@ -51,6 +51,7 @@ async def transact(
     which closes the connection. 421 in any phase is a failure that carries that reply. After a refusal
     `connection.in_transaction` may be true: RSET is needed before the next MAIL.
     """
+    connection.dot_sent = False
     while True:
         replies = _ruled_out(connection.extensions, envelope, content)
         due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
@@ -199,7 +200,7 @@ async def _end_without_content(connection: Connection, timeouts: Timeouts) -> No
     """A lone dot, for a server that wants content for nobody; what it says to that concerns nobody either."""
     with contextlib.suppress(SmtpFailure):
         await connection.finish(b".\r\n", timeouts.data)
-        connection.in_transaction = False
+        connection.in_transaction = connection.dot_sent = False
 
 
 async def _content(

@@ -44,6 +44,13 @@ def test_errors_of_the_system_are_told_apart(error: BaseException, transient: bo
     assert is_transient(error) is transient
 
 
+def test_a_connection_out_of_step_is_on_its_way_out() -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+    error = asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+    assert is_transient(error)
+    assert not is_transient(asyncpg.UndefinedTableError("no such table"))
+
+
 async def test_a_full_disk_may_get_room_again(sqlite_database: Settings) -> None:
     (page_count,) = (await rows("PRAGMA page_count"))[0].values()
     await rows(f"PRAGMA max_page_count = {page_count}")
@@ -55,6 +62,34 @@ async def test_a_full_disk_may_get_room_again(sqlite_database: Settings) -> None
     assert is_transient(caught.value)
     await rows(f"PRAGMA max_page_count = {page_count + 1000}")
     await execute(INSERT, new_key(), 1, now())
+
+
+async def test_a_connection_that_is_not_free_in_time_is_worth_another_try(sqlite_settings: Settings) -> None:
+    await open_database(sqlite_settings.model_copy(update={"database_busy_timeout": 0.1}))
+    try:
+        entered, done = asyncio.Event(), asyncio.Event()
+
+        async def hold() -> None:
+            async with transaction():
+                entered.set()
+                await done.wait()
+
+        holder = asyncio.create_task(hold())
+        await entered.wait()
+        for work in (rows("SELECT 1"), execute(INSERT, new_key(), 1, now()), _enter_a_transaction()):
+            with pytest.raises(TimeoutError) as caught:
+                await work
+            assert is_transient(caught.value)
+        done.set()
+        await holder
+        assert await rows("SELECT 1 AS one") == [{"one": 1}]
+    finally:
+        await close_database()
+
+
+async def _enter_a_transaction() -> None:
+    async with transaction():
+        pass
 
 
 async def test_a_server_that_is_not_there_may_come(unused_url: str) -> None:

@@ -10,10 +10,12 @@ from uuid import UUID
 import pytest
 
 from app.clock import now
+from app.database.connection import execute
 from app.database.key import new_key
 from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
+from app.delivery.uptime import Uptime
 from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage, Wait
 from app.queue.claim import Claim, claim_message
 from app.queue.lookup import StoredRecipient, list_attempts, list_recipients
@@ -48,9 +50,11 @@ async def pool() -> AsyncIterator[Pool]:
 
 @pytest.fixture
 def make_attempter(pool: Pool, wakeup: Wakeup) -> MakeAttempter:
-    def make(resolve: Callable[[Service], Server] = plain_server, *, renewal: float = NEVER) -> Attempter:
+    def make(
+        resolve: Callable[[Service], Server] = plain_server, *, renewal: float = NEVER, uptime: Uptime | None = None
+    ) -> Attempter:
         retry, lease = RetryPolicy((30,), 0.2, 3600), LeasePolicy(60, renewal, 0.01)
-        return Attempter(new_key(), pool, resolve, retry, lease, wakeup)
+        return Attempter(new_key(), pool, resolve, retry, lease, wakeup, uptime=uptime)
 
     return make
 
@@ -266,6 +270,24 @@ async def test_a_result_that_comes_after_the_lease_was_lost_is_discarded(
     assert [a.outcome for found in (await list_attempts([message_id])).values() for a in found] == ["queued"]
 
 
+async def test_after_an_outage_longer_than_the_lease_who_knows_the_result_goes_first(
+    put_mail: Put, attempter: Attempter, make_attempter: MakeAttempter, receiver: Receiver, script: Script
+) -> None:
+    answer = asyncio.Event()
+    script.on(Stage.DOT, Wait(answer))
+    message_id = await put_mail()
+    attempting = asyncio.create_task(attempter.attempt(message_id))
+    await said(receiver, "DATA")
+    ended = now() - timedelta(seconds=1)
+    await execute("UPDATE message SET lease_until = $2, due_at = $2 WHERE id = $1", message_id, ended)
+    await make_attempter(uptime=Uptime(NEVER)).attempt(message_id)
+    answer.set()
+    await attempting
+
+    assert await recipient_states(message_id) == ["sent"]
+    assert (len(receiver.mails), (await message_row(message_id))["fence"]) == (1, 1)
+
+
 async def test_the_lease_is_renewed_for_as_long_as_it_takes(
     put_mail: Put, make_attempter: MakeAttempter, receiver: Receiver, script: Script
 ) -> None:
@@ -327,15 +349,15 @@ async def test_a_result_is_written_once_the_database_lets_it(
     assert (len(receiver.mails), await count("attempt")) == (1, 1)
 
 
-@pytest.mark.parametrize("stage", [Stage.GREETING, Stage.EHLO])
-async def test_cancelled_before_the_transaction_the_claim_is_given_back(
+@pytest.mark.parametrize("stage", [Stage.GREETING, Stage.EHLO, Stage.MAIL, Stage.RCPT, Stage.DATA])
+async def test_cancelled_before_the_final_dot_the_claim_is_given_back(
     put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script, stage: Stage
 ) -> None:
     script.on(stage, Hang())
     message_id = await put_mail()
     attempting = asyncio.create_task(attempter.attempt(message_id))
     await until(lambda: _is(message_id, "sending"))
-    await until(lambda: _connected(receiver))
+    await until(lambda: _came_to(receiver, stage))
     attempting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await attempting
@@ -345,14 +367,13 @@ async def test_cancelled_before_the_transaction_the_claim_is_given_back(
     assert (await message_row(message_id))["lease_owner"] is None
 
 
-@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.DATA, Stage.DOT])
-async def test_cancelled_during_the_transaction_the_lease_is_left_to_run_out(
-    put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script, stage: Stage
+async def test_cancelled_after_the_final_dot_the_lease_is_left_to_run_out(
+    put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script
 ) -> None:
-    script.on(stage, Hang())
+    script.on(Stage.DOT, Hang())
     message_id = await put_mail()
     attempting = asyncio.create_task(attempter.attempt(message_id))
-    await said(receiver, "DATA" if stage is Stage.DOT else stage.value.upper())
+    await until(lambda: _got_the_dot(receiver))
     attempting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await attempting
@@ -382,5 +403,9 @@ async def _is(message_id: UUID, state: str) -> bool:
     return bool((await message_row(message_id))["state"] == state)
 
 
-async def _connected(receiver: Receiver) -> bool:
-    return bool(receiver.sessions)
+async def _came_to(receiver: Receiver, stage: Stage) -> bool:
+    return any(stage is Stage.GREETING or stage.value.upper() in session.verbs for session in receiver.sessions)
+
+
+async def _got_the_dot(receiver: Receiver) -> bool:
+    return any(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions)

@@ -204,3 +204,27 @@ async def test_a_connection_lost_after_the_dot_does_what_the_author_asked_for(
     assert (recipient.state, attempt.outcome, attempt.phase, attempt.in_doubt) == (state, state, "dot", True)
     assert str(recipient.detail).startswith("Uncertain: ") is (on_doubt is OnDoubt.FAIL)
     assert "closed the connection (dot)" in str(recipient.detail)
+
+
+async def test_a_renewal_that_took_longer_than_the_pause_is_followed_by_the_next_one_at_once(
+    put_mail: Put, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await claim_message(new_key(), await put_mail(), now(), LEASE)
+    assert claim is not None
+    renewals = 0
+    renewed_twice = asyncio.Event()
+
+    async def slow(*_: object) -> bool:
+        nonlocal renewals
+        renewals += 1
+        clock.monotonic += 3600
+        if renewals == 2:
+            renewed_twice.set()
+        return renewals < 2
+
+    monkeypatch.setattr("app.delivery.lease.renew_lease", slow)
+    policy = LeasePolicy(LEASE, 3600, 0.01)
+    start = clock()
+    clock.monotonic += 3600
+    async with Lease(claim, policy, start, clock).kept(), asyncio.timeout(20):
+        await renewed_twice.wait()

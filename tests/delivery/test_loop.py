@@ -10,6 +10,7 @@ import pytest
 from app.clock import now
 from app.database.connection import close_database, execute, open_database
 from app.delivery.loop import Attempt, run_delivery
+from app.delivery.uptime import Uptime
 from app.queue.embedded import EmbeddedEngine
 from app.queue.pause import pause_service, resume_service
 from app.queue.wakeup import Wakeup
@@ -52,9 +53,13 @@ async def nothing(message_id: UUID) -> bool:
 
 
 @asynccontextmanager
-async def delivering(engine: EmbeddedEngine, attempt: Attempt = nothing) -> AsyncIterator[None]:
+async def delivering(
+    engine: EmbeddedEngine, attempt: Attempt = nothing, uptime: Uptime | None = None
+) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    delivery = asyncio.create_task(run_delivery(engine, attempt, stop, connections_per_service=3, look_every=0.01))
+    delivery = asyncio.create_task(
+        run_delivery(engine, attempt, stop, connections_per_service=3, look_every=0.01, uptime=uptime or Uptime(0))
+    )
     try:
         yield
     finally:

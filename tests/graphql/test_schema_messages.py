@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 import aiosqlite
@@ -18,6 +19,8 @@ from app.database.connection import rows
 from app.database.key import new_key, parse_public_id
 from app.mail.reply import Reply
 from app.queue.claim import claim_message
+from app.queue.heartbeat import beat
+from app.queue.pause import pause_service
 from app.queue.settle import Settlement, settle
 from app.queue.states import RecipientState
 from app.services.models import Service
@@ -321,3 +324,35 @@ async def test_what_the_author_accepted_the_author_may_see(api: Api) -> None:
     message = await send(sender)
     assert message["recipients"][0]["email"] == "bob@example.com"
     assert (await sender.ask("query ($id: ID!) { message(id: $id) { id } }", id=message["id"]))["message"] is None
+
+
+EXPLAIN = "query($id: ID!) { message(id: $id) { explain { reasons { cause message until } eta } } }"
+
+
+async def explain(api: Api, message: dict[str, Any]) -> dict[str, Any]:
+    found = await api.ask(EXPLAIN, id=message["id"])
+    explanation: dict[str, Any] = found["message"]["explain"]
+    return explanation
+
+
+async def test_a_message_tells_in_order_why_it_has_not_left(api: Api, service: Service) -> None:
+    await pause_service(service.id, "Moving house", None, now(), max_reason_chars=100)
+    send_at = (now() + timedelta(hours=1)).replace(microsecond=0)
+    explanation = await explain(api, await send(api, sendAt=send_at.isoformat()))
+
+    assert [reason["cause"] for reason in explanation["reasons"]] == ["SCHEDULED", "SERVICE_PAUSED", "NO_WORKER"]
+    assert explanation["reasons"][0]["until"] == send_at.isoformat()
+    assert explanation["reasons"][1]["message"].endswith(": Moving house")
+    assert explanation["eta"] is None
+
+
+async def test_a_scheduled_message_says_when_it_leaves(api: Api) -> None:
+    await beat(new_key(), now())
+    send_at = (now() + timedelta(hours=1)).replace(microsecond=0)
+    assert (await explain(api, await send(api, sendAt=send_at.isoformat())))["eta"] == send_at.isoformat()
+
+
+async def test_a_settled_message_has_nothing_to_explain(api: Api) -> None:
+    message = await send(api)
+    await api.mutate("cancelEmail", "message { state }", id=message["id"])
+    assert await explain(api, message) == {"reasons": [], "eta": None}

@@ -261,12 +261,39 @@ async def test_an_announced_length_over_the_limit_is_refused_unread(
     assert response.status_code == 413
 
 
-@pytest.mark.parametrize("query", ["{ refused }", "{ unavailable }"])
-async def test_a_refusal_in_a_resolver_is_part_of_a_200(tiny_client: httpx2.AsyncClient, query: str) -> None:
-    response = await post(tiny_client, query)
+async def test_a_refusal_in_a_resolver_is_part_of_a_200(tiny_client: httpx2.AsyncClient) -> None:
+    response = await post(tiny_client, "{ refused }")
     assert response.status_code == 200
     assert "data" in response.json()
     assert len(response.json()["errors"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "data"),
+    [
+        ("{ unavailable }", None),
+        ("{ databaseIsDown }", {"databaseIsDown": None}),
+        ("{ times databaseIsDown refused }", {"times": 6, "databaseIsDown": None, "refused": None}),
+    ],
+)
+@pytest.mark.parametrize("media_type", [JSON, NEW])
+async def test_where_the_database_is_not_available_the_answer_is_a_503_with_what_is_known(
+    tiny_client: httpx2.AsyncClient, query: str, data: object, media_type: str
+) -> None:
+    response = await post(tiny_client, query, accept=media_type)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
+    assert response.json()["data"] == data
+    assert response.json()["errors"][0]["extensions"] == {"code": "UNAVAILABLE", "retryable": True}
+    assert SECRET not in response.text
+
+
+async def test_what_was_done_but_cannot_be_shown_is_a_503_that_asks_for_no_repetition(
+    tiny_client: httpx2.AsyncClient,
+) -> None:
+    response = await post(tiny_client, "mutation { countUnseen }")
+    assert (response.status_code, "retry-after" in response.headers) == (503, False)
+    assert response.json() == {"data": {"countUnseen": None}}
 
 
 async def test_a_refusal_shows_its_code_its_field_and_whether_to_retry(
@@ -288,6 +315,7 @@ async def test_a_refusal_shows_its_code_its_field_and_whether_to_retry(
         ("wrong", HTTPStatus.UNAUTHORIZED, "INVALID_API_KEY"),
         ("powerless", HTTPStatus.FORBIDDEN, "FORBIDDEN"),
         ("too early", HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        ("down", HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
     ],
 )
 @pytest.mark.parametrize("media_type", [JSON, NEW])
@@ -298,6 +326,7 @@ async def test_a_refusal_before_execution_has_the_status_of_its_kind(
     assert response.status_code == status
     assert code_of(response) == code
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert response.headers.get("retry-after") == ("5" if status == 503 else None)
 
 
 @pytest.mark.parametrize(("query", "path"), [("{ bug }", ["bug"]), ("{ w: wide }", ["w"])])

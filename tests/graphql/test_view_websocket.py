@@ -83,6 +83,23 @@ async def test_a_query_runs_over_the_socket_too(open_socket: Connect) -> None:
         assert (await receive(socket))["type"] == "complete"
 
 
+async def test_database_trouble_in_an_operation_leaves_the_socket_usable(open_socket: Connect) -> None:
+    async with open_socket() as socket:
+        await init(socket)
+        await subscribe(socket, "{ databaseIsDown }")
+        (error,) = (await receive(socket))["payload"]["errors"]
+        assert error["extensions"] == {"code": "UNAVAILABLE", "retryable": True}
+        assert (await receive(socket))["type"] == "complete"
+        await subscribe(socket, "{ times }")
+        assert (await receive(socket))["payload"] == {"data": {"times": 6}}
+
+
+async def test_database_trouble_at_connection_init_asks_to_connect_again_later(open_socket: Connect) -> None:
+    async with open_socket() as socket:
+        await send(socket, type="connection_init", payload={"X-API-Key": "down"})
+        assert await closed(socket) == (1013, "The database is not available right now")
+
+
 async def test_a_refused_connection_init_closes_with_4403(open_socket: Connect) -> None:
     async with open_socket() as socket:
         await send(socket, type="connection_init", payload={"X-API-Key": "wrong"})

@@ -22,6 +22,7 @@ class Context:
     api_key: str | None
     connection_params: dict[str, object] | None = None
     calls: int = 0
+    unseen: bool = False
 
 
 async def make_context(connection: HTTPConnection) -> Context:
@@ -32,6 +33,8 @@ async def make_context(connection: HTTPConnection) -> Context:
         raise Forbidden("This role may not use GraphQL.")
     if key == "too early":
         raise Unavailable("The database is starting.")
+    if key == "down":
+        raise ConnectionRefusedError(SECRET)
     if key == "bug":
         raise LookupError(SECRET)
     return Context(key)
@@ -41,6 +44,8 @@ async def connect(context: Context) -> None:
     context.api_key = str((context.connection_params or {}).get("X-API-Key"))
     if context.api_key == "wrong":
         raise Unauthenticated("This API key is not known.")
+    if context.api_key == "down":
+        raise ConnectionRefusedError(SECRET)
 
 
 @strawberry.type(description="What an SMTP server answered.")
@@ -127,6 +132,10 @@ class Query:
         raise Unavailable("Try again later.")
 
     @strawberry.field
+    def database_is_down(self) -> int | None:
+        raise ConnectionRefusedError(SECRET)
+
+    @strawberry.field
     def unencodable(self) -> JSON:
         return JSON({"number": 2**70})
 
@@ -146,6 +155,11 @@ class Mutation:
     def count(self, info: strawberry.Info[Context]) -> int:
         info.context.calls += 1
         return info.context.calls
+
+    @strawberry.mutation
+    def count_unseen(self, info: strawberry.Info[Context]) -> int | None:
+        info.context.unseen = True
+        return None
 
 
 @strawberry.type

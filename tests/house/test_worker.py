@@ -6,8 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from app.access.principal import Principal
 from app.clock import now
-from app.inbox.receiver import Hang, Receiver, Script, Stage
+from app.inbox.receiver import Hang, Receiver, Script, Stage, Wait
 from app.queue.embedded import EmbeddedEngine
 from app.queue.lookup import list_recipients
 from app.queue.put import put
@@ -15,7 +16,7 @@ from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.services.secret import Sealer
 from app.settings import Settings
-from app.worker import running_worker
+from app.worker import Drain, running_worker
 from tests.factories import count, make_principal, make_service, message_row, new_message, recipient_states
 
 SEALER = Sealer(["k" * 32])
@@ -28,9 +29,11 @@ class House:
         self.settings = settings.model_copy(update={"queue_poll": 0.05, "drain_timeout": 20, "worker_heartbeat": 0.01})
         self.wakeup = Wakeup()
         self.engine = EmbeddedEngine(self.wakeup, 0.05)
+        self.principal: Principal | None = None
 
     async def put(self, service: Service) -> UUID:
-        receipt = await put(new_message(service, await make_principal()), now(), self.engine)
+        self.principal = self.principal or await make_principal()
+        receipt = await put(new_message(service, self.principal), now(), self.engine)
         return receipt.message_id
 
 
@@ -94,16 +97,50 @@ async def test_at_its_end_the_attempts_under_way_are_finished(house: House) -> N
         assert await recipient_states(message_id) == ["sent"]
 
 
+async def test_attempts_that_take_too_long_are_released_where_the_server_cannot_have_the_mail(house: House) -> None:
+    house.settings = house.settings.model_copy(update={"drain_timeout": 0.01})
+    async with Receiver(keep=True, script=Script().on(Stage.DATA, Hang())) as receiver:
+        service = await make_service("relay", kind="SMTP", host=receiver.host, port=receiver.port)
+        message_id = await house.put(service)
+        async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+            await until(lambda: _said_data(receiver))
+    (recipient,) = (await list_recipients([message_id]))[message_id]
+    assert (recipient.state, recipient.attempt_number) == ("queued", 0)
+    row = await message_row(message_id)
+    assert (row["lease_owner"], row["due_at"] <= now()) == (None, True)
+
+
+async def test_while_it_drains_no_attempt_is_begun(house: House) -> None:
+    go = asyncio.Event()
+    async with Receiver(keep=True, script=Script().on(Stage.DOT, Wait(go))) as receiver:
+        service = await make_service("relay", kind="SMTP", host=receiver.host, port=receiver.port)
+        first = await house.put(service)
+        drain = Drain(20)
+        async with running_worker(house.settings, SEALER, house.engine, house.wakeup, drain):
+            await until(lambda: _got_the_dot(receiver))
+            drain.begin()
+            second = await house.put(service)
+            house.wakeup.work_arrived()
+            go.set()
+            await until(lambda: is_in(first, "sent"))
+        assert len(receiver.mails) == 1
+    assert await recipient_states(second) == ["queued"]
+
+
 async def test_attempts_that_take_too_long_are_broken_off_and_keep_their_lease(house: House) -> None:
     house.settings = house.settings.model_copy(update={"drain_timeout": 0.01})
     async with Receiver(keep=True, script=Script().on(Stage.DOT, Hang())) as receiver:
         service = await make_service("relay", kind="SMTP", host=receiver.host, port=receiver.port)
         message_id = await house.put(service)
         async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
-            await until(lambda: _said_data(receiver))
+            await until(lambda: _got_the_dot(receiver))
     row = await message_row(message_id)
     assert (row["state"], row["lease_until"] > now()) == ("sending", True)
     assert await count("worker") == 0
+
+
+async def _got_the_dot(receiver: Receiver) -> bool:
+    return any(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions)
 
 
 async def _said_data(receiver: Receiver) -> bool:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from app.database.connection import execute
 from app.queue.claim import Claim, claim_message, release_claim, renew_lease
+from app.queue.schedule import Schedule
 from app.queue.settle import Settlement, settle
 from app.queue.states import RecipientState
 from tests.factories import NOW, after, count, message_row, recipient_states
@@ -51,6 +52,28 @@ async def test_nothing_can_be_claimed_before_it_is_due(put_mail: Put, worker: UU
     assert await claim_message(worker, message_id, NOW, LEASE) is None
     assert (await message_row(message_id))["fence"] == 0
     assert await claim_message(worker, message_id, after(0.000001), LEASE) is not None
+
+
+async def test_a_lease_that_ended_is_respected_by_who_may_not_take_over(
+    put_mail: Put, worker: UUID, other_worker: UUID
+) -> None:
+    message_id = await put_mail(schedule=Schedule(expires_at=after(100)))
+    claim = await claimed(worker, message_id)
+    for seconds in (60, 100):
+        late = after(seconds)
+        assert await claim_message(other_worker, message_id, late, LEASE, take_over=False) is None
+    assert await recipient_states(message_id) == ["claimed"]
+    assert await settle(claim, lambda _: [_sent(claim)], NOW, after(100))
+    assert await recipient_states(message_id) == ["sent"]
+
+
+async def test_who_may_not_take_over_claims_what_nobody_has(put_mail: Put, worker: UUID) -> None:
+    assert await claim_message(worker, await put_mail(), NOW, LEASE, take_over=False) is not None
+
+
+def _sent(claim: Claim) -> Settlement:
+    (recipient,) = claim.recipients
+    return Settlement(recipient.id, recipient.number, RecipientState.SENT)
 
 
 async def test_a_message_that_does_not_exist_cannot_be_claimed(put_mail: Put, worker: UUID) -> None:

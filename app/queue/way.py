@@ -1,0 +1,80 @@
+"""Read what lies between waiting mail and its server, for `explain`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app.database.connection import as_key, as_moment, rows
+from app.database.where import Where
+from app.queue.explain import Way
+from app.queue.heartbeat import last_beat
+from app.services.circuit import Circuit, read_circuits
+from app.services.pacing import COLUMNS
+from app.services.usage import Used, read_used, usage_of
+
+COUNTED = 1000
+
+
+async def read_ways(message_ids: Sequence[UUID], moment: datetime, lost_after: float) -> Mapping[UUID, Way]:
+    """The way of each of these messages that still has a service. A worker is lost after `lost_after` silent seconds.
+
+    A handful of queries, however many messages.
+    """
+    messages = await _count_ahead(message_ids, moment)
+    services = list(dict.fromkeys(as_key(row["service_id"]) for row in messages))
+    if not services:
+        return {}
+    columns = await _read_services(services)
+    circuits = await read_circuits(services)
+    used = dict(zip(services, await read_used(services, moment), strict=True))
+    beat = await last_beat()
+    has_worker = beat is not None and moment - beat <= timedelta(seconds=lost_after)
+    ways = {}
+    for row in messages:
+        key = as_key(row["service_id"])
+        if key in columns:
+            ways[as_key(row["id"])] = _way(columns[key], circuits.get(key), used[key], row["ahead"], has_worker)
+    return ways
+
+
+async def _count_ahead(message_ids: Sequence[UUID], moment: datetime) -> list[dict[str, Any]]:
+    where = Where()
+    where.add_among("message.id", message_ids)
+    where.add("service_id IS NOT NULL")
+    now, counted = where.place(moment), where.place(COUNTED)
+    first = (
+        "(SELECT COUNT(*) FROM (SELECT 1 FROM message AS other WHERE other.service_id = message.service_id"  # noqa: S608
+        f" AND other.lease_until IS NULL AND other.due_at <= {now} AND message.due_at <= {now}"
+    )
+    last = f" LIMIT {counted}) AS those)"
+    return await rows(
+        f"SELECT id, service_id, {first} AND other.priority < message.priority{last}"  # noqa: S608 - constants
+        f" + {first} AND other.priority = message.priority AND other.due_at < message.due_at{last} AS ahead"
+        f" FROM message{where.clause}",
+        *where.arguments,
+    )
+
+
+async def _read_services(service_ids: Sequence[UUID]) -> Mapping[UUID, Mapping[str, Any]]:
+    where = Where()
+    where.add_among("id", service_ids)
+    found = await rows(
+        f"SELECT id, is_active, paused_at, paused_reason, {', '.join(COLUMNS)} FROM service{where.clause}",  # noqa: S608
+        *where.arguments,
+    )
+    return {as_key(row["id"]): row for row in found}
+
+
+def _way(service: Mapping[str, Any], circuit: Circuit | None, used: Used, ahead: int, has_worker: bool) -> Way:
+    return Way(
+        is_active=bool(service["is_active"]),
+        paused_at=as_moment(service["paused_at"]),
+        paused_reason=service["paused_reason"],
+        fault=circuit.reason if circuit else None,
+        probe_at=circuit.probe_at if circuit else None,
+        has_worker=has_worker,
+        usages=tuple(usage_of(service, used)),
+        ahead=min(ahead, COUNTED),
+        counted=COUNTED,
+    )
