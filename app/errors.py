@@ -1,6 +1,7 @@
 """Every refusal, with its stable code. No HTTP, no GraphQL in here.
 
     HeliographError
+    ├── CommandFailed        a verb of the operator ends with this sentence and exit status 1
     └── Refusal              the request was understood, and the answer is no
         ├── InvalidInput     one or more fields are wrong; all of them are named at once
         ├── TooLarge         a field or the whole mail is over a limit
@@ -62,6 +63,10 @@ class Problem:
 
 class HeliographError(Exception):
     """The root of everything Heliograph raises on purpose."""
+
+
+class CommandFailed(HeliographError):
+    """Ends a verb of the operator with this message and exit status 1."""
 
 
 class Refusal(HeliographError):

@@ -41,6 +41,10 @@ class MigrationError(RuntimeError):
     """A migration left rows that refer to rows which do not exist."""
 
 
+class NotMigrated(RuntimeError):
+    """The database lacks migrations; the message says what to do."""
+
+
 async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
     """Apply what is pending, oldest first, and then PgQueuer's schema; returns the names. Any number of processes may
     call it at once: one works, the others wait for it and find nothing left to do. Needs no open database. `until`:
@@ -73,6 +77,12 @@ async def pending_migrations() -> list[str]:
     if dialect() == "postgres" and pgqueuer_is_installed() and await rows(_JOBS_MISSING):
         pending.append(JOBS)
     return pending
+
+
+async def require_migrated() -> None:
+    """Raise NotMigrated where the open database has not seen every migration."""
+    if pending := await pending_migrations():
+        raise NotMigrated(f"the database lacks {len(pending)} migrations; run `heliograph migrate` first")
 
 
 def migration_names(module: str) -> list[str]:
