@@ -15,7 +15,7 @@ strawberry.enum(
     name="DelayCause",
     description="What keeps a mail back, in the order in which it has to get past: its own schedule, a hold, its "
     "service (not active, paused, its server not to be talked to), no worker, the service's limits, backoff after a "
-    "4yz reply, other mail that goes first.",
+    "4yz reply, other mail that goes first, and that it expires before.",
 )
 
 
@@ -42,7 +42,7 @@ class Explanation:
             Waiting(row.state, row.next_attempt_at, row.attempt_number, str(row.reply) if row.reply else row.detail)
             for row in recipients
         ]
-        explanation = explain.explain(waiting, message.scheduled_at, way, moment)
+        explanation = explain.explain(waiting, message.scheduled_at, way, moment, message.expires_at)
         reasons = [
             Delay(cause=reason.cause, message=reason.message, until=reason.until) for reason in explanation.reasons
         ]

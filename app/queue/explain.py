@@ -1,7 +1,7 @@
 """Why a mail has not left yet, and when it probably will. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -25,6 +25,7 @@ class Cause(StrEnum):
     RATE_LIMIT = "rate_limit"
     BACKOFF = "backoff"
     IN_TURN = "in_turn"
+    EXPIRY = "expiry"
     SENDING = "sending"
 
 
@@ -60,8 +61,9 @@ class Waiting:
 class Way:
     """What lies between the queue and the server: the service, its circuit, its limits, the workers.
 
-    `fault` and `probe_at` belong to an open circuit. `ahead`: how many due messages of the service go first; as many
-    as are counted, `counted`, may mean more.
+    `fault` and `probe_at` belong to an open circuit; without a fault, new credentials are being proven. `lease_until`:
+    how long a worker has the mail, if it does not renew that. `ahead`: how many due messages of the service go first;
+    as many as are counted, `counted`, may mean more.
     """
 
     is_active: bool = True
@@ -69,22 +71,29 @@ class Way:
     paused_reason: str | None = None
     fault: str | None = None
     probe_at: datetime | None = None
+    lease_until: datetime | None = None
     has_worker: bool = True
     usages: tuple[Usage, ...] = ()
     ahead: int = 0
     counted: int = 1000
 
 
-def explain(recipients: Sequence[Waiting], scheduled_at: datetime | None, way: Way, moment: datetime) -> Explanation:
+def explain(
+    recipients: Sequence[Waiting],
+    scheduled_at: datetime | None,
+    way: Way,
+    moment: datetime,
+    expires_at: datetime | None = None,
+) -> Explanation:
     """Why those recipients that are not settled have not left yet at `moment`."""
-    waiting = [recipient for recipient in recipients if recipient.state not in SETTLED]
-    due = [recipient.due_at for recipient in waiting if recipient.state in CLAIMABLE and recipient.due_at is not None]
+    waiting = [_as_found(recipient, way, moment) for recipient in recipients if recipient.state not in SETTLED]
     if any(recipient.state is _R.CLAIMED for recipient in waiting):
         return Explanation((Reason(Cause.SENDING, "A worker is sending it right now.", moment),), moment)
+    due = [recipient.due_at for recipient in waiting if recipient.state in CLAIMABLE and recipient.due_at is not None]
     reasons = (
         *_of_schedule(waiting, scheduled_at, moment),
         *_of_hold(waiting),
-        *(_of_service(way) if waiting else ()),
+        *(_of_service(way, moment) if waiting else ()),
         *(_of_workers(way) if waiting else ()),
         *(_of_limits(way, moment) if due else ()),
         *_of_backoff(waiting, moment),
@@ -94,7 +103,18 @@ def explain(recipients: Sequence[Waiting], scheduled_at: datetime | None, way: W
     eta = _eta(reasons, min(due), way, moment)
     if not reasons:
         reasons = (Reason(Cause.IN_TURN, _turn(way), eta),)
+    if eta is not None and expires_at is not None and eta >= expires_at:
+        too_late = Reason(Cause.EXPIRY, f"It expires before that, at {_shown(expires_at)}.", expires_at)
+        return Explanation((*reasons, too_late), None)
     return Explanation(reasons, eta)
+
+
+def _as_found(recipient: Waiting, way: Way, moment: datetime) -> Waiting:
+    """One that a lost worker had claimed is due for the next worker."""
+    is_lost = way.lease_until is None or way.lease_until <= moment
+    if recipient.state is _R.CLAIMED and is_lost:
+        return replace(recipient, state=_R.QUEUED, due_at=way.lease_until or moment)
+    return recipient
 
 
 def _of_schedule(waiting: Sequence[Waiting], scheduled_at: datetime | None, moment: datetime) -> list[Reason]:
@@ -111,14 +131,16 @@ def _of_hold(waiting: Sequence[Waiting]) -> list[Reason]:
     return [Reason(Cause.HELD, f"{who} held until releaseEmail.")]
 
 
-def _of_service(way: Way) -> list[Reason]:
+def _of_service(way: Way, moment: datetime) -> list[Reason]:
     reasons = []
     if not way.is_active:
         reasons.append(Reason(Cause.SERVICE_INACTIVE, "The service is not active."))
     if way.paused_at is not None:
         text = f"The service has been paused since {_shown(way.paused_at)}: {way.paused_reason}"
         reasons.append(Reason(Cause.SERVICE_PAUSED, text))
-    if way.probe_at is not None:
+    if way.probe_at is not None and way.fault is None and way.probe_at > moment:
+        reasons.append(Reason(Cause.CIRCUIT_OPEN, "Another mail proves the service's credentials first.", way.probe_at))
+    if way.probe_at is not None and way.fault is not None:
         text = f"The server cannot be talked to: {way.fault} It is tried again at {_shown(way.probe_at)}."
         reasons.append(Reason(Cause.CIRCUIT_OPEN, text, way.probe_at))
     return reasons

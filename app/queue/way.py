@@ -1,6 +1,7 @@
 """Read what lies between waiting mail and its server, for `explain`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from app.database.connection import as_key, as_moment, rows
 from app.database.where import Where
 from app.queue.explain import Way
 from app.queue.heartbeat import last_beat
-from app.services.circuit import Circuit, read_circuits
+from app.services.circuit import Circuit, read_circuits, read_proofs
 from app.services.pacing import COLUMNS
 from app.services.usage import Used, read_used, usage_of
 
@@ -27,6 +28,7 @@ async def read_ways(message_ids: Sequence[UUID], moment: datetime, lost_after: f
         return {}
     columns = await _read_services(services)
     circuits = await read_circuits(services)
+    proving = await read_proofs(services)
     used = dict(zip(services, await read_used(services, moment), strict=True))
     beat = await last_beat()
     has_worker = beat is not None and moment - beat <= timedelta(seconds=lost_after)
@@ -34,7 +36,9 @@ async def read_ways(message_ids: Sequence[UUID], moment: datetime, lost_after: f
     for row in messages:
         key = as_key(row["service_id"])
         if key in columns:
-            ways[as_key(row["id"])] = _way(columns[key], circuits.get(key), used[key], row["ahead"], has_worker)
+            way = _way(columns[key], circuits.get(key), proving.get(key), used[key], has_worker)
+            lease_until, ahead = as_moment(row["lease_until"]), min(row["ahead"], COUNTED)
+            ways[as_key(row["id"])] = replace(way, lease_until=lease_until, ahead=ahead)
     return ways
 
 
@@ -49,7 +53,7 @@ async def _count_ahead(message_ids: Sequence[UUID], moment: datetime) -> list[di
     )
     last = f" LIMIT {counted}) AS those)"
     return await rows(
-        f"SELECT id, service_id, {first} AND other.priority < message.priority{last}"  # noqa: S608 - constants
+        f"SELECT id, service_id, lease_until, {first} AND other.priority < message.priority{last}"  # noqa: S608 - constants
         f" + {first} AND other.priority = message.priority AND other.due_at < message.due_at{last} AS ahead"
         f" FROM message{where.clause}",
         *where.arguments,
@@ -66,15 +70,16 @@ async def _read_services(service_ids: Sequence[UUID]) -> Mapping[UUID, Mapping[s
     return {as_key(row["id"]): row for row in found}
 
 
-def _way(service: Mapping[str, Any], circuit: Circuit | None, used: Used, ahead: int, has_worker: bool) -> Way:
+def _way(
+    service: Mapping[str, Any], circuit: Circuit | None, proof_at: datetime | None, used: Used, has_worker: bool
+) -> Way:
     return Way(
         is_active=bool(service["is_active"]),
         paused_at=as_moment(service["paused_at"]),
         paused_reason=service["paused_reason"],
         fault=circuit.reason if circuit else None,
-        probe_at=circuit.probe_at if circuit else None,
+        probe_at=circuit.probe_at if circuit else proof_at,
         has_worker=has_worker,
         usages=tuple(usage_of(service, used)),
-        ahead=min(ahead, COUNTED),
         counted=COUNTED,
     )

@@ -177,6 +177,17 @@ async def read_circuits(service_ids: Sequence[UUID]) -> Mapping[UUID, Circuit]:
     }
 
 
+async def read_proofs(service_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
+    """Those of these services whose credentials are to be proven yet, and from when on a mail may do so."""
+    where = Where()
+    where.add_among("service_id", service_ids)
+    found = await rows(
+        f"SELECT service_id, probe_at FROM circuit{where.clause} AND opened_at IS NULL",  # noqa: S608 - constants
+        *where.arguments,
+    )
+    return {as_key(row["service_id"]): as_moment(row["probe_at"]) for row in found}
+
+
 async def shut_services(moment: datetime) -> set[UUID]:
     """The services of which nothing may be claimed at `moment`, not even as a probe."""
     found = await rows("SELECT service_id FROM circuit WHERE probe_at > $1", moment)

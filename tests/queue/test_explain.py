@@ -40,6 +40,18 @@ ALONE: dict[str, tuple[Waiting, datetime | None, Way, Cause, str, datetime | Non
         ),
         NOW + MINUTE,
     ),
+    "another mail proves the credentials": (
+        DUE, None, Way(probe_at=NOW + MINUTE),
+        Cause.CIRCUIT_OPEN, "Another mail proves the service's credentials first.", NOW + MINUTE,
+    ),
+    "its worker was lost": (
+        Waiting(RecipientState.CLAIMED, NOW - HOUR), None, Way(lease_until=NOW),
+        Cause.IN_TURN, "It is due, and the next one to be sent.", NOW,
+    ),
+    "its worker was lost, and no other is there": (
+        Waiting(RecipientState.CLAIMED, NOW - HOUR), None, Way(lease_until=NOW, has_worker=False),
+        Cause.NO_WORKER, "No worker is running.", None,
+    ),
     "no worker is running": (DUE, None, Way(has_worker=False), Cause.NO_WORKER, "No worker is running.", None),
     "the daily quota is used up": (
         DUE, None, Way(usages=(Usage(PER_DAY, 500, 500, LATER),)),
@@ -60,7 +72,7 @@ ALONE: dict[str, tuple[Waiting, datetime | None, Way, Cause, str, datetime | Non
     "others go first": (DUE, None, Way(ahead=3), Cause.IN_TURN, "It is due; 3 messages of the service go first.", NOW),
     "nothing at all": (DUE, None, CLEAR, Cause.IN_TURN, "It is due, and the next one to be sent.", NOW),
     "it is being sent": (
-        Waiting(RecipientState.CLAIMED, NOW), None, CLEAR, Cause.SENDING, "A worker is sending it right now.", NOW,
+        Waiting(RecipientState.CLAIMED, NOW), None, Way(lease_until=LATER), Cause.SENDING, "A worker is sending it right now.", NOW,
     ),
 }  # fmt: skip
 
@@ -120,6 +132,20 @@ def test_it_leaves_when_the_last_of_what_keeps_it_back_has_ended() -> None:
     assert explain([replace(DUE, due_at=NOW + DAY)], NOW + DAY, way, NOW).eta == NOW + DAY
 
 
+def test_mail_that_expires_before_says_so() -> None:
+    way = Way(usages=(Usage(PER_DAY, 500, 500, LATER),))
+    explanation = explain([DUE], None, way, NOW, expires_at=LATER)
+
+    assert [reason.cause for reason in explanation.reasons] == [Cause.DAILY_QUOTA, Cause.EXPIRY]
+    assert explanation.reasons[1].message == "It expires before that, at 2026-11-22T12:10:00+00:00."
+    assert explanation.eta is None
+    assert explain([DUE], None, way, NOW, expires_at=LATER + MINUTE).eta == LATER
+
+
+def test_a_proof_that_is_due_keeps_nothing_back() -> None:
+    assert explain([DUE], None, Way(probe_at=NOW), NOW).eta == NOW
+
+
 def test_held_recipients_do_not_keep_the_others_back() -> None:
     assert explain([Waiting(RecipientState.HELD, None), DUE], None, CLEAR, NOW).eta == NOW
 
@@ -161,8 +187,9 @@ ways = st.builds(
     is_active=st.booleans(),
     paused_at=st.none() | moments,
     paused_reason=st.just("Closed"),
-    fault=st.just("Down."),
+    fault=st.none() | st.just("Down."),
     probe_at=st.none() | moments,
+    lease_until=st.none() | moments,
     has_worker=st.booleans(),
     usages=st.lists(usages, max_size=4).map(tuple),
     ahead=st.integers(0, 1000),
@@ -179,7 +206,7 @@ def test_whatever_the_facts_are_the_answer_makes_sense(
 
     assert order == sorted(order)
     assert bool(explanation.reasons) is not (states <= SETTLED)
-    if not states & CLAIMABLE:
+    if not states & (CLAIMABLE | {RecipientState.CLAIMED}):
         assert explanation.eta is None
     if explanation.eta is not None:
         assert explanation.eta >= NOW

@@ -13,7 +13,7 @@ from app.queue.heartbeat import beat
 from app.queue.pause import pause_service
 from app.queue.schedule import Schedule
 from app.queue.way import read_ways
-from app.services.circuit import CircuitPolicy, Fault, open_circuit
+from app.services.circuit import CircuitPolicy, Fault, open_circuit, require_proof
 from app.services.models import Service
 from app.services.usage import LimitName
 from tests.factories import NOW, after, make_service
@@ -48,6 +48,19 @@ async def test_the_service_is_in_the_way(put_mail: Put, service: Service) -> Non
     assert (way.fault, way.probe_at) == ("Connection refused.", after(20))
     await execute("UPDATE service SET is_active = $1", False)
     assert not (await way_of(message_id)).is_active
+
+
+async def test_credentials_to_be_proven_are_in_the_way(put_mail: Put, service: Service) -> None:
+    message_id = await put_mail("a@x.example")
+    await require_proof(service.id, after(30))
+    way = await way_of(message_id)
+    assert (way.fault, way.probe_at) == (None, after(30))
+
+
+async def test_a_worker_has_it(put_mail: Put, worker: UUID) -> None:
+    message_id = await put_mail("a@x.example")
+    assert await claim_message(worker, message_id, NOW, 60) is not None
+    assert (await way_of(message_id)).lease_until == after(60)
 
 
 async def test_its_limits_are_in_the_way(put_mail: Put, worker: UUID) -> None:
