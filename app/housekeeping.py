@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 from app.clock import now
 from app.database.connection import execute
-from app.limits.counter import forget_old_counts
+from app.limits.counter import forget_old_counts, forget_the_future
 from app.queue.expire import expire_overdue
 from app.queue.heartbeat import forget_lost_workers
+from app.services.circuit import probe_what_is_far_off
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,4 +36,7 @@ async def purge(settings: Settings, moment: datetime) -> None:
         "DELETE FROM idempotency_key WHERE created_at < $1", moment - timedelta(seconds=settings.idempotency_ttl)
     )
     await forget_old_counts(moment)
+    await forget_the_future(moment)
+    longest = max(settings.circuit_probe_interval, settings.circuit_auth_interval, settings.max_asked_delay)
+    await probe_what_is_far_off(moment, longest)
     await forget_lost_workers(moment, settings.worker_lost_after)

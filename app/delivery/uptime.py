@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 
-from app.clock import now
+from app.clock import monotonic
 
 
 class Uptime:
     """After `grace` seconds without trouble, every worker that lives has had the time to renew its leases and to write
     down its results, so that a lease that has ended is a dead worker's. A process that just started knows of no time
-    before. To be kept up by asking the database all the time."""
+    before. To be kept up by asking the database all the time. `clock` counts seconds, whatever the wall clock says."""
 
-    def __init__(self, grace: float, clock: Callable[[], datetime] = now) -> None:
+    def __init__(self, grace: float, clock: Callable[[], float] = monotonic) -> None:
         self._grace = grace
         self._clock = clock
         self._since = clock()
-        self._asked_at: datetime | None = None
+        self._asked_at: float | None = None
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -38,5 +37,5 @@ class Uptime:
         waiting = 0.0 if self._asked_at is None else self._seconds_from(self._asked_at)
         return waiting <= self._grace <= self._seconds_from(self._since)
 
-    def _seconds_from(self, moment: datetime) -> float:
-        return (self._clock() - moment).total_seconds()
+    def _seconds_from(self, moment: float) -> float:
+        return self._clock() - moment

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from app.database.connection import as_key, as_moment, execute, execute_many, rows
 from app.database.key import new_key
-from app.limits.window import LENGTHS, Buckets, Span, bucket_of, counts_after, free_at, used_at
+from app.limits.window import BUCKETS, LENGTHS, Buckets, Span, bucket_of, counts_after, free_at, used_at
 
 Limits = Mapping[Span, int]
 """How many in any window of the span, above 0; a span that is not named has no limit."""
@@ -118,6 +118,19 @@ async def forget_old_counts(moment: datetime) -> None:
         " AND NOT EXISTS (SELECT 1 FROM counter WHERE counter.subject = pace.subject)",
         moment - LENGTHS[Span.DAY],
     )
+
+
+async def forget_the_future(moment: datetime) -> None:
+    """Delete what a clock wrote down that was far ahead for a while: nothing would be free until that time comes."""
+    await execute("DELETE FROM counter WHERE starts_at > $1", moment + _SKEW)
+    await execute(
+        "UPDATE pace SET last_turn_at = NULL, free_at = NULL WHERE last_turn_at > $1 OR free_at > $2",
+        moment + _SKEW,
+        moment + LENGTHS[Span.DAY] + BUCKETS[Span.DAY] + _SKEW,
+    )
+
+
+_SKEW = timedelta(minutes=10)
 
 
 async def _add(taken: Taken) -> None:

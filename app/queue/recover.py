@@ -9,15 +9,17 @@ from app.queue.engine import Engine, Job
 _WITHOUT_JOB = (
     "SELECT id, service_id, due_at, priority FROM message"  # noqa: S608 - constants
     " WHERE due_at <= $1 AND service_id IS NOT NULL AND NOT EXISTS (SELECT 1"
-    f" FROM {JOBS_TABLE} AS job WHERE job.dedupe_key = message.id::text AND job.status IN ('queued', 'picked'))"
+    f" FROM {JOBS_TABLE} AS job WHERE job.dedupe_key = message.id::text AND (job.status = 'picked' OR"
+    " job.status = 'queued' AND job.execute_after <= NOW() + INTERVAL '1 minute'))"
     " ORDER BY due_at LIMIT $2"
 )
 
 
 async def recover(engine: Engine, moment: datetime, limit: int) -> int:
-    """Submit the messages due at `moment` for which PgQueuer has no job, at most `limit`; returns how many.
+    """Submit the messages due at `moment` for which PgQueuer has no job soon, at most `limit`; returns how many.
 
-    There are such rows after a switch from the embedded engine, or where another process has no PgQueuer.
+    There are such rows after a switch from the embedded engine, or where another process has no PgQueuer; and a job is
+    late where a mail became due while its last attempt was just being reported.
     """
     async with transaction():
         found = await rows(_WITHOUT_JOB, moment, limit)

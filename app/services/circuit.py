@@ -188,6 +188,15 @@ async def read_proofs(service_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
     return {as_key(row["service_id"]): as_moment(row["probe_at"]) for row in found}
 
 
+async def probe_what_is_far_off(moment: datetime, longest: float) -> None:
+    """Let a probe go at once where a clock that was ahead put it off for more than `longest` seconds from `moment`."""
+    await execute(
+        "UPDATE circuit SET probe_at = $1, auth_after = $1 WHERE probe_at > $2",
+        moment,
+        moment + timedelta(seconds=longest),
+    )
+
+
 async def shut_services(moment: datetime) -> set[UUID]:
     """The services of which nothing may be claimed at `moment`, not even as a probe."""
     found = await rows("SELECT service_id FROM circuit WHERE probe_at > $1", moment)

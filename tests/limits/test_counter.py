@@ -5,12 +5,13 @@ from uuid import UUID
 
 import pytest
 
-from app.database.connection import execute, rows, transaction
+from app.database.connection import as_key, as_moment, execute, rows, transaction
 from app.database.key import new_key
 from app.limits.counter import (
     Limits,
     Taken,
     forget_old_counts,
+    forget_the_future,
     give_back,
     lock_subject,
     read_buckets,
@@ -134,6 +135,21 @@ async def test_a_subject_is_forgotten_a_day_after_its_last_turn(subject: UUID) -
     assert await count("pace") == 1
     await forget_old_counts(after(24 * 3600))
     assert await count("pace") == 0
+
+
+async def test_what_a_clock_far_ahead_wrote_down_is_forgotten(subject: UUID) -> None:
+    other = new_key()
+    for key, moment in ((subject, after(365 * 24 * 3600)), (other, after(60))):
+        async with transaction():
+            await lock_subject(key)
+            await take(key, {M: 10}, 7, moment)
+            await set_pace(key, moment, moment)
+    await forget_the_future(NOW)
+
+    assert await count("counter") == 1
+    kept = {as_key(row["subject"]): as_moment(row["free_at"]) for row in await rows("SELECT * FROM pace")}
+    assert kept == {subject: None, other: after(60)}
+    assert await read_last_turns([subject, other]) == {other: after(60)}
 
 
 async def test_who_takes_waits_for_the_one_before(subject: UUID) -> None:

@@ -72,7 +72,8 @@ ALONE: dict[str, tuple[Waiting, datetime | None, Way, Cause, str, datetime | Non
     "others go first": (DUE, None, Way(ahead=3), Cause.IN_TURN, "It is due; 3 messages of the service go first.", NOW),
     "nothing at all": (DUE, None, CLEAR, Cause.IN_TURN, "It is due, and the next one to be sent.", NOW),
     "it is being sent": (
-        Waiting(RecipientState.CLAIMED, NOW), None, Way(lease_until=LATER), Cause.SENDING, "A worker is sending it right now.", NOW,
+        Waiting(RecipientState.CLAIMED, NOW), None, Way(lease_until=LATER),
+        Cause.SENDING, "A worker is sending it right now.", NOW,
     ),
 }  # fmt: skip
 

@@ -314,6 +314,16 @@ async def test_what_no_job_knows_of_is_handed_back(service: Service, put_mail: P
     assert len(await jobs()) == 4
 
 
+async def test_a_job_that_is_late_for_its_mail_is_replaced(put_mail: Put, engine: PgQueuerEngine) -> None:
+    due = await put_mail()
+    await execute(f"UPDATE {JOBS_TABLE} SET execute_after = NOW() + INTERVAL '4 hours'")
+    assert await recover(engine, now(), 10) == 1
+    assert await recover(engine, now(), 10) == 0
+    [job] = await jobs()
+    assert UUID(job["dedupe_key"]) == due
+    assert job["execute_after"] <= now()
+
+
 async def test_a_start_sweeps_and_tidies(service: Service, quick: Settings) -> None:
     principal, doomed = await make_principal("other"), await make_service("doomed")
     engine = PgQueuerEngine(quick.model_copy(update={"recover_batch": 1, "housekeeping_interval": 60}))

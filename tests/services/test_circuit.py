@@ -18,6 +18,7 @@ from app.services.circuit import (
     open_circuit,
     permit_probe,
     probe_soon,
+    probe_what_is_far_off,
     read_circuits,
     shut_services,
 )
@@ -110,6 +111,18 @@ async def test_one_probe_is_permitted_per_interval(open_relay: Service) -> None:
     assert await permit_probe(open_relay.id, after(30), POLICY)
     assert not await permit_probe(open_relay.id, after(59.999), POLICY)
     assert await permit_probe(open_relay.id, after(60), POLICY)
+
+
+async def test_a_probe_that_a_clock_far_ahead_put_off_goes_at_once(open_relay: Service) -> None:
+    await meet(open_relay, REFUSED)
+    async with transaction():
+        assert await permit_probe(open_relay.id, after(365 * 24 * 3600), POLICY)
+    await probe_what_is_far_off(after(100), 3600)
+    assert await shut_services(after(100)) == set()
+    async with transaction():
+        assert await permit_probe(open_relay.id, after(100), POLICY)
+    await probe_what_is_far_off(after(101), 3600)
+    assert await shut_services(after(101)) == {open_relay.id}
 
 
 async def test_nothing_is_permitted_for_a_closed_circuit(service: Service) -> None:
