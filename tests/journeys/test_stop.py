@@ -55,8 +55,7 @@ def arrived(*receivers: Receiver) -> Counter[str]:
     return Counter(read_mail(mail.content).message_id for receiver in receivers for mail in receiver.mails)
 
 
-@pytest.mark.parametrize("verb", ["serve", "worker"])
-@pytest.mark.parametrize("stage", [Stage.GREETING, Stage.DATA])
+@pytest.mark.parametrize(("verb", "stage"), [("serve", Stage.DATA), ("worker", Stage.GREETING)])
 async def test_a_server_that_hangs_before_the_final_dot_holds_nothing_up_and_the_mail_leaves_at_once_with_the_next(
     installed: Heliograph, eventually: Eventually, verb: str, stage: Stage
 ) -> None:
@@ -110,9 +109,7 @@ async def test_a_slow_server_that_answers_in_time_has_its_mail_settled_before_th
     assert arrived(receiver) == Counter(sent + late)
 
 
-@pytest.mark.parametrize(
-    ("verb", "number"), [("serve", signal.SIGTERM), ("serve", signal.SIGINT), ("worker", signal.SIGTERM)]
-)
+@pytest.mark.parametrize(("verb", "number"), [("serve", signal.SIGINT), ("worker", signal.SIGTERM)])
 async def test_a_second_signal_ends_it_at_once_and_the_mail_leaves_when_the_lease_ends(
     installed: Heliograph, eventually: Eventually, verb: str, number: signal.Signals
 ) -> None:
