@@ -20,19 +20,24 @@ ForeignKeys = Callable[[], Awaitable[dict[tuple[str, str], tuple[str, str]]]]
 ROWS_PER_TABLE = 3
 
 
+@pytest.fixture
+def migrated(request: pytest.FixtureRequest, empty_settings: Settings) -> Settings:
+    """A fresh, migrated database of the same kind."""
+    kind = "sqlite" if is_sqlite(empty_settings.database_url) else "postgres"
+    return Settings(database_url=request.getfixturevalue(f"{kind}_url"))
+
+
 @pytest.mark.parametrize("revision", migration_names(configuration.migrations_module()))
 async def test_an_upgrade_from_any_revision_keeps_every_row_and_index(
-    empty_settings: Settings, request: pytest.FixtureRequest, foreign_keys: ForeignKeys, revision: str
+    empty_settings: Settings, migrated: Settings, foreign_keys: ForeignKeys, revision: str
 ) -> None:
     upgraded = empty_settings
-    kind = "sqlite" if is_sqlite(upgraded.database_url) else "postgres"
-    fresh = Settings(database_url=request.getfixturevalue(f"{kind}_url"))
     await migrate(upgraded, until=revision)
     before = await _populate(upgraded, foreign_keys)
     assert set(before.values()) == {ROWS_PER_TABLE}
     await migrate(upgraded)
     assert before.items() <= (await _counts(upgraded)).items()
-    assert await _schema(upgraded) == await _schema(fresh)
+    assert await _schema(upgraded) == await _schema(migrated)
 
 
 FIRST = """
