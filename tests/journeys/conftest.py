@@ -5,6 +5,7 @@ journeys in which the process is not the point.
 """
 
 import asyncio
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -77,10 +78,12 @@ async def run_application(settings: Settings, **changes: object) -> AsyncIterato
 
 
 @pytest.fixture
-async def heliograph(tmp_path: Path) -> AsyncIterator[Heliograph]:
-    """The program in an empty folder, quick to notice and to try again; every process is killed at the end."""
+async def heliograph(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Heliograph]:
+    """The program in a folder with a migrated database, which saves each first start a second; quick to notice and to
+    try again. Every process is killed at the end."""
     folder = tmp_path / "operator"
     folder.mkdir()
+    shutil.copyfile(sqlite_template, folder / "heliograph.db")
     installed = Heliograph(folder).having(
         env_file="no.env",
         port=0,

@@ -18,7 +18,7 @@ from tests.journeys.doors import Doors
 
 ROOT = Path(__file__).parents[2]
 ADMIN_KEY = "journey-admin-key-0123456789"
-PATIENCE = 30
+PATIENCE = 60
 
 
 @dataclass(frozen=True, slots=True)

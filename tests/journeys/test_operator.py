@@ -15,6 +15,13 @@ REST_MAIL = {"to": "a@x.example", "subject": "Hello", "body_text": "Hello."}
 KEY = re.compile(r"hg_[\w-]{43}")
 
 
+@pytest.fixture
+def heliograph(heliograph: Heliograph) -> Heliograph:
+    """The program in an empty folder."""
+    (heliograph.folder / "heliograph.db").unlink()
+    return heliograph
+
+
 async def test_help_teaches_every_verb(heliograph: Heliograph) -> None:
     told, told_of_key, asked_nothing = await asyncio.gather(
         heliograph.run("--help"), heliograph.run("key", "--help"), heliograph.run()
