@@ -1,4 +1,4 @@
-"""Every refusal, with its stable code. No HTTP, no GraphQL in here.
+"""Every refusal, with its stable code, and what both doors say in their own forms: no status, no GraphQL in here.
 
     HeliographError
     ├── CommandFailed        a verb of the operator ends with this sentence and exit status 1
@@ -10,6 +10,7 @@
         ├── NotFound         the thing named does not exist (or may not be seen)
         ├── Conflict         it exists already, is in use, or the idempotency key was used for another request
         └── Unavailable      nothing is wrong with the request; try again later
+            └── Stopped      the server stopped in the middle of it: look first what became of it
 
 A refusal carries `problems`: each one has a code, a sentence, the path of the field, and whether
 repeating the same request later can succeed. Both doors render the same problems.
@@ -131,9 +132,26 @@ class Unavailable(Refusal):
 
     code = ErrorCode.UNAVAILABLE
 
-    def __init__(self, message: str = "The database is not available right now. Try again soon.") -> None:
-        super().__init__(message, retryable=True)
+    def __init__(
+        self, message: str = "The database is not available right now. Try again soon.", *, retryable: bool = True
+    ) -> None:
+        super().__init__(message, retryable=retryable)
 
 
-STOPPED = "The server stopped before it had the answer: the request may have been carried out, or not."
-"""Of a request that was broken off."""
+class Stopped(Unavailable):
+    """The request was broken off, and nobody knows how far it came: not to be repeated blindly."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server stopped before it had the answer: the request may have been carried out, or not."
+            " Look it up before you repeat it.",
+            retryable=False,
+        )
+
+
+def accepted_unseen(*ids: str) -> str:
+    """What to tell a client when something went wrong after these were accepted: whoever repeats that blindly does it
+    twice."""
+    return (
+        f"Accepted: {', '.join(ids)}. The rest of the answer cannot be had right now. Look it up before you repeat it."
+    )

@@ -1,13 +1,14 @@
 """What a resolver finds in its context: the application's parts, the principal, the loaders."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from uuid import UUID
 
 import strawberry
 from strawberry.dataloader import DataLoader
+from strawberry.extensions import SchemaExtension
 
 from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
@@ -43,13 +44,15 @@ class Context:
 
     A request checks its key at first use, and only once, whoever of the resolvers that run side by side asks first.
     A socket lives long and asks many things: it may send its key in the payload of connection_init, and nothing is
-    remembered from one operation to the next. `unseen`: something was done, but the database could not show it then.
+    remembered from one operation to the next. `carried_out`: the mutations that are committed, by their response key,
+    each with the id of what it made or changed. `unseen`: the database could not show that in a payload which says so.
     """
 
     parts: Parts
     api_key: str | None = field(repr=False)
     is_socket: bool = False
     connection_params: dict[str, object] | None = field(default=None, repr=False)
+    carried_out: dict[str, str] = field(default_factory=dict, init=False)
     unseen: bool = field(default=False, init=False)
     _authenticating: "asyncio.Future[Principal] | None" = field(default=None, init=False, repr=False)
 
@@ -120,3 +123,22 @@ class Context:
 
 
 Info = strawberry.Info[Context, None]
+
+
+def note_carried_out(info: Info, id: str) -> None:
+    """Each mutation says so as soon as it is committed: nothing that goes wrong from now on may ask for its repetition.
+
+    `id` is of what it made or changed.
+    """
+    info.context.carried_out[str(info.path.key)] = id
+
+
+class ContextPerOperation(SchemaExtension):
+    """What one operation of a WebSocket has carried out is nothing to the others."""
+
+    def on_operation(self) -> Iterator[None]:
+        """Give the operation a context of its own."""
+        context = self.execution_context.context
+        if isinstance(context, Context) and context.is_socket:
+            self.execution_context.context = replace(context)
+        yield

@@ -6,6 +6,7 @@ Anything else is a bug of ours: the client gets an id, the log gets the same id 
 
 import logging
 import secrets
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +17,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
 from app.database.connection import is_transient
-from app.errors import ErrorCode, Problem, Refusal, Unavailable
+from app.errors import ErrorCode, Problem, Refusal, Unavailable, accepted_unseen
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,13 @@ class MaskedSchema(strawberry.Schema):
     """A Strawberry schema whose errors are safe to show and whose log holds neither query text nor variables."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Replace each error by what the client may see; log the unexpected ones, once, at ERROR."""
-        errors[:] = [presented(error) for error in errors]
+        """Replace each error by what the client may see; log the unexpected ones, once, at ERROR.
+
+        Where the context's attribute `carried_out` names mutations that are committed, every error says so.
+        """
+        carried_out: dict[str, str] = getattr(getattr(execution_context, "context", None), "carried_out", {})
+        shown = [presented(error) for error in errors]
+        errors[:] = [_after(carried_out, error) for error in shown] if carried_out else shown
 
 
 def presented(error: GraphQLError) -> GraphQLError:
@@ -70,6 +76,11 @@ def presented(error: GraphQLError) -> GraphQLError:
     return _coded(error, INTERNAL_MESSAGE, log_internal(cause, path=error.path))
 
 
+def unseen_extensions(carried_out: Mapping[str, str]) -> dict[str, Any]:
+    """`extensions` of an answer that is not whole though these mutations are committed: id by response key."""
+    return {"code": ErrorCode.UNAVAILABLE.value, "carriedOut": dict(carried_out)}
+
+
 def problem_extensions(problem: Problem) -> dict[str, Any]:
     """`extensions` of one problem: its code, and its field and `retryable` where they say something."""
     extensions: dict[str, Any] = {"code": problem.code.value}
@@ -86,6 +97,14 @@ def log_internal(error: BaseException, *, path: list[str | int] | None = None) -
     where = ".".join(str(key) for key in path) if path else "the request"
     logger.error("internal error %s at %s", error_id, where, exc_info=_without_query_text(error))
     return {"code": ErrorCode.INTERNAL.value, "errorId": error_id}
+
+
+def _after(carried_out: Mapping[str, str], error: GraphQLError) -> GraphQLError:
+    """Where null took their payloads away, it is the error that knows what became of them."""
+    extensions = error.extensions or {}
+    if extensions.get("code") == ErrorCode.UNAVAILABLE:
+        return _coded(error, accepted_unseen(*carried_out.values()), unseen_extensions(carried_out))
+    return _coded(error, error.message, {**extensions, "carriedOut": dict(carried_out)})
 
 
 def _root_cause(error: GraphQLError) -> BaseException:

@@ -12,7 +12,7 @@ from app.access.policy import ServiceScope
 from app.access.principal import Principal
 from app.clock import now
 from app.errors import InvalidInput, NotFound, Refusal
-from app.graphql.context import Context, Info
+from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import key_of
 from app.graphql.types import Message, UserError, user_errors
 from app.queue.change import RecipientChange
@@ -79,7 +79,7 @@ async def cancel(
 ) -> InterventionPayload:
     """Cancel what has not left: queued, deferred and held recipients. For a recipient that is being sent right now, or
     was sent, it is too late. Needs MANAGE on the service, or SEND for mail that the same role sent."""
-    return await _payload(info.context, input.id, info.context.parts.intervener.cancel)
+    return await _payload(info, input.id, info.context.parts.intervener.cancel)
 
 
 async def reschedule(
@@ -93,7 +93,7 @@ async def reschedule(
         assert send_at is not None, "the input requires it"
         return await info.context.parts.intervener.reschedule(key, send_at, by, moment)
 
-    return await _payload(info.context, input.id, verb)
+    return await _payload(info, input.id, verb)
 
 
 async def retry(
@@ -101,7 +101,7 @@ async def retry(
 ) -> InterventionPayload:
     """Try failed and expired recipients again, at once. Whoever was sent to gets no second copy. Refused when the
     mail's own expiresAt has passed. Needs MANAGE on the service, or SEND for mail that the same role sent."""
-    return await _payload(info.context, input.id, info.context.parts.intervener.retry)
+    return await _payload(info, input.id, info.context.parts.intervener.retry)
 
 
 async def hold(
@@ -109,7 +109,7 @@ async def hold(
 ) -> InterventionPayload:
     """Keep queued and deferred recipients back until they are released; expiresAt goes on counting. Needs MANAGE on the
     service, or SEND for mail that the same role sent."""
-    return await _payload(info.context, input.id, info.context.parts.intervener.hold)
+    return await _payload(info, input.id, info.context.parts.intervener.hold)
 
 
 async def release(
@@ -117,12 +117,12 @@ async def release(
 ) -> InterventionPayload:
     """Queue held recipients again: at once, or at the scheduled time if that is still to come. Needs MANAGE on the
     service, or SEND for mail that the same role sent."""
-    return await _payload(info.context, input.id, info.context.parts.intervener.release)
+    return await _payload(info, input.id, info.context.parts.intervener.release)
 
 
-async def _payload(context: Context, id: str, verb: _Verb) -> InterventionPayload:
+async def _payload(info: Info, id: str, verb: _Verb) -> InterventionPayload:
     try:
-        principal = await context.principal()
+        principal = await info.context.principal()
         key = key_of(id, "msg")
         if key is None:
             raise NotFound("There is no such message.", field=("id",))
@@ -131,6 +131,8 @@ async def _payload(context: Context, id: str, verb: _Verb) -> InterventionPayloa
         return _refused(Refusal(problems=[replace(problem, field=("sendAt",)) for problem in invalid.problems]))
     except Refusal as refusal:
         return _refused(refusal)
+    if any(change.changed for change in done.recipients):
+        note_carried_out(info, id)
     stored = await find_message(key, _CHANGED)
     assert stored is not None, "it was there a moment ago"
     return InterventionPayload(

@@ -22,8 +22,9 @@ from app.access.manage import (
 )
 from app.access.policy import require_for_all
 from app.access.principal import Action
+from app.database.key import public_id
 from app.errors import NotFound, Refusal
-from app.graphql.context import Info
+from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import ApiKey, Connection, Role, UserError, user_errors
 from app.graphql.viewer import Viewer
@@ -160,6 +161,7 @@ async def create(
         made = await create_role(values, await info.context.principal())
     except Refusal as refusal:
         return RolePayload(role=None, user_errors=user_errors(refusal))
+    note_carried_out(info, public_id("role", made.id))
     return RolePayload(role=Role.of(made), user_errors=[])
 
 
@@ -181,6 +183,7 @@ async def update(
         changed = await update_role(_key(input.id, "role"), changes, principal)
     except Refusal as refusal:
         return RolePayload(role=None, user_errors=user_errors(refusal))
+    note_carried_out(info, input.id)
     return RolePayload(role=Role.of(changed), user_errors=[])
 
 
@@ -193,6 +196,7 @@ async def delete(
         await delete_role(_key(input.id, "role"), principal)
     except Refusal as refusal:
         return DeleteRolePayload(deleted_role_id=None, user_errors=user_errors(refusal))
+    note_carried_out(info, input.id)
     return DeleteRolePayload(deleted_role_id=input.id, user_errors=[])
 
 
@@ -206,6 +210,7 @@ async def create_key(
         made, text = await create_api_key(role_id, input.name, input.expires_at, principal)
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
+    note_carried_out(info, public_id("key", made.id))
     return CreateApiKeyPayload(api_key=ApiKey.of(made), key=text, user_errors=[])
 
 
@@ -218,6 +223,7 @@ async def revoke_key(
         revoked = await revoke_api_key(_key(input.id, "key"), principal)
     except Refusal as refusal:
         return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
+    note_carried_out(info, input.id)
     return ApiKeyPayload(api_key=ApiKey.of(revoked), user_errors=[])
 
 

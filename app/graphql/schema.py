@@ -16,7 +16,7 @@ from app.graphql import messages as _messages
 from app.graphql import roles as _roles
 from app.graphql import send_email as _send_email
 from app.graphql import services as _services
-from app.graphql.context import Info
+from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
@@ -93,6 +93,6 @@ def make_schema(limits: OperationLimits | None = None) -> MaskedSchema:
         query=Query,
         mutation=Mutation,
         types=[Service, Role, ApiKey, Message, CapturedMail],
-        extensions=limit_extensions(limits or OperationLimits()),
+        extensions=[ContextPerOperation, *limit_extensions(limits or OperationLimits())],
         config=StrawberryConfig(),
     )

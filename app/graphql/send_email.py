@@ -1,7 +1,6 @@
 """The sendEmail mutation."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -12,10 +11,9 @@ import strawberry
 from strawberry.scalars import JSON
 
 from app.access.policy import ServiceScope
-from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import ErrorCode, InvalidInput, Problem, Refusal, Unauthenticated
-from app.graphql.context import Context, Info
+from app.graphql.context import Context, Info, note_carried_out
 from app.graphql.types import Message, UserError, user_errors
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
@@ -23,11 +21,9 @@ from app.mail.transfer_encoding import decode_base64
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
-from app.queue.put import Receipt
 from app.queue.schedule import Schedule, in_utc
 from app.submission.submit import Submission
-
-logger = logging.getLogger(__name__)
+from app.submission.unseen import tell_accepted
 
 # What the author accepted, the author may see in the answer, without a grant to read messages.
 _OWN = ServiceScope(all=True, service_ids=frozenset())
@@ -143,13 +139,15 @@ async def send_email(
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
         return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(_as_input(refusal)))
+    note_carried_out(info, public_id("msg", receipt.message_id))
     try:
         stored = await _after_wait(context, receipt.message_id, input.wait_seconds)
     except Exception as error:
-        if not is_transient(error):
-            logger.exception("message %s: accepted, but not answered", public_id("msg", receipt.message_id))
         context.unseen = True
-        return SendEmailPayload(message=None, replayed=receipt.replayed, user_errors=[_accepted_unseen(receipt)])
+        unseen = UserError(
+            code=ErrorCode.UNAVAILABLE, field=None, message=tell_accepted(receipt, error), retryable=False
+        )
+        return SendEmailPayload(message=None, replayed=receipt.replayed, user_errors=[unseen])
     return SendEmailPayload(message=Message.of(stored), replayed=receipt.replayed, user_errors=[])
 
 
@@ -159,15 +157,6 @@ async def _after_wait(context: Context, message_id: UUID, seconds: int | None) -
     stored = await find_message(message_id, _OWN)
     assert stored is not None, "an accepted message is there"
     return stored
-
-
-def _accepted_unseen(receipt: Receipt) -> UserError:
-    """Something went wrong after the mail was accepted: whoever tries again blindly would send it twice."""
-    message = (
-        f"The mail was accepted as {public_id('msg', receipt.message_id)}, but its state cannot be read right now."
-        " Look it up before you send it again."
-    )
-    return UserError(code=ErrorCode.UNAVAILABLE, field=None, message=message, retryable=False)
 
 
 async def _submission(context: Context, given: SendEmailInput) -> Submission:

@@ -9,8 +9,9 @@ import strawberry
 from app.access.policy import allows, require
 from app.access.principal import Action
 from app.clock import now
+from app.database.key import public_id
 from app.errors import ErrorCode, NotFound, Refusal
-from app.graphql.context import Info
+from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, Service, UserError, user_errors
 from app.queue.pause import pause_service, resume_service
@@ -174,6 +175,7 @@ async def create(
         made = await create_service(values, principal, sealer, max_trusted_ca_chars=most)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
+    note_carried_out(info, public_id("svc", made.id))
     return ServicePayload(service=Service.of(made), user_errors=[])
 
 
@@ -191,6 +193,7 @@ async def update(
         changed = await update_service(found, changes, principal, sealer, max_trusted_ca_chars=most)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
+    note_carried_out(info, input.id)
     return ServicePayload(service=Service.of(changed), user_errors=[])
 
 
@@ -204,6 +207,7 @@ async def delete(
         cancelled = await remove_service(_key(input.id), principal, now(), cancel_unsent=input.cancel_unsent)
     except Refusal as refusal:
         return DeleteServicePayload(deleted_service_id=None, cancelled_recipients=0, user_errors=user_errors(refusal))
+    note_carried_out(info, input.id)
     return DeleteServicePayload(deleted_service_id=input.id, cancelled_recipients=cancelled, user_errors=[])
 
 
@@ -217,6 +221,7 @@ async def pause(
         principal = await info.context.principal()
         key, most = _key(input.id), info.context.parts.settings.max_pause_reason_chars
         await pause_service(key, input.reason, principal, now(), max_reason_chars=most)
+        note_carried_out(info, input.id)
         found = await get_service(key)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
@@ -232,6 +237,7 @@ async def resume(
         principal = await info.context.principal()
         key = _key(input.id)
         await resume_service(key, principal, now())
+        note_carried_out(info, input.id)
         found = await get_service(key)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))

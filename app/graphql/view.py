@@ -28,8 +28,15 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
 from app.database.connection import is_transient
-from app.errors import RETRY_AFTER_SECONDS, STOPPED, ErrorCode, Refusal, Unavailable
-from app.graphql.errors import INTERNAL_MESSAGE, RequestErrorCode, log_internal, presented, problem_extensions
+from app.errors import RETRY_AFTER_SECONDS, ErrorCode, Refusal, Stopped, Unavailable, accepted_unseen
+from app.graphql.errors import (
+    INTERNAL_MESSAGE,
+    RequestErrorCode,
+    log_internal,
+    presented,
+    problem_extensions,
+    unseen_extensions,
+)
 from app.graphql.graphiql import GraphiQL
 from app.graphql.request import JSON, GraphQLRequest, HttpError, read_request, response_type, wants_html
 from app.graphql.websocket import ConnectionUnavailable, TransportWsHandler, WebSocketAdapter
@@ -59,8 +66,9 @@ class GraphQLView(GraphQL[Context, None]):
 
     `make_context` is awaited once per HTTP request and once per WebSocket. A Refusal it raises answers the HTTP request
     with 401, 403, 503 or 400; any other exception with a masked 500. Where a resolver found the database not available,
-    the answer is a 503, what the others found included; Retry-After is left out where the context's attribute `unseen`
-    says that something was done which cannot be shown.
+    the answer is a 503, what the others found included. Its Retry-After is left out where the context's attributes say
+    that something was done: `carried_out` has the ids of it, by the mutations' response keys; `unseen` is true where a
+    payload tells itself what it cannot show.
 
     `on_connect` is awaited with the context when a WebSocket client has sent connection_init, whose payload Strawberry
     has put into `context.connection_params` if the context has this attribute. A Refusal it raises closes the socket
@@ -127,7 +135,7 @@ class GraphQLView(GraphQL[Context, None]):
         except ClientDisconnect:
             raise
         except asyncio.CancelledError:  # the server ends, and would answer in plain text
-            return _refused(Unavailable(STOPPED), media_type)
+            return _refused(Stopped(), media_type)
         except Exception as error:
             if is_transient(error):
                 return _refused(Unavailable(), media_type)
@@ -156,6 +164,10 @@ class GraphQLView(GraphQL[Context, None]):
                 allowed_operation_types=OPERATIONS_BY_POST,
                 operation_extensions=asked.extensions,
             )
+        except asyncio.CancelledError:
+            if carried_out := getattr(context, "carried_out", None):
+                return _accepted_unseen(carried_out, media_type)
+            raise
         except CannotGetOperationTypeError as error:
             shown = presented(GraphQLError(str(error), original_error=error))
             return _request_error([shown], media_type)
@@ -165,7 +177,8 @@ class GraphQLView(GraphQL[Context, None]):
                 RequestErrorCode.BAD_REQUEST,
                 f"A subscription needs a WebSocket with the subprotocol {GRAPHQL_TRANSPORT_WS_PROTOCOL}.",
             ) from None
-        return _result(result, media_type, unseen=bool(getattr(context, "unseen", False)))
+        unseen = bool(getattr(context, "unseen", False))
+        return _result(result, media_type, unseen=unseen, done=unseen or bool(getattr(context, "carried_out", None)))
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """The context of a WebSocket, for Strawberry."""
@@ -205,8 +218,9 @@ def _check_method(request: Request, has_page: bool) -> None:
     )
 
 
-def _result(result: ExecutionResult, media_type: str, *, unseen: bool) -> Response:
-    """200, or 503 where the database was not available for some of it (`unseen`: for telling what was done)."""
+def _result(result: ExecutionResult, media_type: str, *, unseen: bool, done: bool) -> Response:
+    """200, or 503 where the database was not available for some of it (`unseen`: for telling what was done); it says
+    when to try again unless something was `done`."""
     errors = result.errors or []
     unavailable = [error for error in errors if _code(error) == ErrorCode.UNAVAILABLE]
     if not unavailable and (
@@ -221,8 +235,13 @@ def _result(result: ExecutionResult, media_type: str, *, unseen: bool) -> Respon
         body["extensions"] = result.extensions
     if not unavailable and not unseen:
         return _response(body, HTTPStatus.OK, media_type)
-    headers = {} if unseen else {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    headers = {} if done else {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return _response(body, HTTPStatus.SERVICE_UNAVAILABLE, media_type, headers)
+
+
+def _accepted_unseen(carried_out: dict[str, str], media_type: str) -> Response:
+    shown = {"message": accepted_unseen(*carried_out.values()), "extensions": unseen_extensions(carried_out)}
+    return _errors_only([shown], HTTPStatus.SERVICE_UNAVAILABLE, media_type)
 
 
 def _request_error(errors: Sequence[GraphQLError], media_type: str) -> Response:

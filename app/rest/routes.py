@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.database.connection import is_transient
-from app.errors import STOPPED, Refusal, Unavailable
+from app.errors import Refusal, Stopped, Unavailable
 from app.rest.errors import error_response, refusal_response, unexpected_response
 from app.rest.send import Sender
 
@@ -54,7 +54,7 @@ class _Enveloped:
         except ClientDisconnect:
             return Response(status_code=499)
         except asyncio.CancelledError:  # the server ends, and would say 500 itself: that nothing will be sent
-            return refusal_response(Unavailable(STOPPED))
+            return refusal_response(Stopped())
         except Exception as error:
             if is_transient(error):
                 return refusal_response(Unavailable())

@@ -13,7 +13,7 @@ from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
 from app.database.connection import is_transient
 from app.database.key import public_id
-from app.errors import InvalidInput, TooLarge
+from app.errors import InvalidInput, TooLarge, accepted_unseen
 from app.mail.draft import Draft
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
@@ -22,6 +22,7 @@ from app.rest.body import read_draft
 from app.rest.errors import error_response
 from app.settings import Settings
 from app.submission.submit import Submission, Submitter
+from app.submission.unseen import tell_accepted
 from app.submission.verdict import VerdictWaiter
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,10 @@ class Sender:
             return await self._answer(receipt, at_once)
         except Exception as error:
             # The mail is accepted: whatever went wrong now, a 500 would say that nothing will be sent.
-            if not is_transient(error):
-                logger.exception("message %s: accepted, but not answered", public_id("msg", receipt.message_id))
             self._stop_awaiting(receipt.message_id)
-            return _accepted_unseen(receipt)
+            return _accepted_unseen(receipt, tell_accepted(receipt, error))
         except asyncio.CancelledError:  # the server ends
-            return _accepted_unseen(receipt)
+            return _accepted_unseen(receipt, accepted_unseen(public_id("msg", receipt.message_id)))
 
     async def _answer(self, receipt: Receipt, at_once: bool) -> JSONResponse:
         if at_once and not receipt.replayed:
@@ -145,9 +144,7 @@ def _accepted(receipt: Receipt, recipients: list[StoredRecipient], word: str, st
     return JSONResponse({"count": count}, status_code=status, headers=headers)
 
 
-def _accepted_unseen(receipt: Receipt) -> JSONResponse:
-    """Something went wrong after the mail was accepted: whoever tries again blindly would send it twice."""
-    message = "The mail was accepted, but its state cannot be read right now. Look it up before you send it again."
+def _accepted_unseen(receipt: Receipt, message: str) -> JSONResponse:
     return error_response(503, message, {"retryable": False}, headers=_headers(receipt))
 
 

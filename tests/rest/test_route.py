@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from app.access.check import GrantValues
 from app.database.configuration import sqlite_path
 from app.inbox.receiver import Receiver, Script, Stage
 from app.queue.models import Message
+from app.queue.wakeup import Wakeup
 from app.settings import Settings
 from tests.factories import count, make_key, make_service
 
@@ -325,13 +326,51 @@ async def test_database_trouble_after_the_mail_was_accepted_asks_to_look_it_up_a
         response = await posting
 
     error = error_of(response, 503)
-    assert error["message"].endswith("Look it up before you send it again.")
+    message_id = f"msg_{(await Message.get()).id.hex}"
+    assert error["message"].startswith(f"Accepted: {message_id}. ")
+    assert error["message"].endswith("Look it up before you repeat it.")
     assert error["context"] == {"retryable": False}
     assert "retry-after" not in response.headers
-    assert response.headers["x-message-id"] == f"msg_{(await Message.get()).id.hex}"
+    assert response.headers["x-message-id"] == message_id
     async with asyncio.timeout(20):
         while (await Message.get()).verdict_awaited:  # noqa: ASYNC110 - a row sets no event
             await asyncio.sleep(0.01)
+
+
+async def test_a_stop_after_the_mail_was_accepted_asks_to_look_it_up(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = asyncio.Event()
+    monkeypatch.setattr(Wakeup, "work_arrived", lambda _: accepted.set())
+    posting = asyncio.create_task(client.post(URL, json=MAIL))
+    await accepted.wait()
+    posting.cancel()
+    response = await posting
+
+    error = error_of(response, 503)
+    message_id = f"msg_{(await Message.get()).id.hex}"
+    assert error["message"].startswith(f"Accepted: {message_id}. ")
+    assert (error["context"], response.headers["x-message-id"]) == ({"retryable": False}, message_id)
+    assert "retry-after" not in response.headers
+
+
+async def test_a_stop_at_whatever_moment_asks_for_no_repetition(client: httpx2.AsyncClient) -> None:
+    reading = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        reading.set()
+        await asyncio.Event().wait()
+        yield b""
+
+    posting = asyncio.create_task(client.post(URL, content=endless()))
+    await reading.wait()
+    posting.cancel()
+    response = await posting
+
+    error = error_of(response, 503)
+    assert error["message"].endswith("may have been carried out, or not. Look it up before you repeat it.")
+    assert error["context"] == {"error_code": "UNAVAILABLE"}
+    assert "retry-after" not in response.headers
 
 
 async def test_a_bug_after_the_mail_was_accepted_is_no_500(
