@@ -4,12 +4,13 @@
     python -m benchmarks.backlog --rows 100000 --deferred --database postgres
 
 Fills a new database with accepted mail, then starts `heliograph serve` and looks at the clock. With `--deferred` all
-but a few of the mails wait for their second attempt tomorrow.
+but a few of the mails wait for their second attempt tomorrow. The exit status is 1 when it is not ready, or has not
+delivered, within the seconds of `--ready-within` and `--first-within`.
 """
 
 import asyncio
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -45,6 +46,13 @@ class Findings:
     deliveries: int
     all_deliveries: float
     rows: int
+
+    def broken(self, *, ready_within: float, first_within: float) -> Iterator[str]:
+        """What took longer than so many seconds."""
+        if self.ready > ready_within:
+            yield f"it was ready after {self.ready:.1f} s, not within {ready_within:g} s"
+        if self.first_delivery > first_within:
+            yield f"its first delivery was after {self.first_delivery:.1f} s, not within {first_within:g} s"
 
     def __str__(self) -> str:
         return (
@@ -138,11 +146,17 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--deferred", action="store_true")
     parser.add_argument("--deliveries", type=int, default=20, help="how many to wait for")
+    parser.add_argument("--ready-within", type=float, default=10, help="seconds from the start until it is ready")
+    parser.add_argument("--first-within", type=float, default=15, help="seconds from the start to the first delivery")
     options = parser.parse_args()
     with new_installation(options) as installed:
         run = backlog(installed, mails=options.rows, deferred=options.deferred, deliveries=options.deliveries)
-        print(asyncio.run(run))
-    return 0
+        findings = asyncio.run(run)
+    print(findings)
+    bounds = findings.broken(ready_within=options.ready_within, first_within=options.first_within)
+    broken = [f"BROKEN: {promise}" for promise in bounds]
+    print("\n".join(broken) or "every promise held")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

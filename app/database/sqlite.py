@@ -29,7 +29,7 @@ from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError, TransactionManagementError
 
 from app.database.finish import finish
-from app.database.turns import Turns
+from app.database.priority_lock import PriorityLock
 
 
 def _moment_text(moment: datetime) -> str:
@@ -83,7 +83,7 @@ class Client(_PlainSql):
     def __init__(self, file_path: str, busy_timeout: int, **pragmas: Any) -> None:
         super().__init__(file_path, busy_timeout=busy_timeout, **pragmas)
         self._patience = busy_timeout / 1000
-        self._lock: Turns = Turns()
+        self._lock: PriorityLock = PriorityLock()
         self._closed = False
 
     async def borrow(self, *, urgent: bool = False) -> None:
@@ -217,7 +217,7 @@ class _Lent(ConnectionWrapper[aiosqlite.Connection]):
 class _TransactionContext(TransactionContext):
     """Holds the client's lock from before BEGIN until after COMMIT or ROLLBACK, whatever is cancelled meanwhile."""
 
-    def __init__(self, parent: Client, lock: Turns, *, urgent: bool = False) -> None:
+    def __init__(self, parent: Client, lock: PriorityLock, *, urgent: bool = False) -> None:
         self._parent = parent
         self._lock = lock
         self._urgent = urgent

@@ -5,53 +5,53 @@ import asyncio
 import pytest
 
 from app.database.connection import execute, rows, transaction
-from app.database.turns import Turns
+from app.database.priority_lock import PriorityLock
 from app.settings import Settings
 from tests.factories import make_service
 
 
 async def test_it_is_handed_on_in_the_order_of_asking_to_the_urgent_ones_first() -> None:
-    turns, order = Turns(), list[str]()
+    lock, order = PriorityLock(), list[str]()
 
     async def take(name: str, *, urgent: bool) -> None:
-        await turns.acquire(urgent=urgent)
+        await lock.acquire(urgent=urgent)
         order.append(name)
         await asyncio.sleep(0)
-        turns.release()
+        lock.release()
 
-    await turns.acquire()
+    await lock.acquire()
     takers = [
         asyncio.create_task(take(name, urgent=name.startswith("urgent")))
         for name in ("first", "second", "urgent first", "urgent second")
     ]
     await asyncio.sleep(0)
-    turns.release()
+    lock.release()
     await asyncio.gather(*takers)
     assert order == ["urgent first", "urgent second", "first", "second"]
-    assert not turns.locked()
+    assert not lock.locked()
 
 
-@pytest.mark.parametrize("handed_over", [False, True], ids=["while it waits", "just after it got its turn"])
+@pytest.mark.parametrize("handed_over", [False, True], ids=["while it waits", "just after it was handed over"])
 async def test_who_is_cancelled_keeps_nobody_waiting(handed_over: bool) -> None:
-    turns = Turns()
-    await turns.acquire()
-    cancelled, other = asyncio.create_task(turns.acquire(urgent=True)), asyncio.create_task(turns.acquire())
+    lock = PriorityLock()
+    await lock.acquire()
+    cancelled, other = asyncio.create_task(lock.acquire(urgent=True)), asyncio.create_task(lock.acquire())
     await asyncio.sleep(0)
     if handed_over:
-        turns.release()
+        lock.release()
     cancelled.cancel()
     if not handed_over:
-        turns.release()
+        lock.release()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     assert await other
-    turns.release()
-    assert not turns.locked()
+    lock.release()
+    assert not lock.locked()
 
 
 async def test_what_nobody_has_cannot_be_given_back() -> None:
     with pytest.raises(RuntimeError):
-        Turns().release()
+        PriorityLock().release()
 
 
 async def test_an_urgent_transaction_begins_before_what_waits_already(database: Settings) -> None:

@@ -5,7 +5,7 @@ from collections import deque
 from typing import Literal
 
 
-class Turns(asyncio.Lock):
+class PriorityLock(asyncio.Lock):
     """A lock that is handed on in the order of asking, but to the urgent ones first."""
 
     def __init__(self) -> None:
