@@ -53,7 +53,8 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     submitter = Submitter(settings, engine, wakeup)
     waiter = VerdictWaiter(wakeup, settings.wait_poll)
     drain = Drain(settings.drain_timeout)
-    parts = Parts(settings, sealer, submitter, waiter, Intervener(engine, wakeup, settings.max_schedule_ahead))
+    intervener = Intervener(engine, wakeup, settings.max_schedule_ahead, settings.lease_grace)
+    parts = Parts(settings, sealer, submitter, waiter, intervener)
 
     def begin_stop() -> None:
         drain.begin()

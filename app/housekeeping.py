@@ -19,7 +19,7 @@ async def run_housekeeping(settings: Settings) -> None:
     """Expire and purge every `housekeeping_interval` seconds until cancelled; trouble is logged and tried again."""
     while True:
         try:
-            await expire_overdue(now())
+            await expire_overdue(now(), settings.lease_grace)
             await purge(settings, now())
         except Exception as error:
             logger.warning("housekeeping failed (%s); it will be tried again", type(error).__name__)

@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     recover_batch: Count = 1000
     lease: Seconds = 60
     lease_renewal: Seconds = 20
+    lease_grace: Seconds = 3600
     max_crashes: Count = 3
     worker_heartbeat: Seconds = 10
     worker_lost_after: Seconds = 40

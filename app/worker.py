@@ -12,6 +12,7 @@ from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
+from app.delivery.sweep import run_sweep
 from app.delivery.uptime import Uptime
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
@@ -70,8 +71,8 @@ async def running_worker(
         await inbox.start()
         stack.push_async_callback(inbox.stop)
         stack.push_async_callback(pool.close)
-        await stack.enter_async_context(_upkeep(worker_id, settings, pool))
         uptime = Uptime(settings.lease_renewal)
+        await stack.enter_async_context(_upkeep(worker_id, settings, pool, uptime, wakeup))
         attempter = _attempter(worker_id, settings, sealer, pool, inbox, wakeup, uptime)
         await stack.enter_async_context(_delivery(engine, attempter, settings, drain, uptime))
         yield
@@ -126,9 +127,13 @@ def _attempter(
 
 
 @asynccontextmanager
-async def _upkeep(worker_id: UUID, settings: Settings, pool: Pool) -> AsyncIterator[None]:
+async def _upkeep(
+    worker_id: UUID, settings: Settings, pool: Pool, uptime: Uptime, wakeup: Wakeup
+) -> AsyncIterator[None]:
+    sweeping = run_sweep(uptime, wakeup, interval=settings.recover_interval, max_crashes=settings.max_crashes)
     tasks = [
         asyncio.create_task(run_housekeeping(settings)),
+        asyncio.create_task(sweeping),
         asyncio.create_task(_keep_up(worker_id, pool, settings.worker_heartbeat)),
     ]
     try:

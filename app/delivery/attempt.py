@@ -195,7 +195,21 @@ class Attempter:
             return settlements
 
         note = ServiceNote(claim, fault_of(result, self._retry), moment, self._circuit, reached=_reached(result))
-        held = await self._insist(claim, lambda: settle(claim, judge, started_at, moment, last=last, note=note.write))
+        written = False
+
+        async def write() -> bool:
+            nonlocal written
+            held = await settle(claim, judge, started_at, moment, last=last, note=note.write)
+            written = True
+            return held
+
+        try:
+            held = await self._insist(claim, write)
+        except asyncio.CancelledError:
+            # What is claimed still was never tried, unless the result is not written: then it may have been sent.
+            if written and not last:
+                await _release(claim)
+            raise
         if held:
             note.log()
             logger.info("message %s: %s", _shown(claim), _tally(settlements))

@@ -204,7 +204,10 @@ async def delete(
     the mail that a SANDBOX service captured is deleted with it. Needs MANAGE on all services, and on this one."""
     try:
         principal = await info.context.principal()
-        cancelled = await remove_service(_key(input.id), principal, now(), cancel_unsent=input.cancel_unsent)
+        grace = info.context.parts.settings.lease_grace
+        cancelled = await remove_service(
+            _key(input.id), principal, now(), cancel_unsent=input.cancel_unsent, grace=grace
+        )
     except Refusal as refusal:
         return DeleteServicePayload(deleted_service_id=None, cancelled_recipients=0, user_errors=user_errors(refusal))
     note_carried_out(info, input.id)

@@ -114,7 +114,7 @@ async def _claim(
         found = await _take(worker_id, message_id, moment, lease_until)
     if not found:
         if take_over:
-            await expire_message(message_id, moment)
+            await expire_message(message_id, moment, grace=0)
         return None
     message = found[0]
     probing = bool(message["circuits"])

@@ -23,7 +23,7 @@ from app.queue.change import (
     change_recipients,
 )
 from app.queue.engine import Engine, Job
-from app.queue.lock import LockedMessage, lock_message
+from app.queue.lock import LEASE_GRACE, LockedMessage, lock_message
 from app.queue.schedule import Schedule, check_schedule
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
@@ -42,12 +42,14 @@ class Intervener:
     """Every verb needs MANAGE on the message's service, or SEND on it for mail that the same role sent.
 
     All raise NotFound where the message does not exist or may not be seen, and Forbidden. `max_ahead`: how many
-    seconds ahead a mail may be scheduled.
+    seconds ahead a mail may be scheduled. `lease_grace`: so many seconds after a lease that no worker has found to be
+    lost, the mail still counts as being sent.
     """
 
     engine: Engine
     wakeup: Wakeup
     max_ahead: float
+    lease_grace: float = LEASE_GRACE
 
     async def cancel(self, message_id: UUID, by: Principal, moment: datetime) -> Intervention:
         """Never send it to those who have not got it: queued, deferred and held recipients become cancelled."""
@@ -79,7 +81,7 @@ class Intervener:
         self, message_id: UUID, by: Principal, moment: datetime, verb: Verb, send_at: datetime | None = None
     ) -> Intervention:
         async with transaction():
-            message = await _permitted(message_id, by, moment)
+            message = await _permitted(message_id, by, moment, self.lease_grace)
             if verb is RESCHEDULE:
                 self._refuse_schedule(message, send_at, moment)
             barred = _barred(message, verb, moment)
@@ -113,8 +115,8 @@ class Intervener:
             await self.engine.submit([job])
 
 
-async def _permitted(message_id: UUID, by: Principal, moment: datetime) -> LockedMessage:
-    message = await lock_message(message_id, moment)
+async def _permitted(message_id: UUID, by: Principal, moment: datetime, lease_grace: float) -> LockedMessage:
+    message = await lock_message(message_id, moment, lease_grace)
     if message is None:
         raise NotFound("There is no such message.", field=("id",))
     own = message.role_id == by.role_id

@@ -58,6 +58,13 @@ async def end_lost_attempt(message_id: UUID, moment: datetime, max_crashes: int 
     return True
 
 
+async def find_lost(moment: datetime) -> list[UUID]:
+    """The messages whose lease has ended at `moment`."""
+    # Few are leased at a time, and message_leased has just these.
+    found = await rows("SELECT id FROM message WHERE lease_owner IS NOT NULL AND lease_until <= $1", moment)
+    return [as_key(row["id"]) for row in found]
+
+
 def _fate(row: Mapping[str, Any], on_doubt: OnDoubt, crashes: int, *, parked: bool) -> _Fate:
     """Only mail with OnDoubt.FAIL has it written down, before the final dot, that it may be said: see `begin_dot`."""
     in_doubt = bool(row["in_doubt"]) or on_doubt is OnDoubt.RETRY

@@ -8,18 +8,24 @@ from app.access.principal import Action, Principal
 from app.database.connection import as_key, as_moment, execute, rows, transaction
 from app.errors import Conflict, ErrorCode, NotFound
 from app.queue.change import CANCEL, change_recipients
-from app.queue.lock import lock_message, row_lock
+from app.queue.lock import LEASE_GRACE, is_leased, lock_message, row_lock
 
 
 async def remove_service(
-    service_id: UUID, by: Principal | None, moment: datetime, *, cancel_unsent: bool = False
+    service_id: UUID,
+    by: Principal | None,
+    moment: datetime,
+    *,
+    cancel_unsent: bool = False,
+    grace: float = LEASE_GRACE,
 ) -> int:
     """Delete the service; returns how many recipients were cancelled. Its messages stay, for those who
     read the mail of all services; what a SANDBOX captured is deleted with it.
 
     `by` needs MANAGE for all services and for this one; None is the operator at the machine.
     Raises Forbidden, NotFound, and Conflict (IN_USE) while mail is unsent unless `cancel_unsent`; mail that is
-    being sent at this very moment is never cancelled: the Conflict then says to try again.
+    being sent at this very moment is never cancelled: the Conflict then says to try again. It counts as being sent
+    for `grace` seconds after a lease that no worker has found to be lost.
     """
     if by is not None:
         require_for_all(by, Action.MANAGE)
@@ -37,17 +43,16 @@ async def remove_service(
                 f"The service still has {len(unsent)} unsent messages. Wait for them, or set cancelUnsent to true.",
                 field=("cancelUnsent",),
             )
-        # The lease of a worker that died has ended; no worker takes over the mail of an inactive service.
-        if any(row["lease_until"] and as_moment(row["lease_until"]) > moment for row in unsent):
+        if any(is_leased(as_moment(row["lease_until"]), moment, grace) for row in unsent):
             raise Conflict("A message of the service is being sent right now. Try again in a moment.", retryable=True)
         cancelled = 0
         for row in unsent:
-            cancelled += await _cancel_message(as_key(row["id"]), moment)
+            cancelled += await _cancel_message(as_key(row["id"]), moment, grace)
         await execute("DELETE FROM service WHERE id = $1", service_id)
     return cancelled
 
 
-async def _cancel_message(message_id: UUID, moment: datetime) -> int:
-    message = await lock_message(message_id, moment)
+async def _cancel_message(message_id: UUID, moment: datetime, grace: float) -> int:
+    message = await lock_message(message_id, moment, grace)
     assert message is not None, "it was locked before"
     return sum(change.changed for change in await change_recipients(message, CANCEL, moment))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from app.delivery.lease import LeasePolicy
 from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Script, Stage, Wait
 from app.queue.claim import claim_message
 from app.queue.lookup import list_attempts, list_recipients
+from app.queue.settle import settle
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.smtp.pool import Pool
@@ -153,6 +155,42 @@ async def test_cancelled_between_two_parts_the_rest_is_given_back(
 
     recipients = (await list_recipients([message_id]))[message_id]
     assert [(r.state, r.attempt_number) for r in recipients] == [("sent", 1)] * 3 + [("queued", 0)] * 4
+    assert len(receiver.mails) == 1
+
+
+async def test_cancelled_while_a_part_is_settled_the_rest_is_given_back(
+    put_mail: Put, attempter: Attempter, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def settle_and_be_stopped(*given: Any, **named: Any) -> bool:
+        attempting.cancel()
+        return await settle(*given, **named)
+
+    monkeypatch.setattr("app.delivery.attempt.settle", settle_and_be_stopped)
+    message_id = await put_mail(*SEVEN)
+    attempting = asyncio.create_task(attempter.attempt(message_id))
+    with pytest.raises(asyncio.CancelledError):
+        await attempting
+
+    recipients = (await list_recipients([message_id]))[message_id]
+    assert [(r.state, r.attempt_number) for r in recipients] == [("sent", 1)] * 3 + [("queued", 0)] * 4
+    assert (await message_row(message_id))["lease_owner"] is None
+    assert len(receiver.mails) == 1
+
+
+async def test_cancelled_before_a_part_is_settled_nothing_is_given_back(
+    put_mail: Put, attempter: Attempter, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def be_stopped_and_fail(*_: Any, **__: Any) -> bool:
+        attempting.cancel()
+        raise TimeoutError
+
+    monkeypatch.setattr("app.delivery.attempt.settle", be_stopped_and_fail)
+    message_id = await put_mail(*SEVEN)
+    attempting = asyncio.create_task(attempter.attempt(message_id))
+    with pytest.raises(asyncio.CancelledError):
+        await attempting
+
+    assert await recipient_states(message_id) == ["claimed"] * 7, "three of them have the mail"
     assert len(receiver.mails) == 1
 
 

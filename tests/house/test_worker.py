@@ -8,7 +8,10 @@ import pytest
 
 from app.access.principal import Principal
 from app.clock import now
+from app.database.connection import execute
+from app.database.key import new_key
 from app.inbox.receiver import Hang, Receiver, Script, Stage, Wait
+from app.queue.claim import claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.lookup import list_recipients
 from app.queue.put import put
@@ -137,6 +140,17 @@ async def test_attempts_that_take_too_long_are_broken_off_and_keep_their_lease(h
     row = await message_row(message_id)
     assert (row["state"], row["lease_until"] > now()) == ("sending", True)
     assert await count("worker") == 0
+
+
+async def test_a_lost_attempt_at_mail_of_an_inactive_service_is_ended(house: House) -> None:
+    often = {"recover_interval": 0.01, "lease": 1, "lease_renewal": 0.01, "max_crashes": 1}
+    house.settings = house.settings.model_copy(update=often)
+    service = await make_service()
+    message_id = await house.put(service)
+    assert await claim_message(new_key(), message_id, now(), 0) is not None
+    await execute("UPDATE service SET is_active = $1 WHERE id = $2", False, service.id)
+    async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+        await until(lambda: is_in(message_id, "failed"))
 
 
 async def _got_the_dot(receiver: Receiver) -> bool:

@@ -73,8 +73,20 @@ async def test_what_is_being_sent_when_it_expires_is_left_to_its_attempt(put_mai
     assert await settle(claim, lambda _: [settlement], after(90), after(149))
 
 
+async def test_a_worker_that_an_outage_kept_from_writing_its_result_writes_it_though_the_mail_is_overdue(
+    put_mail: Put, worker: UUID
+) -> None:
+    message_id = await put_mail(schedule=SOON)
+    claim = await claim_message(worker, message_id, after(90), 60)
+    assert claim is not None
+    assert await expire_overdue(after(150)) == 0
+    settlement = Settlement(claim.recipients[0].id, 1, RecipientState.SENT)
+    assert await settle(claim, lambda _: [settlement], after(90), after(151))
+    assert await recipient_states(message_id) == ["sent"]
+
+
 @pytest.mark.parametrize("by_claim", [True, False])
-async def test_what_a_dead_worker_had_expires_when_its_lease_has_ended(
+async def test_what_a_dead_worker_had_is_expired_by_the_claim_that_takes_over_and_without_one_after_a_grace(
     put_mail: Put, worker: UUID, other_worker: UUID, by_claim: bool
 ) -> None:
     message_id = await put_mail(schedule=SOON)
@@ -83,7 +95,8 @@ async def test_what_a_dead_worker_had_expires_when_its_lease_has_ended(
     if by_claim:
         assert await claim_message(other_worker, message_id, after(150), 60) is None
     else:
-        assert await expire_overdue(after(150)) == 1
+        assert await expire_overdue(after(159.9), grace=10) == 0
+        assert await expire_overdue(after(160), grace=10) == 1
 
     assert await recipient_states(message_id) == ["expired"]
     settlement = Settlement(claim.recipients[0].id, 1, RecipientState.SENT)

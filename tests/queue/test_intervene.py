@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -102,17 +103,35 @@ async def test_the_others_of_a_mail_that_is_being_sent_are_changed_and_its_lease
     assert await recipient_states(message_id) == ["sent", "cancelled"]
 
 
+@pytest.mark.parametrize("verb", ["cancel", "hold"])
+async def test_who_intervenes_after_an_outage_leaves_the_result_to_the_worker_that_knows_it(
+    intervener: Intervener, principal: Principal, put_mail: Put, worker: UUID, verb: str
+) -> None:
+    message_id = await put_mail()
+    claim = await claimed(message_id, worker)
+    done = await getattr(intervener, verb)(message_id, principal, after(75))
+
+    assert told(done) == [(False, "claimed")]
+    assert done.problem is not None
+    assert (done.problem.message, done.problem.retryable) == ("Too late: it is being sent right now.", True)
+    settlement = Settlement(claim.recipients[0].id, 1, RecipientState.SENT)
+    assert await settle(claim, lambda _: [settlement], NOW, after(76))
+    assert await recipient_states(message_id) == ["sent"]
+
+
 @pytest.mark.parametrize(("verb", "state"), [("cancel", "cancelled"), ("hold", "held")])
-async def test_the_mail_of_a_dead_worker_is_changed_once_its_lease_has_ended(
+async def test_the_mail_of_a_dead_worker_is_changed_a_grace_after_its_lease(
     intervener: Intervener, principal: Principal, put_mail: Put, worker: UUID, verb: str, state: str
 ) -> None:
     message_id = await put_mail()
     claim = await claimed(message_id, worker)
-    done = await getattr(intervener, verb)(message_id, principal, after(60))
+    patient = replace(intervener, lease_grace=10)
+    assert told(await getattr(patient, verb)(message_id, principal, after(69.9))) == [(False, "claimed")]
+    done = await getattr(patient, verb)(message_id, principal, after(70))
 
     assert told(done) == [(True, state)]
     settlement = Settlement(claim.recipients[0].id, 1, RecipientState.SENT)
-    assert not await settle(claim, lambda _: [settlement], NOW, after(61)), "its result comes too late"
+    assert not await settle(claim, lambda _: [settlement], NOW, after(71)), "its result comes too late"
     assert await recipient_states(message_id) == [state]
 
 

@@ -1,5 +1,6 @@
 """An attempt whose worker was lost is written down by whoever finds it, and a mail that loses its workers is parked."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -93,7 +94,7 @@ async def test_who_intervenes_writes_the_lost_attempt_down_too(
 ) -> None:
     message_id = await put_mail()
     await claimed(0, worker, message_id)
-    await intervener.hold(message_id, principal, after(LEASE))
+    await replace(intervener, lease_grace=10).hold(message_id, principal, after(LEASE + 10))
 
     assert await recipient_states(message_id) == ["held"]
     assert [(row["number"], row["outcome"]) for row in await attempts(message_id)] == [(1, "queued")]

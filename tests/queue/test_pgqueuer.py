@@ -20,6 +20,7 @@ from app.database.migrate import migrate
 from app.queue.claim import claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Handle, Job
+from app.queue.lost import end_lost_attempt
 from app.queue.pgqueuer import PgQueuerEngine
 from app.queue.put import put
 from app.queue.recover import recover
@@ -269,6 +270,37 @@ async def test_a_killed_workers_message_is_claimed_when_its_default_lease_has_en
     [found] = claims
     assert found is not None
     assert [recipient.number for recipient in found.recipients] == [2]
+
+
+@pytest.mark.parametrize("max_crashes", [3, 1])
+async def test_the_job_of_an_attempt_that_was_ended_while_its_service_was_shut_goes_on_or_goes(
+    service: Service, put_mail: Put, engine: PgQueuerEngine, quick: Settings, max_crashes: int
+) -> None:
+    message_id = await put_mail()
+    died_at = now() - timedelta(seconds=quick.lease + 0.1)
+    assert await claim_message(new_key(), message_id, died_at, quick.lease) is not None
+    await execute(
+        f"UPDATE {JOBS_TABLE} SET status = 'picked', queue_manager_id = $1, slot = 0, heartbeat = $2",
+        new_key(),
+        died_at,
+    )
+    async with transaction():
+        assert await end_lost_attempt(message_id, now(), max_crashes)
+    assert await recover(engine, now(), 10) == 0, "it has its job still"
+    claims = []
+
+    async def try_it(called: UUID) -> None:
+        claims.append(await claim_message(new_key(), called, now(), quick.lease))
+        if claims[-1] is not None:
+            settlements = [Settlement(r.id, r.number, RecipientState.SENT) for r in claims[-1].recipients]
+            assert await settle(claims[-1], lambda _: settlements, now(), now())
+
+    handle = Once(try_it)
+    engine.services_changed({service.id: 1})
+    async with running(engine, handle):
+        assert await handle.next() == message_id
+    assert [claim is not None for claim in claims] == [max_crashes == 3]
+    assert await jobs() == []
 
 
 async def test_the_job_of_a_worker_that_gives_signs_of_life_is_not_taken_over(

@@ -3,7 +3,7 @@ recipients are."""
 
 import math
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from tests.factories import after, message_row, recipient_states
 from tests.queue.conftest import Put
 
 LEASE = 60.0
+GRACE = 40.0
 MAX_CRASHES = 3
 OUTCOMES = (*[RecipientState.DEFERRED] * 5, RecipientState.SENT, RecipientState.FAILED, RecipientState.EXPIRED)
 WORKERS = (UUID(int=1), UUID(int=2))
@@ -87,14 +88,14 @@ class Walk:
                 work = self.intervener.reschedule(self.message_id, send_at, self.principal, self.moment)
                 await self._intervene(work)
             case ("expire",):
-                await expire_overdue(self.moment)
-                self._end_lost_lease(touched=self.expires <= self.seconds)
+                await expire_overdue(self.moment, GRACE)
+                self._end_lost_lease(touched=self.expires <= self.seconds, grace=GRACE)
                 if self.expires <= self.seconds:
                     assert set(await recipient_states(self.message_id)) <= {*SETTLED, RecipientState.CLAIMED}
 
     async def _intervene(self, work: Awaitable[Intervention]) -> None:
         """What it says of each recipient is what it did, and the recipients of a living worker stay."""
-        leased = self.owner is not None and self.seconds < self.lease_end
+        leased = self.owner is not None and self.seconds < self.lease_end + GRACE
         try:
             done = await work
         except Refusal:
@@ -107,10 +108,10 @@ class Walk:
         assert (done.problem is None) == any(change.changed for change in done.recipients)
         assert [change.state for change in done.recipients] == await recipient_states(self.message_id)
         event("changed" if done.problem is None else "nothing to change")
-        self._end_lost_lease(touched=True)
+        self._end_lost_lease(touched=True, grace=GRACE)
 
-    def _end_lost_lease(self, *, touched: bool) -> None:
-        if touched and self.seconds >= self.lease_end:
+    def _end_lost_lease(self, *, touched: bool, grace: float = 0) -> None:
+        if touched and self.seconds >= self.lease_end + grace:
             self.owner = None
 
     async def _claim(self, worker: UUID) -> None:
@@ -201,7 +202,7 @@ async def test_a_message_is_always_what_its_recipients_are(
 ) -> None:
     schedule = Schedule(expires_at=None if math.isinf(expires) else after(expires))
     message_id = await put_mail("a@example.com", "b@example.com", "c@example.com", schedule=schedule, on_doubt=on_doubt)
-    made = Walk(message_id, intervener, principal, expires)
+    made = Walk(message_id, replace(intervener, lease_grace=GRACE), principal, expires)
     for step in walk:
         await made.take(step)
         await made.check(step)

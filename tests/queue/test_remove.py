@@ -112,26 +112,31 @@ async def test_mail_of_other_services_is_not_touched(service: Service, put_mail:
     assert await recipient_states(message_id) == ["queued"]
 
 
-async def test_mail_that_is_being_sent_is_not_cancelled(service: Service, put_mail: Put, worker: UUID) -> None:
+@pytest.mark.parametrize("seconds", [59, 61])
+async def test_mail_that_is_being_sent_is_not_cancelled(
+    service: Service, put_mail: Put, worker: UUID, seconds: float
+) -> None:
     waiting, sending = await put_mail(), await put_mail()
     claim = await claim_message(worker, sending, NOW, 60)
     with pytest.raises(Conflict, match="being sent right now") as refused:
-        await remove_service(service.id, None, after(59), cancel_unsent=True)
+        await remove_service(service.id, None, after(seconds), cancel_unsent=True)
 
     assert refused.value.problems[0].retryable
     assert claim is not None
     assert await recipient_states(waiting) == ["queued"]
+    settlement = Settlement(claim.recipients[0].id, 1, RecipientState.SENT)
+    assert await settle(claim, lambda _: [settlement], NOW, after(seconds)), "the worker lived"
 
 
-@pytest.mark.parametrize("seconds", [60, 600])
-async def test_the_mail_of_a_dead_worker_is_cancelled_once_its_lease_has_ended(
+@pytest.mark.parametrize("seconds", [70, 600])
+async def test_the_mail_of_a_dead_worker_is_cancelled_a_grace_after_its_lease(
     service: Service, put_mail: Put, worker: UUID, seconds: float
 ) -> None:
     message_id = await put_mail()
     claim = await claim_message(worker, message_id, NOW, 60)
     assert claim is not None
 
-    assert await remove_service(service.id, None, after(seconds), cancel_unsent=True) == 1
+    assert await remove_service(service.id, None, after(seconds), cancel_unsent=True, grace=10) == 1
     settlement = Settlement(claim.recipients[0].id, 1, RecipientState.SENT)
     assert not await settle(claim, lambda _: [settlement], NOW, after(seconds)), "its result comes too late"
     assert await recipient_states(message_id) == ["cancelled"]
