@@ -19,8 +19,9 @@ class Pool:
 
     A connection is closed after `max_messages`, when idle for more than `idle_limit` seconds, when it was made
     for another version of the service, and when its borrower raised or was cancelled. One that was idle for
-    more than `noop_after` seconds is asked with NOOP first; a dead one is replaced silently. A server that did not
-    answer pipelined commands as it should is sent one at a time for `pipelining_pause` seconds.
+    more than `noop_after` seconds is asked with NOOP first; a dead one, or one that said more than it was asked, is
+    closed and replaced silently. A server that did not answer pipelined commands as it should is sent one at a time
+    for `pipelining_pause` seconds.
 
     A server that turns a connection away beside others of ours has no room for more: who borrows waits for one of
     those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one was
@@ -212,6 +213,7 @@ class Pool:
         """Whether it is alive and can take MAIL. RSET after a refused envelope asks that as NOOP does."""
         connection = idle.connection
         if not connection.usable:
+            connection.quit_soon()
             return False
         try:
             if connection.in_transaction:
@@ -223,9 +225,10 @@ class Pool:
         return True
 
     def _put_back(self, berth: "_Berth", connection: Connection, version: int) -> None:
-        if self._closed or connection.messages_sent >= self._max_messages:
+        worn_out = connection.messages_sent >= self._max_messages
+        if self._closed or worn_out or not connection.usable:
             connection.quit_soon()
-        elif connection.usable:
+        else:
             berth.idle.append(_Idle(connection, version, self._clock()))
 
     def _forget(self, key: Hashable, berth: "_Berth") -> None:
