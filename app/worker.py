@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.key import new_key
+from app.database.trouble import log_trouble
 from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
@@ -82,7 +83,7 @@ async def _leave(worker_id: UUID) -> None:
     try:
         await leave(worker_id)
     except Exception as error:
-        logger.warning("the worker's row could not be deleted (%s)", type(error).__name__)
+        log_trouble(logger, error, "the worker's row could not be deleted")
 
 
 def _pool(settings: Settings) -> Pool:
@@ -147,7 +148,7 @@ async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
         try:
             await beat(worker_id, now())
         except Exception as error:
-            logger.warning("the sign of life could not be written (%s)", type(error).__name__)
+            log_trouble(logger, error, "the sign of life could not be written")
 
 
 @asynccontextmanager
