@@ -130,7 +130,8 @@ def _attempter(
 async def _upkeep(worker_id: UUID, settings: Settings, pool: Pool) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(run_housekeeping(settings)),
-        asyncio.create_task(_keep_up(worker_id, pool, settings.worker_heartbeat)),
+        asyncio.create_task(_close_idle(pool, settings.worker_heartbeat)),
+        asyncio.create_task(_show_life(worker_id, settings.worker_heartbeat)),
     ]
     try:
         yield
@@ -140,11 +141,15 @@ async def _upkeep(worker_id: UUID, settings: Settings, pool: Pool) -> AsyncItera
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
-    """Signs of life, and idle connections closed."""
+async def _close_idle(pool: Pool, at_most: float) -> None:
+    while True:
+        pause = pool.close_idle()
+        await asyncio.sleep(min(pause, at_most))
+
+
+async def _show_life(worker_id: UUID, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
-        pool.close_idle()
         try:
             await beat(worker_id, now())
         except Exception as error:

@@ -91,8 +91,9 @@ class Pool:
             berth.users -= 1
             self._forget(key, berth)
 
-    def close_idle(self) -> None:
-        """Close what has been idle for too long, and forget what is over. To be called every few seconds."""
+    def close_idle(self) -> float:
+        """Close what has been idle for too long, and forget what is over. To be called every few seconds, and once as
+        many seconds are over as it returns: until then nothing will have been idle for too long."""
         for key, berth in list(self._berths.items()):
             berth.keep(lambda idle: idle.connection.usable and self._idle_for(idle) <= self._idle_limit)
             self._forget(key, berth)
@@ -100,6 +101,8 @@ class Pool:
             room.tell()
             if room.is_forgettable:
                 del self._rooms[address]
+        longest = max((self._idle_for(idle) for berth in self._berths.values() for idle in berth.idle), default=0)
+        return self._idle_limit - longest
 
     async def close(self) -> None:
         """Close every connection, lent ones at once; nothing is lent any more."""

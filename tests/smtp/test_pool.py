@@ -173,6 +173,19 @@ async def test_too_long_idle_is_closed_and_not_lent(
         await pool.close()
 
 
+async def test_closing_the_idle_tells_when_to_come_again(clock: Clock, server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        pool, server = a_pool(clock), server_for(receiver)
+        assert pool.close_idle() == 25
+        await send(pool, server, key="one")
+        clock.advance(10)
+        await send(pool, server, key="two")
+        assert pool.close_idle() == 15
+        clock.advance(15.1)
+        assert round(pool.close_idle(), 1) == 9.9
+        await pool.close()
+
+
 async def test_a_connection_is_closed_after_its_messages(
     clock: Clock, server_for: MakeServer, eventually: Eventually
 ) -> None:
