@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from app.clock import now
 from app.database.connection import execute
+from app.database.trouble import log_trouble
 from app.limits.counter import forget_old_counts, forget_the_future
 from app.queue.expire import expire_overdue
 from app.queue.heartbeat import forget_lost_workers
@@ -22,7 +23,7 @@ async def run_housekeeping(settings: Settings) -> None:
             await expire_overdue(now(), settings.lease_grace)
             await purge(settings, now())
         except Exception as error:
-            logger.warning("housekeeping failed (%s); it will be tried again", type(error).__name__)
+            log_trouble(logger, error, "housekeeping failed; it will be tried again")
         await asyncio.sleep(settings.housekeeping_interval)
 
 

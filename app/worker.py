@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.key import new_key
+from app.database.trouble import log_trouble
 from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
@@ -83,7 +84,7 @@ async def _leave(worker_id: UUID) -> None:
     try:
         await leave(worker_id)
     except Exception as error:
-        logger.warning("the worker's row could not be deleted (%s)", type(error).__name__)
+        log_trouble(logger, error, "the worker's row could not be deleted")
 
 
 def _pool(settings: Settings) -> Pool:
@@ -134,7 +135,8 @@ async def _upkeep(
     tasks = [
         asyncio.create_task(run_housekeeping(settings)),
         asyncio.create_task(sweeping),
-        asyncio.create_task(_keep_up(worker_id, pool, settings.worker_heartbeat)),
+        asyncio.create_task(_close_idle(pool, settings.worker_heartbeat)),
+        asyncio.create_task(_show_life(worker_id, settings.worker_heartbeat)),
     ]
     try:
         yield
@@ -144,15 +146,19 @@ async def _upkeep(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep_up(worker_id: UUID, pool: Pool, interval: float) -> None:
-    """Signs of life, and idle connections closed."""
+async def _close_idle(pool: Pool, at_most: float) -> None:
+    while True:
+        pause = pool.close_idle()
+        await asyncio.sleep(min(pause, at_most))
+
+
+async def _show_life(worker_id: UUID, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
-        pool.close_idle()
         try:
             await beat(worker_id, now())
         except Exception as error:
-            logger.warning("the sign of life could not be written (%s)", type(error).__name__)
+            log_trouble(logger, error, "the sign of life could not be written")
 
 
 @asynccontextmanager

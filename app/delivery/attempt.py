@@ -16,6 +16,7 @@ from app.clock import Instant, instant, now
 from app.database.connection import is_transient
 from app.database.finish import finish
 from app.database.key import public_id
+from app.database.trouble import log_trouble
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import fault_of, judge_attempt
@@ -221,16 +222,11 @@ class Attempter:
     async def _insist(self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
         """What `write` says, however long it takes: a result that is not written down is a mail that is sent again.
         Ends when it is written, or the lease is another worker's."""
-        shown = False
         while True:
             try:
                 return await finish(write())
             except Exception as error:
-                unexpected = not is_transient(error) and not shown
-                shown = shown or unexpected
-                level = logging.ERROR if unexpected else logging.WARNING
-                text = "message %s: not written yet (%s)"
-                logger.log(level, text, _shown(claim), type(error).__name__, exc_info=error if unexpected else None)
+                log_trouble(logger, error, "message %s: not written yet", _shown(claim))
             await asyncio.sleep(self._lease.pause)
 
 
@@ -259,7 +255,7 @@ async def _release(claim: Claim) -> None:
     try:
         await finish(release_claim(claim, now()))
     except Exception as error:
-        logger.warning("message %s: not released, its lease will run out (%s)", _shown(claim), type(error).__name__)
+        log_trouble(logger, error, "message %s: not released, its lease will run out", _shown(claim))
 
 
 def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Failure:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.clock import Instant
 from app.database.finish import finish
 from app.database.key import public_id
+from app.database.trouble import log_trouble
 from app.queue.claim import Claim, begin_dot, renew_lease
 from app.queue.doubt import OnDoubt
 
@@ -57,7 +58,7 @@ class Lease:
         try:
             held = await finish(self._confirm(addresses))
         except Exception as error:
-            self._log_trouble(error)
+            self._log(error)
             return False
         # Asked again after the answer: the process may have been stopped while it waited.
         return held and self._is_sure()
@@ -81,7 +82,7 @@ class Lease:
                 if not await self._renew():
                     return
             except Exception as error:
-                self._log_trouble(error)
+                self._log(error)
                 pause = self._policy.pause
 
     async def _renew(self) -> bool:
@@ -97,6 +98,5 @@ class Lease:
     def _is_sure(self) -> bool:
         return self._confirmed.seconds_to(self._clock()) <= self._policy.duration / 2
 
-    def _log_trouble(self, error: Exception) -> None:
-        shown = public_id("msg", self._claim.message_id)
-        logger.warning("message %s: lease not renewed (%s)", shown, type(error).__name__)
+    def _log(self, error: Exception) -> None:
+        log_trouble(logger, error, "message %s: lease not renewed", public_id("msg", self._claim.message_id))

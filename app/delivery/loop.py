@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.connection import as_key, as_moment, rows
+from app.database.trouble import log_trouble
 from app.delivery.uptime import Uptime
 from app.queue.engine import Engine
 from app.services.circuit import shut_services
@@ -74,7 +75,7 @@ class _Services:
                     shut, found = await shut_services(now()), await rows(_SERVICES)
                 return self._tell([row for row in found if as_key(row["id"]) not in shut])
             except Exception as error:
-                logger.warning("the services could not be read (%s); trying again", type(error).__name__)
+                log_trouble(logger, error, "the services could not be read; trying again")
                 return None
 
     def _tell(self, found: Sequence[Mapping[str, Any]]) -> datetime | None:

@@ -17,6 +17,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
 from app.database.connection import is_transient
+from app.database.trouble import log_trouble
 from app.errors import ErrorCode, Problem, Refusal, Unavailable, accepted_unseen
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def presented(error: GraphQLError) -> GraphQLError:
     if isinstance(cause, Refusal):
         return _coded(error, cause.problems[0].message, problem_extensions(cause.problems[0]))
     if is_transient(cause):
-        logger.warning("the database is in trouble (%s)", type(cause).__name__)
+        log_trouble(logger, cause, "the database is in trouble")
         return _coded(error, UNAVAILABLE.message, problem_extensions(UNAVAILABLE))
     if isinstance(cause, CannotGetOperationTypeError):
         return _coded(error, cause.as_http_error_reason(), {"code": RequestErrorCode.OPERATION_UNKNOWN.value})

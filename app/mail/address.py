@@ -165,11 +165,6 @@ def _text(tokens: list[_Token]) -> str:
     return "".join(token.text for token in tokens).strip(_WHITE_SPACE)
 
 
-def check_mailbox(mailbox: Mailbox) -> Problem | None:
-    """What is wrong with the address, else with the display name; the problem's field is "email" or "name"."""
-    return check_email(mailbox.email) or check_name(mailbox.name)
-
-
 def check_email(email: str) -> Problem | None:
     """INVALID_EMAIL unless `email` is an addr-spec that fits in an SMTP path (RFC 5321, RFC 6531).
 

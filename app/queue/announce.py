@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app.database.connection import dialect, rows
 from app.database.session import postgres_session
+from app.database.trouble import log_trouble
 from app.queue.wakeup import Wakeup
 from app.settings import Settings
 
@@ -47,7 +48,7 @@ async def _listen(settings: Settings, wakeup: Wakeup) -> None:
         try:
             await _listen_once(settings, wakeup)
         except Exception as error:
-            logger.warning("announcements cannot be heard (%s); trying again", type(error).__name__)
+            log_trouble(logger, error, "announcements cannot be heard; trying again")
         await asyncio.sleep(settings.wait_poll)
 
 

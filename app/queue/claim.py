@@ -36,7 +36,7 @@ class ClaimedRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to try these recipients until `lease_until`. Only `fence` proves it: see `settle`.
+    """The right to try these recipients while the lease holds. Only `fence` proves it: see `settle`.
 
     `service_version`: which version of the service is tried. `probing`: it is the one probe of the service's circuit.
     Where the service has limits, `taken` is what was counted, and nothing may be sent before `turn_at`.
@@ -46,7 +46,6 @@ class Claim:
     service_id: UUID
     worker_id: UUID
     fence: int
-    lease_until: datetime
     reverse_path: str
     smtputf8: bool
     recipients: tuple[ClaimedRecipient, ...]
@@ -130,7 +129,6 @@ async def _claim(
         service_id=as_key(message["service_id"]),
         worker_id=worker_id,
         fence=message["fence"],
-        lease_until=lease_until,
         reverse_path=message["reverse_path"],
         smtputf8=bool(message["smtputf8"]),
         recipients=claimed,

@@ -1,6 +1,7 @@
 """The engine on plain tables: the message row itself is the job, so accepting a mail enqueues it."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextvars import Context
@@ -10,11 +11,13 @@ from uuid import UUID
 
 from app.clock import now
 from app.database.connection import as_key, rows
+from app.database.trouble import log_trouble
 from app.queue.allowance import IS_OPEN
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job, Priority
-from app.queue.trouble import log_broken_off, log_trouble
 from app.queue.wakeup import Wakeup
+
+logger = logging.getLogger(__name__)
 
 PRIORITIES = tuple(Priority)
 
@@ -82,7 +85,7 @@ class EmbeddedEngine:
         try:
             await self._start_due(handle)
         except Exception as error:
-            log_trouble(error)
+            log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")
 
     async def _start_due(self, handle: Handle) -> None:
         moment = now()
@@ -110,4 +113,4 @@ class EmbeddedEngine:
             self._wakeup.work_arrived()
         else:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
-            log_broken_off(message_id, error)
+            log_trouble(logger, error, "message %s: the attempt broke off", message_id)

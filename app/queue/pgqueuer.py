@@ -27,10 +27,10 @@ from app.clock import now
 from app.database.connection import as_key, as_moment, execute, rows
 from app.database.jobs import JOBS_CHANNEL, JOBS_LOG_TABLE, JOBS_TABLE, job_queries
 from app.database.session import postgres_session
+from app.database.trouble import log_trouble
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job
 from app.queue.recover import recover
-from app.queue.trouble import log_broken_off, log_trouble
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class PgQueuerEngine:
                     async with self._session() as queries:
                         await self._serve(queries, handle, stop)
                 except Exception as error:
-                    log_trouble(error)
+                    log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")
                     self._woken.clear()
                     await self._rest()
         finally:
@@ -214,7 +214,7 @@ class PgQueuerEngine:
         job = self._running.pop(message_id).job
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            log_broken_off(message_id, error)
+            log_trouble(logger, error, "message %s: the attempt broke off", message_id)
         self._ended.append(_Ended(message_id, job))
         self._woken.set()
 

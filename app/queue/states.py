@@ -33,6 +33,7 @@ class MessageState(StrEnum):
 
 _R = RecipientState
 
+# CLAIMED to CLAIMED is a take-over after the lease has ended.
 TRANSITIONS: Mapping[RecipientState, frozenset[RecipientState]] = {
     _R.QUEUED: frozenset({_R.CLAIMED, _R.HELD, _R.FAILED, _R.CANCELLED, _R.EXPIRED}),
     _R.CLAIMED: frozenset({_R.CLAIMED, _R.QUEUED, _R.DEFERRED, _R.SENT, _R.FAILED, _R.EXPIRED}),
@@ -53,11 +54,6 @@ def sources_of(target: RecipientState) -> frozenset[RecipientState]:
 
 
 CLAIMABLE = sources_of(_R.CLAIMED)
-
-
-def may_become(state: RecipientState, target: RecipientState) -> bool:
-    """Whether the transition is in the table. CLAIMED to CLAIMED is a take-over after an expired lease."""
-    return target in TRANSITIONS[state]
 
 
 def message_state(recipients: Collection[RecipientState]) -> MessageState:

@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
@@ -17,9 +18,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.database.connection import is_transient
+from app.database.trouble import log_trouble
 from app.errors import Refusal, Stopped, Unavailable
 from app.rest.errors import error_response, refusal_response, unexpected_response
 from app.rest.send import Sender
+
+logger = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -57,6 +61,7 @@ class _Enveloped:
             return refusal_response(Stopped())
         except Exception as error:
             if is_transient(error):
+                log_trouble(logger, error, "the database is in trouble")
                 return refusal_response(Unavailable())
             return unexpected_response(error)
 

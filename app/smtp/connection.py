@@ -137,10 +137,10 @@ class Connection:
         self.in_transaction = False
 
     def quit_soon(self) -> None:
-        """Send QUIT and close, without waiting for the reply."""
+        """Send QUIT, unless the server has left, and close, without waiting for the reply."""
         with contextlib.suppress(SMTPServerDisconnected):
             self._protocol.write(b"QUIT\r\n")
-        self.has_quit = True
+            self.has_quit = True
         self.client.close()
 
     def close(self) -> None:

@@ -19,8 +19,9 @@ class Pool:
 
     A connection is closed after `max_messages`, when idle for more than `idle_limit` seconds, when it was made
     for another version of the service, and when its borrower raised or was cancelled. One that was idle for
-    more than `noop_after` seconds is asked with NOOP first; a dead one is replaced silently. A server that did not
-    answer pipelined commands as it should is sent one at a time for `pipelining_pause` seconds.
+    more than `noop_after` seconds is asked with NOOP first; a dead one, or one that said more than it was asked, is
+    closed and replaced silently. A server that did not answer pipelined commands as it should is sent one at a time
+    for `pipelining_pause` seconds.
 
     A server that turns a connection away beside others of ours has no room for more: who borrows waits for one of
     those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one was
@@ -90,8 +91,9 @@ class Pool:
             berth.users -= 1
             self._forget(key, berth)
 
-    def close_idle(self) -> None:
-        """Close what has been idle for too long, and forget what is over. To be called every few seconds."""
+    def close_idle(self) -> float:
+        """Close what has been idle for too long, and forget what is over. To be called every few seconds, and once as
+        many seconds are over as it returns: until then nothing will have been idle for too long."""
         for key, berth in list(self._berths.items()):
             berth.keep(lambda idle: idle.connection.usable and self._idle_for(idle) <= self._idle_limit)
             self._forget(key, berth)
@@ -99,6 +101,8 @@ class Pool:
             room.tell()
             if room.is_forgettable:
                 del self._rooms[address]
+        longest = max((self._idle_for(idle) for berth in self._berths.values() for idle in berth.idle), default=0)
+        return self._idle_limit - longest
 
     async def close(self) -> None:
         """Close every connection, lent ones at once; nothing is lent any more."""
@@ -212,6 +216,7 @@ class Pool:
         """Whether it is alive and can take MAIL. RSET after a refused envelope asks that as NOOP does."""
         connection = idle.connection
         if not connection.usable:
+            connection.quit_soon()
             return False
         try:
             if connection.in_transaction:
@@ -223,9 +228,10 @@ class Pool:
         return True
 
     def _put_back(self, berth: "_Berth", connection: Connection, version: int) -> None:
-        if self._closed or connection.messages_sent >= self._max_messages:
+        worn_out = connection.messages_sent >= self._max_messages
+        if self._closed or worn_out or not connection.usable:
             connection.quit_soon()
-        elif connection.usable:
+        else:
             berth.idle.append(_Idle(connection, version, self._clock()))
 
     def _forget(self, key: Hashable, berth: "_Berth") -> None:

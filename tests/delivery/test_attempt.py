@@ -2,66 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from app.clock import now
-from app.database.connection import execute
-from app.database.key import new_key
 from app.delivery.attempt import Attempter
-from app.delivery.backoff import RetryPolicy
-from app.delivery.lease import LeasePolicy
-from app.delivery.uptime import Uptime
-from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage, Wait
-from app.queue.claim import Claim, claim_message
+from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage
 from app.queue.lookup import StoredRecipient, list_attempts, list_recipients
-from app.queue.settle import settle
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
 from app.services.circuit import Circuit, read_circuits
 from app.services.models import Service
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
-from app.smtp.pool import Pool
-from app.smtp.server import Encryption, Server
-from tests.delivery.conftest import Put, WritesRefused
+from app.smtp.server import Server
+from tests.delivery.conftest import MakeAttempter, Put, taken_over, until
 from tests.factories import count, message_row, recipient_states
 
-NEVER = 3600.0
 LOGGER = "app.delivery.attempt"
-MakeAttempter = Callable[..., Attempter]
-
-
-def plain_server(service: Service) -> Server:
-    assert service.host is not None
-    assert service.port is not None
-    return Server(service.host, service.port, Encryption.NONE, "client.example")
-
-
-@pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(max_connections=5, max_messages=100, idle_limit=25, noop_after=5)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-def make_attempter(pool: Pool, wakeup: Wakeup) -> MakeAttempter:
-    def make(
-        resolve: Callable[[Service], Server] = plain_server, *, renewal: float = NEVER, uptime: Uptime | None = None
-    ) -> Attempter:
-        retry, lease = RetryPolicy((30,), 0.2, 3600), LeasePolicy(60, renewal, 0.01)
-        return Attempter(new_key(), pool, resolve, retry, lease, wakeup, uptime=uptime)
-
-    return make
-
-
-@pytest.fixture
-def attempter(make_attempter: MakeAttempter) -> Attempter:
-    return make_attempter()
 
 
 async def only_recipient(message_id: UUID) -> StoredRecipient:
@@ -72,35 +31,6 @@ async def only_recipient(message_id: UUID) -> StoredRecipient:
 async def open_circuits() -> list[Circuit]:
     services = await Service.all()
     return list((await read_circuits([service.id for service in services])).values())
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await holds():  # noqa: ASYNC110 - a row sets no event
-            await asyncio.sleep(0.01)
-
-
-async def said(receiver: Receiver, verb: str) -> None:
-    """Wait until a client has said this command."""
-
-    async def heard() -> bool:
-        return any(verb in session.verbs for session in receiver.sessions)
-
-    await until(heard)
-
-
-async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async def found() -> bool:
-        return text in caplog.text
-
-    await until(found)
-
-
-async def taken_over(message_id: UUID) -> Claim:
-    """Another worker claims the message, once the lease has ended."""
-    claim = await claim_message(new_key(), message_id, now() + timedelta(minutes=10), 60)
-    assert claim is not None
-    return claim
 
 
 async def test_a_mail_is_sent_and_settled(put_mail: Put, attempter: Attempter, receiver: Receiver) -> None:
@@ -232,123 +162,6 @@ async def test_trouble_of_the_database_before_anything_is_sent_costs_no_attempt(
     assert await count("attempt") == 0
 
 
-async def test_a_result_that_no_statement_takes_is_kept_until_one_does(
-    put_mail: Put, attempter: Attempter, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refused = 0
-
-    async def stubborn(*args: Any, **options: Any) -> bool:
-        nonlocal refused
-        refused += 1
-        if refused == 1:
-            raise ZeroDivisionError
-        return await settle(*args, **options)
-
-    monkeypatch.setattr("app.delivery.attempt.settle", stubborn)
-    message_id = await put_mail()
-    await attempter.attempt(message_id)
-
-    assert await recipient_states(message_id) == ["sent"]
-    assert (len(receiver.mails), refused) == (1, 2)
-
-
-async def test_a_result_that_comes_after_the_lease_was_lost_is_discarded(
-    put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script, caplog: pytest.LogCaptureFixture
-) -> None:
-    answer = asyncio.Event()
-    script.on(Stage.DOT, Wait(answer))
-    message_id = await put_mail()
-    attempting = asyncio.create_task(attempter.attempt(message_id))
-    await said(receiver, "DATA")
-    other = await taken_over(message_id)
-    answer.set()
-    await attempting
-
-    assert "result discarded, the lease was lost" in caplog.text
-    row = await message_row(message_id)
-    assert (row["state"], row["fence"]) == ("sending", other.fence)
-    assert [a.outcome for found in (await list_attempts([message_id])).values() for a in found] == ["queued"]
-
-
-async def test_after_an_outage_longer_than_the_lease_who_knows_the_result_goes_first(
-    put_mail: Put, attempter: Attempter, make_attempter: MakeAttempter, receiver: Receiver, script: Script
-) -> None:
-    answer = asyncio.Event()
-    script.on(Stage.DOT, Wait(answer))
-    message_id = await put_mail()
-    attempting = asyncio.create_task(attempter.attempt(message_id))
-    await said(receiver, "DATA")
-    ended = now() - timedelta(seconds=1)
-    await execute("UPDATE message SET lease_until = $2, due_at = $2 WHERE id = $1", message_id, ended)
-    await make_attempter(uptime=Uptime(NEVER)).attempt(message_id)
-    answer.set()
-    await attempting
-
-    assert await recipient_states(message_id) == ["sent"]
-    assert (len(receiver.mails), (await message_row(message_id))["fence"]) == (1, 1)
-
-
-async def test_the_lease_is_renewed_for_as_long_as_it_takes(
-    put_mail: Put, make_attempter: MakeAttempter, receiver: Receiver, script: Script
-) -> None:
-    answer = asyncio.Event()
-    script.on(Stage.DOT, Wait(answer))
-    message_id = await put_mail()
-    attempting = asyncio.create_task(make_attempter(renewal=0.01).attempt(message_id))
-    await said(receiver, "DATA")
-    first = (await message_row(message_id))["lease_until"]
-    await until(lambda: _lease_is_later(message_id, first))
-    answer.set()
-    await attempting
-
-    assert await recipient_states(message_id) == ["sent"]
-
-
-async def test_the_lease_is_renewed_again_after_database_trouble(
-    put_mail: Put,
-    make_attempter: MakeAttempter,
-    receiver: Receiver,
-    script: Script,
-    writes_refused: WritesRefused,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    answer = asyncio.Event()
-    script.on(Stage.DOT, Wait(answer))
-    message_id = await put_mail()
-    attempting = asyncio.create_task(make_attempter(renewal=0.01).attempt(message_id))
-    await said(receiver, "DATA")
-    async with writes_refused():
-        await logged(caplog, "lease not renewed")
-    before = (await message_row(message_id))["lease_until"]
-    await until(lambda: _lease_is_later(message_id, before))
-    answer.set()
-    await attempting
-
-    assert await recipient_states(message_id) == ["sent"]
-
-
-async def test_a_result_is_written_once_the_database_lets_it(
-    put_mail: Put,
-    attempter: Attempter,
-    receiver: Receiver,
-    script: Script,
-    writes_refused: WritesRefused,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    answer = asyncio.Event()
-    script.on(Stage.DOT, Wait(answer))
-    message_id = await put_mail()
-    attempting = asyncio.create_task(attempter.attempt(message_id))
-    await said(receiver, "DATA")
-    async with writes_refused():
-        answer.set()
-        await logged(caplog, "not written yet")
-    await attempting
-
-    assert await recipient_states(message_id) == ["sent"]
-    assert (len(receiver.mails), await count("attempt")) == (1, 1)
-
-
 @pytest.mark.parametrize("stage", [Stage.GREETING, Stage.EHLO, Stage.MAIL, Stage.RCPT, Stage.DATA])
 async def test_cancelled_before_the_final_dot_the_claim_is_given_back(
     put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script, stage: Stage
@@ -393,10 +206,6 @@ async def test_no_log_line_holds_an_address_or_a_subject(
     assert "1 sent" in caplog.text
     assert "example.com" not in caplog.text
     assert "Hello" not in caplog.text
-
-
-async def _lease_is_later(message_id: UUID, than: object) -> bool:
-    return bool((await message_row(message_id))["lease_until"] > than)
 
 
 async def _is(message_id: UUID, state: str) -> bool:

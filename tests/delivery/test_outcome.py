@@ -34,7 +34,7 @@ CLOSING = Failure(Phase.RCPT, Cause.REFUSED, "421 closing", Reply(421, "closing"
 
 def claim_of(*addresses: str, number: int = 1) -> Claim:
     recipients = tuple(ClaimedRecipient(UUID(int=i), address, number, NOW) for i, address in enumerate(addresses))
-    return Claim(UUID(int=90), UUID(int=91), UUID(int=92), 1, after(60), "ada@example.com", False, recipients)
+    return Claim(UUID(int=90), UUID(int=91), UUID(int=92), 1, "ada@example.com", False, recipients)
 
 
 def judged(

@@ -1,7 +1,7 @@
 """One attempt in several transactions: many recipients, and new connections, on both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,13 +26,6 @@ from tests.factories import count, message_row, recipient_states
 SEVEN = [f"r{number}@example.com" for number in range(7)]
 BUSY = Answer("421 4.3.2 closing")
 MakeAttempter = Callable[..., Attempter]
-
-
-@pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
-    pool = Pool(max_connections=5, max_messages=100, idle_limit=25, noop_after=5)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import httpx2
 import strawberry
 from starlette.requests import HTTPConnection
 from strawberry.scalars import JSON
@@ -186,3 +187,12 @@ class Subscription:
 
 def tiny_schema(limits: OperationLimits | None = None) -> MaskedSchema:
     return MaskedSchema(Query, Mutation, Subscription, extensions=limit_extensions(limits or OperationLimits()))
+
+
+def code_of(response: httpx2.Response) -> str:
+    """The code of the only error of a body that has nothing but errors."""
+    body = response.json()
+    assert list(body) == ["errors"]
+    [error] = body["errors"]
+    assert error["message"]
+    return str(error["extensions"]["code"])

@@ -1,6 +1,7 @@
 """What has had its time is purged, and nothing else."""
 
 import asyncio
+import logging
 from uuid import UUID
 
 import pytest
@@ -69,6 +70,22 @@ async def test_it_goes_on_after_trouble(sqlite_database: Settings, caplog: pytes
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping
+
+
+async def test_a_statement_that_is_wrong_is_logged_with_its_traceback(
+    sqlite_database: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await execute("DROP TABLE captured_mail")
+    keeping = asyncio.create_task(run_housekeeping(sqlite_database))
+    async with asyncio.timeout(20):
+        while "housekeeping failed" not in caplog.text:  # noqa: ASYNC110 - a log line sets no event
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+    [failed] = [record for record in caplog.records if "housekeeping failed" in record.getMessage()]
+    assert failed.levelno == logging.ERROR
+    assert "no such table: captured_mail" in caplog.text
 
 
 async def test_mail_whose_time_is_over_is_expired(database: Settings) -> None:

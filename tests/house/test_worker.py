@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ from app.database.key import new_key
 from app.inbox.receiver import Hang, Receiver, Script, Stage, Wait
 from app.queue.claim import claim_message
 from app.queue.embedded import EmbeddedEngine
+from app.queue.heartbeat import beat
 from app.queue.lookup import list_recipients
 from app.queue.put import put
 from app.queue.wakeup import Wakeup
@@ -68,6 +70,27 @@ async def test_it_gives_signs_of_life_until_it_leaves(house: House) -> None:
     assert await count("worker") == 0
 
 
+@pytest.mark.parametrize("heartbeat", [0.01, 60])
+async def test_an_idle_connection_is_closed_in_time_whatever_the_signs_of_life_do(
+    heartbeat: float, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = iter([False])
+
+    async def beat_once_then_hang(worker_id: UUID, moment: datetime) -> None:
+        if next(hung, True):
+            await asyncio.Event().wait()
+        await beat(worker_id, moment)
+
+    monkeypatch.setattr("app.worker.beat", beat_once_then_hang)
+    house.settings = house.settings.model_copy(update={"worker_heartbeat": heartbeat, "smtp_idle_limit": 0.2})
+    async with Receiver(keep=True) as receiver:
+        service = await make_service("relay", kind="SMTP", host=receiver.host, port=receiver.port)
+        message_id = await house.put(service)
+        async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
+            await until(lambda: is_in(message_id, "sent"))
+            await until(lambda: _said(receiver, "QUIT"))
+
+
 async def test_a_password_that_cannot_be_unsealed_is_the_services_fault(house: House) -> None:
     async with Receiver(keep=True, credentials={"user": "password"}) as receiver:
         columns = {"kind": "SMTP", "host": receiver.host, "port": receiver.port, "username": "user"}
@@ -95,7 +118,7 @@ async def test_at_its_end_the_attempts_under_way_are_finished(house: House) -> N
         message_id = await house.put(service)
         async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
             await until(lambda: is_in(message_id, "claimed"))
-            await until(lambda: _said_data(receiver))
+            await until(lambda: _said(receiver, "DATA"))
             asyncio.get_running_loop().call_later(0.05, go.set)
         assert await recipient_states(message_id) == ["sent"]
 
@@ -106,7 +129,7 @@ async def test_attempts_that_take_too_long_are_released_where_the_server_cannot_
         service = await make_service("relay", kind="SMTP", host=receiver.host, port=receiver.port)
         message_id = await house.put(service)
         async with running_worker(house.settings, SEALER, house.engine, house.wakeup):
-            await until(lambda: _said_data(receiver))
+            await until(lambda: _said(receiver, "DATA"))
     (recipient,) = (await list_recipients([message_id]))[message_id]
     assert (recipient.state, recipient.attempt_number) == ("queued", 0)
     row = await message_row(message_id)
@@ -157,5 +180,5 @@ async def _got_the_dot(receiver: Receiver) -> bool:
     return any(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions)
 
 
-async def _said_data(receiver: Receiver) -> bool:
-    return any("DATA" in session.verbs for session in receiver.sessions)
+async def _said(receiver: Receiver, verb: str) -> bool:
+    return any(verb in session.verbs for session in receiver.sessions)

@@ -39,7 +39,7 @@ async def test_a_claim_holds_the_due_recipients_in_their_order(put_mail: Put, wo
     claim = await claimed(worker, message_id)
 
     assert [r.address for r in claim.recipients] == ["c@example.com", "a@example.com", "b@example.com"]
-    assert (claim.reverse_path, claim.fence, claim.lease_until) == ("ada@example.com", 1, after(LEASE))
+    assert (claim.reverse_path, claim.fence) == ("ada@example.com", 1)
     assert {recipient.number for recipient in claim.recipients} == {1}
     row = await message_row(message_id)
     assert (row["state"], row["lease_until"], row["due_at"]) == ("sending", after(LEASE), after(LEASE))
@@ -90,7 +90,7 @@ async def test_a_leased_message_cannot_be_claimed_again_not_even_by_its_owner(
     for contender in (worker, other_worker):
         assert await claim_message(contender, message_id, after(LEASE - 0.001), LEASE) is None
     row = await message_row(message_id)
-    assert (row["fence"], row["lease_until"]) == (claim.fence, claim.lease_until)
+    assert (row["fence"], row["lease_until"]) == (claim.fence, after(LEASE))
 
 
 async def test_of_many_that_claim_at_once_one_succeeds(put_mail: Put, worker: UUID) -> None:

@@ -20,7 +20,7 @@ from app.queue.expire import expire_overdue
 from app.queue.intervene import Intervener, Intervention
 from app.queue.schedule import Schedule
 from app.queue.settle import Settlement, settle
-from app.queue.states import CLAIMABLE, SETTLED, RecipientState, may_become, message_state
+from app.queue.states import CLAIMABLE, SETTLED, TRANSITIONS, RecipientState, message_state
 from tests.factories import after, message_row, recipient_states
 from tests.queue.conftest import Put
 
@@ -158,8 +158,8 @@ class Walk:
             # Who intervenes after a lease has ended queues the recipients first, in the same transaction.
             path = (
                 before is now
-                or may_become(before, now)
-                or (before == "claimed" and may_become(RecipientState.QUEUED, now))
+                or now in TRANSITIONS[before]
+                or (before == "claimed" and now in TRANSITIONS[RecipientState.QUEUED])
             )
             assert path, f"{before} became {now}"
             assert before is now or before not in SETTLED or step == ("intervene", "retry"), "settled stays settled"

@@ -303,7 +303,7 @@ async def test_a_bug_shows_an_id_and_nothing_else(
 
 
 async def test_database_trouble_before_the_mail_is_accepted_is_worth_trying_again(
-    client: httpx2.AsyncClient, rest_settings: Settings
+    client: httpx2.AsyncClient, rest_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with locked(rest_settings):
         response = await client.post(URL, json=MAIL)
@@ -312,6 +312,7 @@ async def test_database_trouble_before_the_mail_is_accepted_is_worth_trying_agai
     assert response.headers["retry-after"] == "5"
     assert error["context"] == {"error_code": "UNAVAILABLE", "retryable": True, "retry_after": 5}
     assert await count("message") == 0
+    assert "the database is in trouble (OperationalError)" in caplog.text
 
 
 @pytest.mark.parametrize("verdict_wait", [0.3])

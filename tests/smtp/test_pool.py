@@ -120,6 +120,39 @@ async def test_a_connection_that_the_server_closed_is_replaced(
         await pool.close()
 
 
+@pytest.mark.parametrize("lent", [True, False])
+async def test_a_connection_whose_server_says_more_than_it_was_asked_is_closed(
+    lent: bool, clock: Clock, server_for: MakeServer, eventually: Eventually
+) -> None:
+    sessions: list[asyncio.StreamWriter] = []
+    left: list[asyncio.StreamWriter] = []
+
+    async def greet_and_stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sessions.append(writer)
+        writer.write(b"220 mail.example\r\n")
+        while line := await reader.readline():
+            if line == b"QUIT\r\n":
+                left.append(writer)
+            else:
+                writer.write(b"250 mail.example\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet_and_stay, "127.0.0.1") as listener:
+        pool = a_pool(clock, max_connections=1)
+        server = server_for(listener.sockets[0].getsockname()[1])
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(pool.borrow("service", 1, server))
+            if not lent:
+                await stack.aclose()
+            sessions[0].write(b"421 4.4.2 idle for too long\r\n")
+            await eventually(lambda: not connection.usable)
+        async with pool.borrow("service", 1, server) as another:
+            assert another is not connection
+            await eventually(lambda: left == sessions[:1])
+        await pool.close()
+        await eventually(lambda: left == sessions)
+
+
 async def test_too_long_idle_is_closed_and_not_lent(
     clock: Clock, server_for: MakeServer, eventually: Eventually
 ) -> None:
@@ -137,6 +170,19 @@ async def test_too_long_idle_is_closed_and_not_lent(
         pool.close_idle()
         assert not second.usable
         await eventually(lambda: "QUIT" in receiver.sessions[1].verbs)
+        await pool.close()
+
+
+async def test_closing_the_idle_tells_when_to_come_again(clock: Clock, server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver:
+        pool, server = a_pool(clock), server_for(receiver)
+        assert pool.close_idle() == 25
+        await send(pool, server, key="one")
+        clock.advance(10)
+        await send(pool, server, key="two")
+        assert pool.close_idle() == 15
+        clock.advance(15.1)
+        assert round(pool.close_idle(), 1) == 9.9
         await pool.close()
 
 

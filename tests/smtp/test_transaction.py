@@ -298,65 +298,6 @@ async def test_two_replies_to_one_command_are_never_taken_for_the_next_one_s(
         assert receiver.mails == []
 
 
-async def test_size_is_compared_before_anything_is_sent(server_for: MakeServer) -> None:
-    async with Receiver(keep=True, max_bytes=len(CONTENT) - 1) as receiver:
-        result, _ = await sent(receiver, server_for)
-        assert {(reply.code, reply.enhanced_code) for reply in result.replies.values()} == {(552, "5.3.4")}
-        assert receiver.sessions[0].verbs == ["EHLO"]
-
-
-@pytest.mark.parametrize("parameter", ["", " 0", " much", " 99999999999999999999999"])
-async def test_a_size_without_a_limit_limits_nothing(parameter: str, server_for: MakeServer) -> None:
-    script = Script().on(Stage.EHLO, f"250 receiver.invalid\n250 SIZE{parameter}")
-    async with Receiver(script=script) as receiver:
-        result, _ = await sent(receiver, server_for)
-        assert result.replies == {B: TAKEN, C: TAKEN, D: TAKEN}
-
-
-async def test_a_server_without_extensions_gets_plain_commands(server_for: MakeServer) -> None:
-    async with Receiver(keep=True, extensions=()) as receiver:
-        result, _ = await sent(receiver, server_for)
-        assert result.replies == {B: TAKEN, C: TAKEN, D: TAKEN}
-        assert receiver.sessions[0].commands[1] == "MAIL FROM:<a@example.org>"
-
-
-UMLAUT = "jürgen@example.org"
-
-
-@pytest.mark.parametrize(
-    ("envelope", "reached"),
-    [
-        (Envelope("a@example.org", (B, UMLAUT)), (B,)),
-        (Envelope(UMLAUT, (B,)), ()),
-        (Envelope("a@example.org", (B,), smtputf8=True), ()),
-        (Envelope("a@example.org", (UMLAUT,)), ()),
-    ],
-)
-async def test_smtputf8_is_needed_for_a_non_ascii_local_part(
-    envelope: Envelope, reached: tuple[str, ...], server_for: MakeServer
-) -> None:
-    async with Receiver(keep=True, extensions=("8BITMIME",)) as receiver:
-        result, _ = await sent(receiver, server_for, envelope)
-        unreached = [address for address in envelope.recipients if address not in reached]
-        assert all(
-            (result.replies[address].code, result.replies[address].enhanced_code) == (550, "5.6.7")
-            for address in unreached
-        )
-        assert tuple(address for mail in receiver.mails for address in mail.recipients) == reached
-        assert not any("SMTPUTF8" in command for command in receiver.sessions[0].commands)
-    async with Receiver(keep=True) as receiver:
-        result, _ = await sent(receiver, server_for, envelope)
-        assert {reply.code for reply in result.replies.values()} == {250}
-        assert receiver.mails[0].recipients == envelope.recipients
-        assert "SMTPUTF8" in receiver.mails[0].parameters
-
-
-async def test_eight_bit_content_is_announced(server_for: MakeServer) -> None:
-    async with Receiver(keep=True) as receiver:
-        await sent(receiver, server_for, content="Subject: ä\r\n\r\n".encode())
-        assert receiver.mails[0].parameters["BODY"] == "8BITMIME"
-
-
 @pytest.mark.parametrize("address", ["b@x>\r\nRCPT TO:<c@x", "b@x> SIZE=1", "b c@x", "b\0@x", "\udcff@x", '"open@x'])
 async def test_an_address_that_would_break_out_of_its_command_is_not_sent(address: str, server_for: MakeServer) -> None:
     async with Receiver(keep=True) as receiver:
