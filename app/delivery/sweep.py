@@ -7,6 +7,7 @@ from datetime import datetime
 
 from app.clock import now
 from app.database.connection import transaction
+from app.database.trouble import log_trouble
 from app.delivery.uptime import Uptime
 from app.queue.lost import end_lost_attempt, find_lost
 from app.queue.wakeup import Wakeup
@@ -21,7 +22,7 @@ async def run_sweep(uptime: Uptime, wakeup: Wakeup, *, interval: float, max_cras
         try:
             await sweep(uptime, wakeup, max_crashes)
         except Exception as error:
-            logger.warning("lost attempts could not be ended (%s); it will be tried again", type(error).__name__)
+            log_trouble(logger, error, "lost attempts could not be ended; it will be tried again")
 
 
 async def sweep(uptime: Uptime, wakeup: Wakeup, max_crashes: int, clock: Callable[[], datetime] = now) -> int:

@@ -14,6 +14,7 @@ from app.errors import ErrorCode, NotFound, Refusal
 from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, Service, UserError, user_errors
+from app.queue.forgive import forgive_outage
 from app.queue.pause import pause_service, resume_service
 from app.queue.remove import remove_service
 from app.services import models
@@ -190,7 +191,9 @@ async def update(
         found = await get_service(key)
         changes = cast(ServiceChanges, dict(_given(input)))
         most, sealer = info.context.parts.settings.max_trusted_ca_chars, info.context.parts.sealer
-        changed = await update_service(found, changes, principal, sealer, max_trusted_ca_chars=most)
+        changed = await update_service(
+            found, changes, principal, sealer, forgive=forgive_outage, max_trusted_ca_chars=most
+        )
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
     note_carried_out(info, input.id)

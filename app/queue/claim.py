@@ -25,7 +25,8 @@ _TURNS = TurnPolicy()
 class ClaimedRecipient:
     """One recipient to be tried now; `number` is the attempt's number for it, from 1.
 
-    `tried_since`: when the first of the attempts began from which the give-up age counts; None: this is the first.
+    `tried_since`: when the first of the attempts began from which the give-up age counts; None: this is the first. For
+    a probe it leaves out the outage, which is over if the attempt counts.
     """
 
     id: UUID
@@ -120,7 +121,8 @@ async def _claim(
     if probing and not await permit_probe(as_key(message["service_id"]), moment, circuit):
         raise _NotTheProbe
     allowance = await _allowance(message_id, message, moment, turns)
-    claimed = await _claim_recipients(message_id, moment, allowance)
+    outage = max(moment - (as_moment(message["open_since"]) or moment), timedelta(0))
+    claimed = await _claim_recipients(message_id, moment, allowance, outage)
     if not claimed:
         await refresh_message(message_id, moment)
         return None
@@ -150,7 +152,8 @@ async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until
         " AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.service_id AND probe_at > $4)"
         f" AND {_OPEN} RETURNING service_id, fence, expires_at, reverse_path, smtputf8, on_doubt, {IS_PACED},"
         " (SELECT version FROM service WHERE id = message.service_id) AS service_version,"
-        " (SELECT COUNT(*) FROM circuit WHERE service_id = message.service_id) AS circuits",
+        " (SELECT COUNT(*) FROM circuit WHERE service_id = message.service_id) AS circuits,"
+        " (SELECT opened_at FROM circuit WHERE service_id = message.service_id) AS open_since",
         message_id,
         worker_id,
         lease_until,
@@ -164,7 +167,9 @@ async def _allowance(message_id: UUID, message: Mapping[str, Any], moment: datet
     return await allow(message_id, as_key(message["service_id"]), moment, turns)
 
 
-async def _claim_recipients(message_id: UUID, moment: datetime, allowance: Allowance) -> tuple[ClaimedRecipient, ...]:
+async def _claim_recipients(
+    message_id: UUID, moment: datetime, allowance: Allowance, outage: timedelta
+) -> tuple[ClaimedRecipient, ...]:
     claimed = await rows(
         "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
         f" WHERE message_id = $1 AND state IN ({_CLAIMABLE}) AND due_at <= $2 AND position <= $4"
@@ -174,10 +179,13 @@ async def _claim_recipients(message_id: UUID, moment: datetime, allowance: Allow
         False,
         allowance.last_position,
     )
-    return tuple(
-        ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"], as_moment(row["tried_since"]))
-        for row in sorted(claimed, key=lambda row: int(row["position"]))
-    )
+    return tuple(_claimed_recipient(row, outage) for row in sorted(claimed, key=lambda row: int(row["position"])))
+
+
+def _claimed_recipient(row: Mapping[str, Any], outage: timedelta) -> ClaimedRecipient:
+    tried_since: datetime | str | None = row["tried_since"]
+    since = as_moment(tried_since)
+    return ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"], since + outage if since else None)
 
 
 async def renew_lease(claim: Claim, moment: datetime, lease: float) -> bool:

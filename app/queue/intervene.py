@@ -93,7 +93,7 @@ class Intervener:
                 if verb is RESCHEDULE:
                     await execute("UPDATE message SET scheduled_at = $2 WHERE id = $1", message_id, send_at)
                 if verb is RETRY:
-                    await execute("UPDATE message SET crashes = 0 WHERE id = $1", message_id)
+                    await _begin_anew(message_id)
                 await self._submit(message)
         self.wakeup.message_changed(message_id)
         self.wakeup.work_arrived()
@@ -124,6 +124,11 @@ async def _permitted(message_id: UUID, by: Principal, moment: datetime, lease_gr
         raise NotFound("There is no such message.", field=("id",))
     require_intervene(by, message.service_id, own=own)
     return message
+
+
+async def _begin_anew(message_id: UUID) -> None:
+    """Workers lost before do not count; and who waited for a verdict has had one, so a fault of the service defers."""
+    await execute("UPDATE message SET crashes = 0, verdict_awaited = $2 WHERE id = $1", message_id, False)
 
 
 def _barred(message: LockedMessage, verb: Verb, moment: datetime) -> Problem | None:

@@ -2,13 +2,11 @@
 
 import logging
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import datetime
 
-from app.database.connection import as_key, as_moment, execute_many, rows
 from app.database.key import public_id
 from app.queue.claim import Claim
-from app.queue.states import RecipientState
+from app.queue.forgive import forgive_outage
 from app.services.circuit import CircuitPolicy, Fault, close_circuit, open_circuit
 
 logger = logging.getLogger(__name__)
@@ -39,7 +37,7 @@ class ServiceNote:
         elif claim.probing and self.reached:
             self._open_since = await close_circuit(claim.service_id, claim.service_version)
             if self._open_since is not None:
-                await _forgive(claim.service_id, self._open_since, self.moment)
+                await forgive_outage(claim.service_id, self._open_since, self.moment)
 
     def log(self) -> None:
         """Say what changed, once it is committed."""
@@ -49,18 +47,3 @@ class ServiceNote:
         if self._open_since is not None:
             seconds = (self.moment - self._open_since).total_seconds()
             logger.info("service %s: circuit closed after %.0f s", service, seconds)
-
-
-async def _forgive(service_id: UUID, since: datetime, until: datetime) -> None:
-    """An outage does not count towards the give-up age: of what waited, it begins that much later."""
-    waited = await rows(
-        "SELECT id, tried_since FROM recipient WHERE state = $2 AND tried_since IS NOT NULL AND message_id IN"
-        " (SELECT id FROM message WHERE service_id = $1 AND settled_at IS NULL)",
-        service_id,
-        RecipientState.DEFERRED.value,
-    )
-    lost = max(until - since, timedelta(0))
-    await execute_many(
-        "UPDATE recipient SET tried_since = $2 WHERE id = $1",
-        [(as_key(row["id"]), as_moment(row["tried_since"]) + lost) for row in waited],
-    )

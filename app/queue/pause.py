@@ -5,10 +5,10 @@ from uuid import UUID
 
 from app.access.policy import require
 from app.access.principal import Action, Principal
-from app.database.connection import execute, transaction
+from app.database.connection import execute, rows, transaction
 from app.errors import ErrorCode, InvalidInput, NotFound
 from app.mail.characters import unstorable
-from app.queue.states import RecipientState
+from app.queue.forgive import forgive_all, forgive_outage
 from app.services.circuit import probe_soon
 
 
@@ -35,27 +35,26 @@ async def pause_service(
 
 
 async def resume_service(service_id: UUID, by: Principal | None, moment: datetime) -> None:
-    """End the pause: what is due leaves now. The pause does not count towards the give-up age of deferred mail.
+    """End the pause: what is due leaves now. The pause does not count towards the give-up age of mail tried before.
 
-    If its circuit is open, a probe goes now, or when AUTH may be tried again. Else it does nothing to a service that is
-    not paused. Needs MANAGE on it. Raises Forbidden, NotFound.
+    If its circuit is open, a probe goes now, or when AUTH may be tried again; the outage until then does not count
+    either. Else it does nothing to a service that is not paused. Needs MANAGE on it. Raises Forbidden, NotFound.
     """
     if by is not None:
         require(by, Action.MANAGE, service_id)
     async with transaction():
-        await execute(
-            "UPDATE recipient SET tried_since = NULL WHERE state = $2 AND message_id IN"
-            " (SELECT id FROM message WHERE service_id = $1 AND settled_at IS NULL) AND EXISTS"
-            " (SELECT 1 FROM service WHERE id = $1 AND paused_at IS NOT NULL)",
-            service_id,
-            RecipientState.DEFERRED.value,
-        )
+        # Service, circuit, recipients: who else ends an outage locks them in this order too.
         resumed = await execute(
-            "UPDATE service SET paused_at = NULL, paused_reason = NULL WHERE id = $1",
+            "UPDATE service SET paused_at = NULL, paused_reason = NULL WHERE id = $1 AND paused_at IS NOT NULL",
             service_id,
         )
-        _refuse_missing(resumed)
-        await probe_soon(service_id, moment)
+        if not resumed:
+            _refuse_missing(len(await rows("SELECT id FROM service WHERE id = $1", service_id)))
+        open_since = await probe_soon(service_id, moment)
+        if resumed:
+            await forgive_all(service_id)
+        elif open_since is not None:
+            await forgive_outage(service_id, open_since, moment)
 
 
 def _refuse_missing(changed: int) -> None:

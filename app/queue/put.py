@@ -201,6 +201,7 @@ async def _fail(message_id: UUID, circuit: Circuit, moment: datetime) -> None:
         reply.enhanced_code if reply else None,
         reply.text if reply else None,
     )
+    await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", message_id, False)
     await record([Happening(EventType.FAILED, message_id, as_key(row["id"])) for row in failed], moment)
     await refresh_message(message_id, moment)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, execute, rows
+from app.database.connection import as_key, as_moment, dialect, execute, rows
 from app.database.where import Where
 from app.mail.reply import Reply, Severity
 
@@ -56,22 +56,15 @@ async def open_circuit(
 
     Call it inside a transaction.
     """
-    await execute(
-        "INSERT INTO circuit (service_id, probe_at, auth_after) SELECT id, $3, $3 FROM service"
-        " WHERE id = $1 AND version = $2 ON CONFLICT (service_id) DO NOTHING",
+    if not await _keep_version(service_id, version):
+        return False
+    (row,) = await rows(  # locks it
+        "INSERT INTO circuit (service_id, probe_at, auth_after) VALUES ($1, $2, $2) ON CONFLICT (service_id)"
+        " DO UPDATE SET service_id = excluded.service_id RETURNING opened_at, auth_after",
         service_id,
-        version,
         moment,
     )
-    found = await rows(  # locks the row
-        "UPDATE circuit SET probe_at = probe_at WHERE service_id = $1 AND EXISTS"
-        " (SELECT 1 FROM service WHERE id = $1 AND version = $2) RETURNING opened_at, auth_after",
-        service_id,
-        version,
-    )
-    if not found:
-        return False
-    auth_after = as_moment(found[0]["auth_after"])
+    auth_after = as_moment(row["auth_after"])
     if fault.of_auth:
         auth_after = moment + timedelta(seconds=policy.auth_interval)
     elif probing:
@@ -88,7 +81,22 @@ async def open_circuit(
         max(moment + timedelta(seconds=max(policy.probe_interval, fault.asked)), auth_after),
         auth_after,
     )
-    return found[0]["opened_at"] is None
+    return row["opened_at"] is None
+
+
+async def _keep_version(service_id: UUID, version: int) -> bool:
+    """Whether the service has this version, which it then keeps until the transaction ends.
+
+    Who changes a service locks it, and then its circuit; a new row in `circuit` locks the service too, by its foreign
+    key. SQLite has no row locks and needs none.
+    """
+    lock = " FOR KEY SHARE" if dialect() == "postgres" else ""
+    found = await rows(
+        f"SELECT id FROM service WHERE id = $1 AND version = $2{lock}",  # noqa: S608 - constants
+        service_id,
+        version,
+    )
+    return bool(found)
 
 
 async def close_circuit(service_id: UUID, version: int) -> datetime | None:
@@ -123,36 +131,44 @@ async def permit_probe(service_id: UUID, moment: datetime, policy: CircuitPolicy
     return permitted == 1
 
 
-async def require_proof(service_id: UUID, moment: datetime) -> None:
-    """The service has new credentials: one probe, at once, has to succeed with them before everything may go."""
-    await execute(
-        "INSERT INTO circuit (service_id, probe_at, auth_after) VALUES ($1, $2, $2) ON CONFLICT (service_id) DO UPDATE"
-        " SET opened_at = NULL, reason = NULL, reply_code = NULL, reply_enhanced = NULL, reply_text = NULL,"
-        " probe_at = excluded.probe_at, auth_after = excluded.auth_after",
-        service_id,
-        moment,
-    )
+async def require_proof(service_id: UUID, moment: datetime) -> datetime | None:
+    """The service has new credentials: one probe, at once, has to succeed with them before everything may go.
+
+    Call it inside a transaction that has changed the service. Returns since when the circuit was open, None if it was
+    not: it does not count as open any more, so whoever calls has to forgive the mail that outage.
+    """
+    open_since = await forget_circuit(service_id)
+    await execute("INSERT INTO circuit (service_id, probe_at, auth_after) VALUES ($1, $2, $2)", service_id, moment)
+    return open_since
 
 
-async def forget_circuit(service_id: UUID) -> None:
-    """The service has another server, and no credentials: what was known does not count any more."""
-    await execute("DELETE FROM circuit WHERE service_id = $1", service_id)
+async def forget_circuit(service_id: UUID) -> datetime | None:
+    """The service has another server, and no credentials: what was known does not count any more. Call it, and it
+    returns, as `require_proof`."""
+    forgotten = await rows("DELETE FROM circuit WHERE service_id = $1 RETURNING opened_at", service_id)
+    opened_at: datetime | str | None = forgotten[0]["opened_at"] if forgotten else None
+    return as_moment(opened_at)
 
 
-async def probe_soon(service_id: UUID, moment: datetime) -> None:
+async def probe_soon(service_id: UUID, moment: datetime) -> datetime | None:
     """Someone asks to try now: the next probe is let through at once, or when AUTH may be tried again.
 
-    Until it is known what it finds, a circuit whose probe goes at once does not count as open.
+    Until it is known what it finds, a circuit whose probe goes at once does not count as open. Returns since when it
+    was open until now, None if it was not, or stays open. Call it inside a transaction.
     """
-    await execute(
-        "UPDATE circuit SET probe_at = auth_after WHERE service_id = $1 AND auth_after > $2", service_id, moment
+    found = await rows(  # locks the row
+        "UPDATE circuit SET probe_at = auth_after WHERE service_id = $1 RETURNING opened_at, auth_after", service_id
     )
+    if not found or as_moment(found[0]["auth_after"]) > moment:
+        return None
     await execute(
         "UPDATE circuit SET probe_at = $2, opened_at = NULL, reason = NULL, reply_code = NULL, reply_enhanced = NULL,"
-        " reply_text = NULL WHERE service_id = $1 AND auth_after <= $2",
+        " reply_text = NULL WHERE service_id = $1",
         service_id,
         moment,
     )
+    opened_at: datetime | str | None = found[0]["opened_at"]
+    return as_moment(opened_at)
 
 
 async def read_circuits(service_ids: Sequence[UUID]) -> Mapping[UUID, Circuit]:

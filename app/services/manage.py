@@ -4,7 +4,7 @@ What changes something takes the principal who asks, `by`; None is the operator 
 Removing a service is in app/queue, because it has to look at unsent mail.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import datetime
@@ -23,6 +23,9 @@ from app.services.check import ServiceValues, check_service, in_stored_form, is_
 from app.services.circuit import forget_circuit, require_proof
 from app.services.models import Service
 from app.services.secret import Sealer
+
+Forgive = Callable[[UUID, datetime, datetime], Awaitable[None]]
+"""Keeps the outage of a service, from a moment to a moment, from counting against its mail: `queue.forgive`."""
 
 _COLUMNS = tuple(value.name for value in fields(ServiceValues) if not value.name.startswith("password"))
 
@@ -86,6 +89,7 @@ async def update_service(
     by: Principal | None,
     sealer: Sealer,
     *,
+    forgive: Forgive,
     max_trusted_ca_chars: int | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
@@ -94,7 +98,8 @@ async def update_service(
     User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host,
     port or encryption, another trusted authority, and leave to authenticate in clear text, need the password again:
     otherwise who may change a service could have its password sent to a server of theirs, or shown to the network. What
-    was known against the old server or credentials does not count any more: the new ones are tried at once.
+    was known against the old server or credentials does not count any more: the new ones are tried at once, and an
+    outage until then is told to `forgive`, inside the transaction.
     New limits count from now on. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
@@ -107,9 +112,13 @@ async def update_service(
         _refuse_problems(values, max_trusted_ca_chars)
         _refuse_new_server(current, values)
         earlier = _server(current)
-        await _save(current, values, sealer, now())
+        moment = now()
+        await _save(current, values, sealer, moment)
         if _server(current) != earlier:
-            await (forget_circuit(current.id) if current.username is None else require_proof(current.id, now()))
+            forget = forget_circuit(current.id) if current.username is None else require_proof(current.id, moment)
+            open_since = await forget
+            if open_since is not None:
+                await forgive(current.id, open_since, moment)
         await forget_free_at(current.id)
     return current
 

@@ -10,6 +10,7 @@ from app.database.connection import as_moment, execute, rows
 from app.database.key import new_key
 from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, claim_message, release_claim
+from app.queue.forgive import forgive_outage
 from app.queue.settle import Settlement, settle
 from app.queue.states import RecipientState
 from app.services.manage import ServiceChanges, update_service
@@ -26,7 +27,7 @@ SEALER = Sealer(["thirty-two characters are enough for a test"])
 async def limit(service: Service, **limits: float | None) -> None:
     """Change limits as the operator does."""
     changes: ServiceChanges = {**limits}  # type: ignore[typeddict-item]
-    await update_service(service, changes, None, SEALER)
+    await update_service(service, changes, None, SEALER, forgive=forgive_outage)
 
 
 async def claim(message_id: UUID, seconds: float = 0, turns: TurnPolicy | None = None) -> Claim | None:

@@ -229,6 +229,15 @@ async def test_only_what_failed_or_expired_is_retried_and_the_count_goes_on(
     ]
 
 
+async def test_nobody_waits_for_the_verdict_of_what_is_retried(
+    intervener: Intervener, principal: Principal, put_mail: Put
+) -> None:
+    message_id = await put_mail(verdict_awaited=True)
+    await execute("UPDATE recipient SET state = 'failed', due_at = NULL WHERE message_id = $1", message_id)
+    assert (await intervener.retry(message_id, principal, after(1))).problem is None
+    assert not (await message_row(message_id))["verdict_awaited"]
+
+
 async def test_a_mail_whose_own_time_is_over_is_not_retried(
     intervener: Intervener, principal: Principal, put_mail: Put, worker: UUID
 ) -> None:

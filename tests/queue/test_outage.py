@@ -11,7 +11,8 @@ import pytest
 from app.database.connection import as_moment, execute, rows, transaction
 from app.database.key import new_key
 from app.mail.reply import Reply
-from app.queue.claim import Claim, claim_message
+from app.queue.claim import Claim, claim_message, release_claim
+from app.queue.forgive import _WAITED, forgive_outage
 from app.queue.lookup import list_recipients
 from app.queue.outage import ServiceNote
 from app.queue.pause import resume_service
@@ -19,13 +20,17 @@ from app.queue.schedule import Schedule
 from app.queue.settle import Settlement, settle
 from app.queue.states import RecipientState
 from app.services.circuit import CircuitPolicy, Fault, open_circuit, read_circuits
+from app.services.manage import ServiceChanges, update_service
 from app.services.models import Service
+from app.services.secret import Sealer
+from app.settings import Settings
 from tests.factories import NOW, after, count, make_service, message_row, recipient_states
 from tests.queue.conftest import Put
 
 POLICY = CircuitPolicy(probe_interval=30, auth_interval=60)
 REFUSED = Fault("Connection refused.")
 DAY = 24 * 3600
+SEALER = Sealer(["k" * 32])
 
 
 async def claimed(message_id: UUID, moment: datetime = NOW) -> Claim | None:
@@ -56,6 +61,22 @@ async def send(claim: Claim, moment: datetime) -> ServiceNote:
     settlements = [Settlement(r.id, r.number, RecipientState.SENT) for r in claim.recipients]
     assert await settle(claim, lambda _: settlements, NOW, moment, note=note.write)
     return note
+
+
+async def deferred(put_mail: Put) -> UUID:
+    """A mail that was tried at NOW, and got a 4yz."""
+    message_id = await put_mail()
+    claim = await claimed(message_id)
+    assert claim is not None
+    busy = [Settlement(r.id, 1, RecipientState.DEFERRED, after(30), Reply(450, "busy")) for r in claim.recipients]
+    assert await settle(claim, lambda _: busy, NOW, NOW)
+    return message_id
+
+
+async def tried_since(message_id: UUID) -> datetime:
+    (row,) = await rows("SELECT tried_since FROM recipient WHERE message_id = $1", message_id)
+    moment: datetime = as_moment(row["tried_since"])
+    return moment
 
 
 async def test_nothing_is_claimed_before_the_probe_is_due_and_other_services_go_on(
@@ -171,18 +192,77 @@ async def test_a_probe_that_meets_a_fault_again_costs_no_attempt_either(service:
 
 
 async def test_an_outage_does_not_count_towards_the_give_up_age(service: Service, put_mail: Put) -> None:
-    message_id = await put_mail()
-    claim = await claimed(message_id)
-    assert claim is not None
-    busy = [Settlement(r.id, 1, RecipientState.DEFERRED, after(30), Reply(450, "busy")) for r in claim.recipients]
-    assert await settle(claim, lambda _: busy, NOW, NOW)
+    message_id = await deferred(put_mail)
     await opened(service)
     probe = await claimed(await put_mail(), after(3 * DAY))
     assert probe is not None
     await send(probe, after(3 * DAY))
 
-    (row,) = await rows("SELECT tried_since FROM recipient WHERE message_id = $1", message_id)
-    assert as_moment(row["tried_since"]) == after(3 * DAY)
+    assert await tried_since(message_id) == after(3 * DAY)
+
+
+@pytest.mark.parametrize("end", ["password", "no credentials", "resume"])
+async def test_an_outage_that_ends_otherwise_than_by_a_probe_does_not_count_either(
+    service: Service, put_mail: Put, end: str
+) -> None:
+    message_id = await deferred(put_mail)
+    await opened(service)
+    if end == "resume":
+        await resume_service(service.id, None, after(3 * DAY))
+    else:
+        await execute("UPDATE service SET kind = 'SMTP', host = '127.0.0.1', port = 25 WHERE id = $1", service.id)
+        changes: ServiceChanges = {"username": "ada", "password": "new"} if end == "password" else {"port": 26}
+        await update_service(service, changes, None, SEALER, forgive=forgive_outage, now=lambda: after(3 * DAY))
+
+    assert await tried_since(message_id) == after(3 * DAY)
+    assert await read_circuits([service.id]) == {}
+
+
+async def test_asked_to_try_soon_while_auth_has_to_wait_the_outage_goes_on(service: Service, put_mail: Put) -> None:
+    message_id = await deferred(put_mail)
+    await opened(service, Fault("Authentication failed.", Reply(535, "no", "5.7.8"), of_auth=True))
+    await resume_service(service.id, None, after(59))
+    assert await tried_since(message_id) == NOW
+    probe = await claimed(await put_mail(moment=after(1)), after(60))
+    assert probe is not None
+    await send(probe, after(61))
+    assert await tried_since(message_id) == after(61)
+
+
+async def test_what_was_lost_with_its_worker_or_given_back_is_forgiven_an_outage_too(
+    service: Service, put_mail: Put
+) -> None:
+    message_id = await put_mail()
+    assert await claimed(message_id) is not None
+    taken_over = await claimed(message_id, after(60))
+    assert taken_over is not None
+    assert await release_claim(taken_over, after(61))
+    assert await recipient_states(message_id) == ["queued"]
+    await opened(service)
+    probe = await claimed(await put_mail(), after(3 * DAY))
+    assert probe is not None
+    await send(probe, after(3 * DAY))
+
+    assert await tried_since(message_id) == after(3 * DAY)
+
+
+async def test_an_outage_does_not_count_for_the_probe_that_ends_it(service: Service, put_mail: Put) -> None:
+    message_id = await deferred(put_mail)
+    await opened(service)
+    probe = await claimed(message_id, after(3 * DAY))
+    assert probe is not None
+    assert probe.probing
+    assert [r.tried_since for r in probe.recipients] == [after(3 * DAY)]
+    note = ServiceNote(probe, None, after(3 * DAY), POLICY, reached=True)
+    busy = [Settlement(r.id, r.number, RecipientState.DEFERRED, after(4 * DAY)) for r in probe.recipients]
+    assert await settle(probe, lambda _: busy, after(3 * DAY), after(3 * DAY), note=note.write)
+
+    assert await tried_since(message_id) == after(3 * DAY)
+
+
+async def test_what_was_settled_long_ago_is_not_looked_through_when_an_outage_ends(sqlite_database: Settings) -> None:
+    steps = await rows(f"EXPLAIN QUERY PLAN SELECT id FROM recipient WHERE {_WAITED}", new_key())
+    assert any("COVERING INDEX message_due (service_id=?)" in step["detail"] for step in steps)
 
 
 async def test_a_mail_expires_during_an_outage_as_its_author_asked(service: Service, put_mail: Put) -> None:
@@ -215,6 +295,7 @@ async def test_a_mail_whose_verdict_is_awaited_fails_at_once_while_the_circuit_i
     ] * 2
     row = await message_row(message_id)
     assert (row["state"], row["due_at"], row["settled_at"]) == ("failed", None, after(29))
+    assert not row["verdict_awaited"]
     types = await rows("SELECT type FROM event WHERE message_id = $1 ORDER BY id", message_id)
     assert [event["type"] for event in types] == ["accepted", "failed", "failed"]
 

@@ -8,7 +8,7 @@ from app.access.check import GrantValues
 from app.access.principal import Principal
 from app.clock import now
 from app.errors import ErrorCode, Forbidden, InvalidInput, NotFound
-from app.queue.claim import claim_message
+from app.queue.claim import claim_message, release_claim
 from app.queue.embedded import EmbeddedEngine
 from app.queue.pause import pause_service, resume_service
 from app.queue.settle import Settlement, settle
@@ -78,6 +78,23 @@ async def test_the_pause_does_not_count_towards_the_give_up_age(service: Service
     resumed = await claim_message(worker, message_id, after(5 * DAY), 60)
     assert resumed is not None
     assert (resumed.recipients[0].number, resumed.recipients[0].tried_since) == (3, None)
+
+
+async def test_the_pause_does_not_count_for_mail_that_was_given_back_before_either(
+    service: Service, put_mail: Put, worker: UUID
+) -> None:
+    message_id = await put_mail()
+    assert await claim_message(worker, message_id, NOW, 60) is not None
+    taken_over = await claim_message(worker, message_id, after(60), 60)
+    assert taken_over is not None
+    assert taken_over.recipients[0].tried_since == NOW
+    assert await release_claim(taken_over, after(61))
+    await pause(service.id)
+    await resume_service(service.id, None, NOW)
+
+    resumed = await claim_message(worker, message_id, after(5 * DAY), 60)
+    assert resumed is not None
+    assert resumed.recipients[0].tried_since is None
 
 
 async def test_a_service_paused_again_keeps_its_time_and_gets_the_new_reason(service: Service) -> None:

@@ -9,6 +9,7 @@ from app.clock import now
 from app.database.connection import as_moment, rows, transaction
 from app.database.key import new_key
 from app.mail.reply import Reply
+from app.queue.forgive import forgive_outage
 from app.services.check import ServiceValues
 from app.services.circuit import (
     Circuit,
@@ -216,7 +217,7 @@ async def test_a_service_without_credentials_has_nothing_to_prove(database: Sett
 
 async def test_corrected_credentials_are_tried_at_once(service: Service, sealer: Sealer) -> None:
     await meet(service, WRONG_PASSWORD)
-    await update_service(service, {"password": "right"}, None, sealer, now=lambda: after(5))
+    await update_service(service, {"password": "right"}, None, sealer, forgive=forgive_outage, now=lambda: after(5))
 
     assert await circuit_of(service) is None
     assert await probe_times(service.id) == (after(5), after(5))
@@ -227,15 +228,15 @@ async def test_corrected_credentials_are_tried_at_once(service: Service, sealer:
 
 async def test_another_server_without_credentials_is_talked_to_freely(open_relay: Service, sealer: Sealer) -> None:
     await meet(open_relay, REFUSED)
-    await update_service(open_relay, {"port": 2525}, None, sealer)
+    await update_service(open_relay, {"port": 2525}, None, sealer, forgive=forgive_outage)
     assert await count("circuit") == 0
 
 
 async def test_a_change_that_does_not_concern_the_server_changes_nothing(service: Service, sealer: Sealer) -> None:
-    await update_service(service, {"password": "secret"}, None, sealer, now=lambda: NOW)
+    await update_service(service, {"password": "secret"}, None, sealer, forgive=forgive_outage, now=lambda: NOW)
     await meet(service, WRONG_PASSWORD, version=2)
     before = await opened(service)
-    await update_service(service, {"label": "The relay"}, None, sealer, now=now)
+    await update_service(service, {"label": "The relay"}, None, sealer, forgive=forgive_outage, now=now)
 
     assert await opened(service) == before
 
