@@ -7,6 +7,8 @@ from uuid import UUID
 import pytest
 
 from app.access.principal import Principal
+from app.database.connection import rows
+from app.database.jobs import JOBS_TABLE
 from app.database.key import new_key
 from app.queue.embedded import EmbeddedEngine
 from app.queue.intervene import Intervener
@@ -63,3 +65,8 @@ def worker() -> UUID:
 @pytest.fixture
 def other_worker() -> UUID:
     return new_key()
+
+
+async def jobs() -> list[dict[str, Any]]:
+    """PgQueuer's rows, in the order in which they were made."""
+    return await rows(f"SELECT * FROM {JOBS_TABLE} ORDER BY id")

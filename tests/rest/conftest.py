@@ -1,6 +1,7 @@
 """The REST routes in memory, with a worker that sends through a receiver."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -19,6 +20,9 @@ from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
 from app.worker import running_worker
 from tests.factories import make_key, make_service
+
+MAIL = {"to": "bob@example.com", "subject": "Hello", "body_text": "It works."}
+URL = "/api/v2/email"
 
 
 @pytest.fixture
@@ -95,3 +99,18 @@ async def client(app: Starlette, key: str) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"X-API-Key": key}
     async with httpx2.AsyncClient(transport=transport, base_url="http://heliograph.test", headers=headers) as client:
         yield client
+
+
+def error_of(response: httpx2.Response, status: int) -> dict[str, Any]:
+    """The error of a response that is the envelope, the whole envelope and nothing but the envelope."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert list(body) == ["error"]
+    assert sorted(body["error"]) == ["code", "context", "message", "status_code"]
+    assert body["error"]["status_code"] == status
+    error: dict[str, Any] = body["error"]
+    assert isinstance(error["code"], int)
+    assert error["context"] is None or isinstance(error["context"], dict)
+    assert isinstance(error["message"], str)
+    return error
