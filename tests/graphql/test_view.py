@@ -158,7 +158,7 @@ async def test_json_in_declared_utf8_is_taken(tiny_client: httpx2.AsyncClient, c
     assert response.json() == {"data": {"times": 6}}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(body=st.one_of(st.binary(max_size=200), st.from_regex(rb'\{"query":"[^"]{0,40}"(,"variables":[^}]{0,20})?\}')))
 async def test_no_bytes_whatever_make_a_5xx(tiny_client: httpx2.AsyncClient, body: bytes) -> None:
     response = await tiny_client.post("/graphql", content=body, headers={**POSTED, "Accept": NEW})

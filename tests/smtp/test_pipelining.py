@@ -114,7 +114,7 @@ async def test_replies_may_come_in_any_pieces(server_for: MakeServer) -> None:
             result, _ = await sent(heard, server_for)
             assert result == TransactionResult({B: Reply(550, "no", "5.1.1"), C: Reply(250, "taken")})
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.integers(0, len(said)), max_size=6).map(sorted))
     def check(cuts: list[int]) -> None:
         asyncio.run_coroutine_threadsafe(arrives(cuts), loop).result(10)

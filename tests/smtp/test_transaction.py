@@ -108,7 +108,7 @@ async def test_any_lines_arrive_byte_for_byte(server_for: MakeServer) -> None:
             await transact(connection, ENVELOPE, content, connection.server.timeouts)
             assert receiver.mails[-1].content == content
 
-        @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=100, suppress_health_check=list(HealthCheck))
         @given(lines)
         def check(some: list[bytes]) -> None:
             asyncio.run_coroutine_threadsafe(arrives(b"\r\n".join(some) + b"\r\n"), loop).result(10)
