@@ -50,6 +50,16 @@ class Reply:
         return " ".join(part for part in (str(self.code), self.enhanced_code, self.text) if part)
 
 
+def parts_of(reply: Reply | None) -> tuple[int | None, str | None, str | None]:
+    """Code, enhanced code and text, as they are stored; None three times where there is no reply."""
+    return (reply.code, reply.enhanced_code, reply.text) if reply is not None else (None, None, None)
+
+
+def stored_reply(code: int | None, enhanced_code: str | None, text: str | None) -> Reply | None:
+    """The reply whose parts these are; the reverse of `parts_of`."""
+    return Reply(code, text or "", enhanced_code) if code is not None else None
+
+
 def _without(enhanced: str, line: str) -> str:
     found = _ENHANCED.match(line)
     return line[found.end() :] if found and found[0].rstrip() == enhanced else line

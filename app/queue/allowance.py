@@ -19,7 +19,8 @@ IS_PACED = (
 IS_OPEN = "NOT EXISTS (SELECT 1 FROM pace WHERE pace.subject = {service} AND pace.free_at > {moment})"
 """For WHERE: whether the limits of the service allow anything, as far as is known."""
 
-_CLAIMABLE = ", ".join(f"'{state.value}'" for state in sorted(CLAIMABLE))
+IS_CLAIMABLE = f"state IN ({', '.join(repr(state.value) for state in sorted(CLAIMABLE))})"
+"""For WHERE: whether a recipient is in a state that may be claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ async def allow(message_id: UUID, service_id: UUID, moment: datetime, policy: Tu
     """
     due = await rows(
         "SELECT position FROM recipient WHERE message_id = $1"  # noqa: S608 - constants
-        f" AND state IN ({_CLAIMABLE}) AND due_at <= $2 ORDER BY position",
+        f" AND {IS_CLAIMABLE} AND due_at <= $2 ORDER BY position",
         message_id,
         moment,
     )

@@ -8,15 +8,24 @@ from uuid import UUID
 
 from app.database.connection import as_key, as_moment, execute, execute_many, rows, transaction
 from app.limits.counter import Taken, give_back
-from app.queue.allowance import IS_OPEN, IS_PACED, UNLIMITED, Allowance, OverLimit, TurnPolicy, allow, find_when_free
+from app.queue.allowance import (
+    IS_CLAIMABLE,
+    IS_OPEN,
+    IS_PACED,
+    UNLIMITED,
+    Allowance,
+    OverLimit,
+    TurnPolicy,
+    allow,
+    find_when_free,
+)
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.expire import expire_message
 from app.queue.lost import end_lost_attempt
-from app.queue.states import CLAIMABLE, RecipientState
+from app.queue.states import RecipientState
 from app.services.circuit import CircuitPolicy, permit_probe
 
-_CLAIMABLE = ", ".join(f"'{state.value}'" for state in sorted(CLAIMABLE))
 _OPEN = IS_OPEN.format(service="message.service_id", moment="$4")
 _TURNS = TurnPolicy()
 
@@ -172,7 +181,7 @@ async def _claim_recipients(
 ) -> tuple[ClaimedRecipient, ...]:
     claimed = await rows(
         "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
-        f" WHERE message_id = $1 AND state IN ({_CLAIMABLE}) AND due_at <= $2 AND position <= $4"
+        f" WHERE message_id = $1 AND {IS_CLAIMABLE} AND due_at <= $2 AND position <= $4"
         " RETURNING id, address, attempt_number, tried_since, position",
         message_id,
         moment,

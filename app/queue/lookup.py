@@ -11,7 +11,7 @@ from app.access.policy import ServiceScope
 from app.database.connection import as_document, as_key, as_moment, dialect, rows
 from app.database.where import Where
 from app.mail.characters import unstorable
-from app.mail.reply import Reply
+from app.mail.reply import Reply, stored_reply
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.states import MessageState, RecipientState
@@ -214,6 +214,4 @@ def _attempt(row: Mapping[str, Any]) -> StoredAttempt:
 
 
 def _reply(row: Mapping[str, Any]) -> Reply | None:
-    if row["reply_code"] is None:
-        return None
-    return Reply(row["reply_code"], row["reply_text"] or "", row["reply_enhanced"])
+    return stored_reply(row["reply_code"], row["reply_enhanced"], row["reply_text"])

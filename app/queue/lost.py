@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from app.database.connection import as_key, as_moment, execute_many, rows
-from app.database.key import new_key
 from app.events.record import EventType, Happening, record
 from app.queue.announce import announce
+from app.queue.attempts import EndedAttempt, write_attempts
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt, uncertain
 from app.queue.states import RecipientState
@@ -52,7 +52,11 @@ async def end_lost_attempt(message_id: UUID, moment: datetime, max_crashes: int 
     fates = [_fate(row, on_doubt, crashes, parked=parked) for row in found]
     worker_id, started_at = as_key(lost[0]["lease_owner"]), as_moment(lost[0]["claimed_at"]) or moment
     await _write_recipients(fates, started_at, moment)
-    await _write_attempts(message_id, worker_id, fates, started_at, moment)
+    ended = [
+        EndedAttempt(fate.recipient_id, fate.number, fate.state, in_doubt=fate.in_doubt, detail=fate.detail)
+        for fate in fates
+    ]
+    await write_attempts(message_id, worker_id, ended, started_at, moment)
     await _tell_failed(message_id, fates, moment)
     await refresh_message(message_id, moment)
     return True
@@ -91,30 +95,6 @@ async def _write_recipients(fates: Sequence[_Fate], started_at: datetime, moment
                 moment if fate.state is RecipientState.FAILED else None,
                 fate.detail,
                 started_at,
-            )
-            for fate in fates
-        ],
-    )
-
-
-async def _write_attempts(
-    message_id: UUID, worker_id: UUID, fates: Sequence[_Fate], started_at: datetime, moment: datetime
-) -> None:
-    await execute_many(
-        "INSERT INTO attempt (id, message_id, recipient_id, worker_id, started_at, finished_at, number, outcome,"
-        " in_doubt, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        [
-            (
-                new_key(),
-                message_id,
-                fate.recipient_id,
-                worker_id,
-                started_at,
-                moment,
-                fate.number,
-                fate.state.value,
-                fate.in_doubt,
-                fate.detail,
             )
             for fate in fates
         ],

@@ -14,6 +14,7 @@ from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
 from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
+from app.mail.reply import parts_of
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
@@ -189,7 +190,6 @@ async def _verdict(message: NewMessage, moment: datetime) -> Circuit | None:
 
 
 async def _fail(message_id: UUID, circuit: Circuit, moment: datetime) -> None:
-    reply = circuit.reply
     failed = await rows(
         "UPDATE recipient SET state = $2, due_at = NULL, settled_at = $3, detail = $4, reply_code = $5,"
         " reply_enhanced = $6, reply_text = $7 WHERE message_id = $1 RETURNING id",
@@ -197,9 +197,7 @@ async def _fail(message_id: UUID, circuit: Circuit, moment: datetime) -> None:
         RecipientState.FAILED.value,
         moment,
         circuit.reason,
-        reply.code if reply else None,
-        reply.enhanced_code if reply else None,
-        reply.text if reply else None,
+        *parts_of(circuit.reply),
     )
     await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", message_id, False)
     await record([Happening(EventType.FAILED, message_id, as_key(row["id"])) for row in failed], moment)

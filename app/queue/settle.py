@@ -6,11 +6,11 @@ from datetime import datetime
 from uuid import UUID
 
 from app.database.connection import execute, execute_many, transaction
-from app.database.key import new_key
 from app.events.record import EventType, Happening, record
 from app.limits.counter import give_back
-from app.mail.reply import Reply
+from app.mail.reply import Reply, parts_of
 from app.queue.announce import announce
+from app.queue.attempts import EndedAttempt, write_attempts
 from app.queue.claim import Claim, check_lease, end_lease
 from app.queue.derive import refresh_message
 from app.queue.states import RecipientState
@@ -66,7 +66,8 @@ async def settle(
         settlements = judge(bool(held[0]["verdict_awaited"]))
         tried = [settlement for settlement in settlements if not settlement.untried]
         await _write_recipients(tried, started_at, moment)
-        await _write_attempts(claim, tried, started_at, moment)
+        ended = [_ended(settlement) for settlement in tried]
+        await write_attempts(claim.message_id, claim.worker_id, ended, started_at, moment)
         await _give_back([settlement for settlement in settlements if settlement.untried])
         if note is not None:
             await note()
@@ -86,32 +87,14 @@ async def _write_recipients(settlements: Sequence[Settlement], started_at: datet
         "UPDATE recipient SET state = $2, due_at = $3, reply_code = $4, reply_enhanced = $5, reply_text = $6,"
         " detail = $7, settled_at = $8, tried_since = COALESCE(tried_since, $9) WHERE id = $1",
         [
-            (s.recipient_id, s.state.value, s.due_at, *_reply_columns(s), None if s.due_at else moment, started_at)
-            for s in settlements
-        ],
-    )
-
-
-async def _write_attempts(
-    claim: Claim, settlements: Sequence[Settlement], started_at: datetime, moment: datetime
-) -> None:
-    await execute_many(
-        "INSERT INTO attempt (id, message_id, recipient_id, worker_id, started_at, finished_at, number, outcome,"
-        " phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-        [
             (
-                new_key(),
-                claim.message_id,
                 s.recipient_id,
-                claim.worker_id,
-                started_at,
-                moment,
-                s.number,
                 s.state.value,
-                s.phase,
-                s.in_doubt,
-                *_reply_columns(s),
+                s.due_at,
+                *parts_of(s.reply),
+                s.detail,
+                None if s.due_at else moment,
+                started_at,
             )
             for s in settlements
         ],
@@ -125,11 +108,16 @@ async def _give_back(settlements: Sequence[Settlement]) -> None:
     )
 
 
-def _reply_columns(settlement: Settlement) -> tuple[int | None, str | None, str | None, str | None]:
-    reply = settlement.reply
-    if reply is None:
-        return None, None, None, settlement.detail
-    return reply.code, reply.enhanced_code, reply.text, settlement.detail
+def _ended(settlement: Settlement) -> EndedAttempt:
+    return EndedAttempt(
+        settlement.recipient_id,
+        settlement.number,
+        settlement.state,
+        settlement.phase,
+        settlement.in_doubt,
+        settlement.reply,
+        settlement.detail,
+    )
 
 
 def _happening(claim: Claim, settlement: Settlement) -> Happening:

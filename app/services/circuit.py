@@ -12,7 +12,7 @@ from uuid import UUID
 
 from app.database.connection import as_key, as_moment, dialect, execute, rows
 from app.database.where import Where
-from app.mail.reply import Reply, Severity
+from app.mail.reply import Reply, Severity, parts_of, stored_reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,7 @@ async def open_circuit(
         service_id,
         moment,
         fault.reason,
-        fault.reply.code if fault.reply else None,
-        fault.reply.enhanced_code if fault.reply else None,
-        fault.reply.text if fault.reply else None,
+        *parts_of(fault.reply),
         max(moment + timedelta(seconds=max(policy.probe_interval, fault.asked)), auth_after),
         auth_after,
     )
@@ -184,9 +182,7 @@ async def read_circuits(service_ids: Sequence[UUID]) -> Mapping[UUID, Circuit]:
         as_key(row["service_id"]): Circuit(
             opened_at=as_moment(row["opened_at"]),
             reason=row["reason"],
-            reply=Reply(row["reply_code"], row["reply_text"] or "", row["reply_enhanced"])
-            if row["reply_code"] is not None
-            else None,
+            reply=stored_reply(row["reply_code"], row["reply_enhanced"], row["reply_text"]),
             probe_at=as_moment(row["probe_at"]),
         )
         for row in found
