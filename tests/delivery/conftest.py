@@ -145,6 +145,15 @@ async def said(receiver: Receiver, verb: str) -> None:
     await until(heard)
 
 
+async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """Wait until a line with this text was logged."""
+
+    async def found() -> bool:
+        return text in caplog.text
+
+    await until(found)
+
+
 async def taken_over(message_id: UUID) -> Claim:
     """Another worker claims the message, once the lease has ended."""
     claim = await claim_message(new_key(), message_id, now() + timedelta(minutes=10), 60)

@@ -14,15 +14,8 @@ from app.delivery.uptime import Uptime
 from app.inbox.receiver import Receiver, Script, Stage, Wait
 from app.queue.lookup import list_attempts
 from app.queue.settle import settle
-from tests.delivery.conftest import NEVER, MakeAttempter, Put, WritesRefused, said, taken_over, until
+from tests.delivery.conftest import NEVER, MakeAttempter, Put, WritesRefused, logged, said, taken_over, until
 from tests.factories import count, message_row, recipient_states
-
-
-async def logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async def found() -> bool:
-        return text in caplog.text
-
-    await until(found)
 
 
 async def test_a_result_that_no_statement_takes_is_kept_until_one_does(

@@ -1,7 +1,6 @@
 """No final dot under a lease that is not sure: a worker that was stopped, or cut off from the database, lets go."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -19,8 +18,7 @@ from app.queue.lookup import list_attempts, list_recipients
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.smtp.pool import Pool
-from app.smtp.server import Encryption, Server
-from tests.delivery.conftest import Put, WritesRefused
+from tests.delivery.conftest import Put, WritesRefused, logged, plain_server, said
 from tests.factories import NOW, count, message_row, recipient_states
 
 LEASE = 60.0
@@ -45,21 +43,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def attempter(wakeup: Wakeup, clock: Clock) -> AsyncIterator[Attempter]:
-    def resolve(service: Service) -> Server:
-        assert service.host is not None
-        assert service.port is not None
-        return Server(service.host, service.port, Encryption.NONE, "client.example")
-
-    pool = Pool(max_connections=5, max_messages=100, idle_limit=25, noop_after=5)
-    yield Attempter(new_key(), pool, resolve, RetryPolicy((30,), 0.2, 3600), POLICY, wakeup, clock=clock)
-    await pool.close()
-
-
-async def until_data(receiver: Receiver) -> None:
-    async with asyncio.timeout(20):
-        while not any("DATA" in session.verbs for session in receiver.sessions):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+async def attempter(pool: Pool, wakeup: Wakeup, clock: Clock) -> Attempter:
+    return Attempter(new_key(), pool, plain_server, RetryPolicy((30,), 0.2, 3600), POLICY, wakeup, clock=clock)
 
 
 def test_the_longer_of_two_clocks_counts() -> None:
@@ -77,7 +62,7 @@ async def test_a_worker_that_woke_up_after_its_lease_was_taken_over_does_not_fin
     script.on(Stage.DATA, Wait(go))
     message_id = await put_mail()
     attempting = asyncio.create_task(attempter.attempt(message_id))
-    await until_data(receiver)
+    await said(receiver, "DATA")
     other = await claim_message(new_key(), message_id, now() + timedelta(seconds=LEASE + 1), LEASE)
     assert other is not None
     setattr(clock, name, LEASE + 1)
@@ -98,7 +83,7 @@ async def test_a_lease_whose_renewal_is_merely_late_is_renewed_before_the_dot(
     script.on(Stage.DATA, Wait(go))
     message_id = await put_mail()
     attempting = asyncio.create_task(attempter.attempt(message_id))
-    await until_data(receiver)
+    await said(receiver, "DATA")
     clock.wall = clock.monotonic = LEASE + 1
     go.set()
     await attempting
@@ -122,13 +107,11 @@ async def test_a_lease_that_cannot_be_confirmed_costs_no_attempt_and_sends_nothi
     script.on(Stage.DATA, Wait(go))
     message_id = await put_mail(on_doubt=on_doubt)
     attempting = asyncio.create_task(attempter.attempt(message_id))
-    await until_data(receiver)
+    await said(receiver, "DATA")
     async with writes_refused():
         clock.wall = clock.monotonic = LEASE / 2 + 1
         go.set()
-        async with asyncio.timeout(20):
-            while "its end was withheld" not in caplog.text:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await logged(caplog, "its end was withheld")
     await attempting
 
     assert receiver.mails == []

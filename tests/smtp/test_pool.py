@@ -1,7 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,29 +11,12 @@ from app.smtp.failure import Cause, SmtpFailure
 from app.smtp.pool import Pool
 from app.smtp.server import Server, Timeouts
 from app.smtp.transaction import transact
+from tests.smtp.conftest import Clock
 
 MakeServer = Callable[..., Server]
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 
 ENVELOPE = Envelope("a@example.org", ("b@example.org",))
-
-
-class Clock:
-    """A clock that stands still until told."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def a_pool(clock: Clock, *, max_connections: int = 2, max_messages: int = 100) -> Pool:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -15,6 +14,7 @@ from app.smtp.failure import Cause, Phase, SmtpFailure
 from app.smtp.pool import Pool
 from app.smtp.server import Credentials, Server, Timeouts
 from app.smtp.transaction import transact
+from tests.smtp.conftest import Clock
 
 MakeServer = Callable[..., Server]
 
@@ -22,24 +22,6 @@ ENVELOPE = Envelope("a@example.org", ("b@example.org",))
 CREDENTIALS = Credentials("bob-the-user", "s3cret-pass")
 KNOWN = {CREDENTIALS.username: CREDENTIALS.password}
 EXCESS = [Answer("421 4.7.0 Too many connections"), Answer("450 4.3.2 Busy", close=True), Drop(), Reset()]
-
-
-class Clock:
-    """A clock that stands still until told."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @asynccontextmanager
