@@ -11,6 +11,7 @@ MODELS = (
     "app.limits.models",
     "app.services.models",
     "app.access.models",
+    "app.templates.models",
     "app.queue.models",
     "app.events.models",
     "app.inbox.models",

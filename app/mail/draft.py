@@ -17,12 +17,23 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A file that the server is asked to fetch. `path` is that of the field which named it, for problems with it."""
+
+    url: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A mail as asked for. Strings are as they came; `check` tells what is wrong with them.
 
     A sender or reply-to field that is None takes the service's default; an empty string means "none at all".
     `template_data` fills {placeholders} and is HTML-escaped in `html`; `variables` fills them raw, and loses
     against `template_data` where both have the name. `headers` are extra header fields in their order.
+    `template` names a stored template, by its name; `template_id` by its number, or else by its name, and counts where
+    there is no `template`. What the draft leaves out (None, no recipients) comes from the template first. `links`
+    become attachments behind the others.
     """
 
     to: tuple[Mailbox, ...] = ()
@@ -36,6 +47,9 @@ class Draft:
     reply_to_email: str | None = None
     reply_to_name: str | None = None
     attachments: tuple[Attachment, ...] = ()
+    links: tuple[Link, ...] = ()
+    template: str | None = None
+    template_id: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     template_data: Mapping[str, object] = field(default_factory=dict)
     variables: Mapping[str, object] = field(default_factory=dict)

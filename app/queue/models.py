@@ -18,7 +18,7 @@ class Message(Model):
     every claim; a result is written only by the holder of the current number. `verdict_awaited`: a client
     still waits for the first attempt's verdict, so a fault of the service fails the mail instead of deferring it.
     `scheduled_at` and `expires_at` are the author's: not tried before the one, nor from the other on. `crashes`: how
-    often in a row a worker was lost with it.
+    often in a row a worker was lost with it. `template_*`: what it was made from; kept when the template is deleted.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -45,6 +45,9 @@ class Message(Model):
     size_bytes = fields.IntField()
     verdict_awaited = fields.BooleanField(default=False)
     on_doubt = fields.CharField(max_length=8, default="retry", db_default="retry")
+    template_id = fields.UUIDField(null=True)
+    template_name = fields.CharField(max_length=128, null=True)
+    template_version = fields.IntField(null=True)
     scheduled_at = fields.DatetimeField(null=True)
     expires_at = fields.DatetimeField(null=True)
     due_at = fields.DatetimeField(null=True)

@@ -19,7 +19,8 @@ class Service(Model):
     """One named SMTP account. `version` grows with every change, so that warm connections can be told stale.
 
     While `paused_at` is set, mail is accepted and kept; nothing of it is tried. Limits are null where there is none;
-    for `max_connections`, where the setting holds.
+    for `max_connections`, where the setting holds. `respond_async`: the REST route answers 202 without waiting for the
+    verdict. `is_managed`: the environment (MAIL_*) says what it is, and nobody else changes it.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -44,6 +45,8 @@ class Service(Model):
     recipients_per_minute = fields.IntField(null=True)
     recipients_per_hour = fields.IntField(null=True)
     recipients_per_day = fields.IntField(null=True)
+    respond_async = fields.BooleanField(default=False, db_default=False)
+    is_managed = fields.BooleanField(default=False, db_default=False)
     paused_at = fields.DatetimeField(null=True)
     paused_reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     version = fields.IntField(default=1)

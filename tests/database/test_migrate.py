@@ -135,6 +135,9 @@ UNIQUE = {
     ("recipient", "message_id", "position"),
     ("role", "name"),
     ("service", "name"),
+    ("template", "name_key"),
+    ("template", "number"),
+    ("template_version", "template_id", "number"),
 }
 
 
@@ -164,6 +167,7 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
         ("message", "service_id"): ("service", "SET NULL"),
         ("message_content", "message_id"): ("message", "CASCADE"),
         ("recipient", "message_id"): ("message", "CASCADE"),
+        ("template_version", "template_id"): ("template", "CASCADE"),
     }
     usable = [
         row["sql"] for row in await rows(_INDEXES[dialect()]) if not re.search(r"IS NULL|due_at|lease", row["sql"])
