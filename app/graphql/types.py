@@ -15,6 +15,7 @@ from app.errors import ErrorCode, Refusal, Unauthenticated
 from app.graphql.circuit import Circuit
 from app.graphql.context import Info
 from app.graphql.explanation import Explanation
+from app.graphql.message_template import MessageTemplate
 from app.graphql.usage import Usage
 from app.mail.reply import Reply as SmtpReply
 from app.queue.doubt import OnDoubt
@@ -342,6 +343,7 @@ class Message(Node):
     on_doubt: OnDoubt = strawberry.field(
         description="What becomes of recipients of whom nobody can know whether the server took the mail for them."
     )
+    template: MessageTemplate | None = strawberry.field(description="The stored template it was made from.")
     scheduled_at: datetime | None = strawberry.field(description="Not tried before this; null: at once.")
     expires_at: datetime | None = strawberry.field(description="Not tried from this on: then it expires.")
     created_at: datetime = strawberry.field(description="When it was accepted.")
@@ -372,6 +374,7 @@ class Message(Node):
             size_bytes=row.size_bytes,
             priority=row.priority,
             on_doubt=row.on_doubt,
+            template=MessageTemplate.of(row),
             scheduled_at=row.scheduled_at,
             expires_at=row.expires_at,
             created_at=row.created_at,

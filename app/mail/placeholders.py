@@ -31,6 +31,18 @@ def fill(draft: Draft, limits: DraftLimits = _DEFAULT_LIMITS) -> Draft:
     )
 
 
+def unfilled_placeholders(draft: Draft) -> tuple[str, ...]:
+    """The names in {braces} that `fill` leaves as they are, each once, in the order of subject, text and html."""
+    words = _words({**draft.variables, **draft.template_data})
+    found = (name for part in (draft.subject, draft.text, draft.html) for name in _PLACEHOLDER.findall(part or ""))
+    return tuple(dict.fromkeys(name for name in found if name not in words))
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether {name} would be one."""
+    return _PLACEHOLDER.fullmatch(f"{{{name}}}") is not None
+
+
 def _words(values: Mapping[str, object]) -> dict[str, str]:
     return {
         name: value if isinstance(value, str) else json.dumps(value)

@@ -27,6 +27,8 @@ from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
 from app.submission.digest import digest_request
+from app.templates.content import UsedTemplate, apply_template, check_values
+from app.templates.find import find_used_template
 
 MAX_IDEMPOTENCY_KEY_CHARS = 256
 MAX_MESSAGE_ID_DOMAIN_CHARS = 200
@@ -35,7 +37,8 @@ MAX_MESSAGE_ID_DOMAIN_CHARS = 200
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What a door asks for. `verdict_awaited`: the client waits for the first attempt, and a server that cannot
-    be talked to then fails the mail instead of deferring it."""
+    be talked to then fails the mail instead of deferring it. `values_required`: a template's required variables without
+    a value, and values of another type, are refused; else they are left as they are."""
 
     service_name: str
     draft: Draft
@@ -44,6 +47,7 @@ class Submission:
     verdict_awaited: bool = False
     schedule: Schedule = AT_ONCE
     on_doubt: OnDoubt = OnDoubt.RETRY
+    values_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Submitter:
         self._settings = settings
         self._engine = engine
         self._wakeup = wakeup
-        self._limits = _draft_limits(settings)
+        self._limits = DraftLimits.of(settings)
 
     async def submit(self, submission: Submission) -> Receipt:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
@@ -81,9 +85,11 @@ class Submitter:
             earlier = await find_receipt(submission.principal.role_id, idempotency)
             if earlier is not None:
                 return earlier
+        template = await find_used_template(submission.draft)
         key = new_key()
-        prepared = await asyncio.to_thread(self._prepare, submission, service, key, moment)
-        receipt = await finish(put(_new_message(key, submission, service, prepared, idempotency), moment, self._engine))
+        prepared = await asyncio.to_thread(self._prepare, submission, service, template, key, moment)
+        message = _new_message(key, submission, service, prepared, template, idempotency)
+        receipt = await finish(put(message, moment, self._engine))
         self._wakeup.work_arrived()
         return receipt
 
@@ -116,11 +122,15 @@ class Submitter:
         )
         return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
 
-    def _prepare(self, submission: Submission, service: Service, key: UUID, moment: datetime) -> Prepared:
-        filled = fill(submission.draft, self._limits)
+    def _prepare(
+        self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime
+    ) -> Prepared:
+        draft = apply_template(submission.draft, template.content) if template else submission.draft
+        unfit = check_values(draft, template) if template and submission.values_required else ()
+        filled = fill(draft, self._limits)
         sender, reply_to, missing = _resolve_sender(filled, service)
         ill_timed = check_schedule(submission.schedule, moment, self._settings.max_schedule_ahead)
-        problems = (*check_draft(filled, self._limits), *missing, *ill_timed)
+        problems = (*unfit, *check_draft(filled, self._limits), *missing, *ill_timed)
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
@@ -158,7 +168,12 @@ def _resolve_sender(draft: Draft, service: Service) -> tuple[Mailbox | None, Mai
 
 
 def _new_message(
-    key: UUID, submission: Submission, service: Service, prepared: Prepared, idempotency: Idempotency | None
+    key: UUID,
+    submission: Submission,
+    service: Service,
+    prepared: Prepared,
+    template: UsedTemplate | None,
+    idempotency: Idempotency | None,
 ) -> NewMessage:
     return NewMessage(
         id=key,
@@ -173,26 +188,11 @@ def _new_message(
         subject=prepared.subject,
         recipients=prepared.recipients,
         content=prepared.content,
+        template=template,
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,
         schedule=submission.schedule,
         on_doubt=submission.on_doubt,
         verdict_awaited=submission.verdict_awaited,
         idempotency=idempotency,
-    )
-
-
-def _draft_limits(settings: Settings) -> DraftLimits:
-    return DraftLimits(
-        max_recipients=settings.max_recipients,
-        max_attachments=settings.max_attachments,
-        max_attachment_bytes=settings.max_attachment_bytes,
-        max_subject_chars=settings.max_subject_chars,
-        max_name_chars=settings.max_name_chars,
-        max_headers=settings.max_headers,
-        max_header_chars=settings.max_header_chars,
-        max_body_chars=settings.max_body_chars,
-        max_tags=settings.max_tags,
-        max_tag_chars=settings.max_tag_chars,
-        max_metadata_bytes=settings.max_metadata_bytes,
     )
