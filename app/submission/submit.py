@@ -195,4 +195,5 @@ def _draft_limits(settings: Settings) -> DraftLimits:
         max_tags=settings.max_tags,
         max_tag_chars=settings.max_tag_chars,
         max_metadata_bytes=settings.max_metadata_bytes,
+        max_json_depth=settings.max_json_depth,
     )
