@@ -73,6 +73,7 @@ class DraftLimits:
     max_tags: int = 20
     max_tag_chars: int = 100
     max_metadata_bytes: int = 16 * 1024
+    max_json_depth: int = 64
 
     @classmethod
     def of(cls, settings: object) -> Self:
