@@ -6,12 +6,45 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
+
+_UNSET = frozenset({"", "null", "(null)"})
+"""What a .env file of Laravel's has where nothing is meant."""
+
+_ENCRYPTIONS = dict.fromkeys((*_UNSET, "none"), "none") | {"smtp": "tls", "smtps": "ssl"}
+"""Which encryption is meant by what is none's name. The scheme `smtp` leaves open whether: nobody asked for none."""
+
+
+def _given(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in _UNSET else value
+
+
+def _mailer(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value := _given(value), str) else value
+
+
+def _encryption(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    return _ENCRYPTIONS.get(word, word)
+
+
+Given = BeforeValidator(_given)
 
 
 class SettingsError(ValueError):
@@ -19,12 +52,13 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """Every setting is the environment variable HELIOGRAPH_<NAME>; docs/operations.md lists them.
+    """Every setting is the environment variable HELIOGRAPH_<NAME>, but MAIL_* which other programs know as well;
+    docs/operations.md lists them.
 
     Times are in seconds, sizes in bytes unless the name says characters.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", extra="ignore", frozen=True, populate_by_name=True)
 
     database_url: Annotated[str, Field(repr=False)] = "sqlite://heliograph.db"
     database_pool_size: Count = 10
@@ -130,6 +164,19 @@ class Settings(BaseSettings):
     captured_mail_days: Seconds = 7
     housekeeping_interval: Seconds = 600
 
+    mail_mailer: Annotated[Literal["smtp", "log"] | None, BeforeValidator(_mailer)] = Field(
+        None, validation_alias=AliasChoices("MAIL_MAILER", "MAIL_DRIVER")
+    )
+    mail_host: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_HOST")
+    mail_port: Annotated[int | None, Given] = Field(None, validation_alias="MAIL_PORT")
+    mail_username: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_USERNAME", repr=False)
+    mail_password: Annotated[SecretStr | None, Given] = Field(None, validation_alias="MAIL_PASSWORD")
+    mail_encryption: Annotated[Literal["tls", "ssl", "none"] | None, BeforeValidator(_encryption)] = Field(
+        None, validation_alias=AliasChoices("MAIL_ENCRYPTION", "MAIL_SCHEME")
+    )
+    mail_from_address: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_FROM_ADDRESS")
+    mail_from_name: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_FROM_NAME")
+
     @field_validator("secret_keys", mode="before")
     @classmethod
     def _split_secrets(cls, value: Any) -> Any:
@@ -170,7 +217,16 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         lines = [
-            f"HELIOGRAPH_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f"{_variable(problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         raise SettingsError("; ".join(lines)) from None
+
+
+def _variable(path: tuple[int | str, ...]) -> str:
+    """The name, or the names, of the variable that holds the value at this path."""
+    name = "_".join(str(part) for part in path).upper()
+    if not name.startswith("MAIL_"):
+        return f"HELIOGRAPH_{name}"
+    alias = Settings.model_fields[name.lower()].validation_alias
+    return " or ".join(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else name
