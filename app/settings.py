@@ -26,7 +26,7 @@ _UNSET = frozenset({"", "null", "(null)"})
 """What a .env file of Laravel's has where nothing is meant."""
 
 _ENCRYPTIONS = dict.fromkeys((*_UNSET, "none"), "none") | {"smtp": "tls", "smtps": "ssl"}
-"""Which encryption is meant by what is none's name. The scheme `smtp` leaves open whether: nobody asked for none."""
+"""The encryption that is meant by other words. The scheme `smtp` does not say which, so it is not clear text."""
 
 
 def _given(value: Any) -> Any:
@@ -42,6 +42,11 @@ def _encryption(value: Any) -> Any:
         return value
     word = value.strip().lower()
     return _ENCRYPTIONS.get(word, word)
+
+
+def _named(*variables: str) -> Any:
+    """A setting that has its own names instead of HELIOGRAPH_<NAME>; of several the first one counts."""
+    return Field(validation_alias=AliasChoices(*variables))
 
 
 Given = BeforeValidator(_given)
@@ -164,18 +169,18 @@ class Settings(BaseSettings):
     captured_mail_days: Seconds = 7
     housekeeping_interval: Seconds = 600
 
-    mail_mailer: Annotated[Literal["smtp", "log"] | None, BeforeValidator(_mailer)] = Field(
-        None, validation_alias=AliasChoices("MAIL_MAILER", "MAIL_DRIVER")
-    )
-    mail_host: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_HOST")
-    mail_port: Annotated[int | None, Given] = Field(None, validation_alias="MAIL_PORT")
-    mail_username: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_USERNAME", repr=False)
-    mail_password: Annotated[SecretStr | None, Given] = Field(None, validation_alias="MAIL_PASSWORD")
-    mail_encryption: Annotated[Literal["tls", "ssl", "none"] | None, BeforeValidator(_encryption)] = Field(
-        None, validation_alias=AliasChoices("MAIL_ENCRYPTION", "MAIL_SCHEME")
-    )
-    mail_from_address: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_FROM_ADDRESS")
-    mail_from_name: Annotated[str | None, Given] = Field(None, validation_alias="MAIL_FROM_NAME")
+    mail_mailer: Annotated[
+        Literal["smtp", "log"] | None, BeforeValidator(_mailer), _named("MAIL_MAILER", "MAIL_DRIVER")
+    ] = None
+    mail_host: Annotated[str | None, Given, _named("MAIL_HOST")] = None
+    mail_port: Annotated[int | None, Given, _named("MAIL_PORT")] = None
+    mail_username: Annotated[str | None, Given, _named("MAIL_USERNAME"), Field(repr=False)] = None
+    mail_password: Annotated[SecretStr | None, Given, _named("MAIL_PASSWORD")] = None
+    mail_encryption: Annotated[
+        Literal["tls", "ssl", "none"] | None, BeforeValidator(_encryption), _named("MAIL_ENCRYPTION", "MAIL_SCHEME")
+    ] = None
+    mail_from_address: Annotated[str | None, Given, _named("MAIL_FROM_ADDRESS")] = None
+    mail_from_name: Annotated[str | None, Given, _named("MAIL_FROM_NAME")] = None
 
     @field_validator("secret_keys", mode="before")
     @classmethod
@@ -228,5 +233,6 @@ def _variable(path: tuple[int | str, ...]) -> str:
     name = "_".join(str(part) for part in path).upper()
     if not name.startswith("MAIL_"):
         return f"HELIOGRAPH_{name}"
-    alias = Settings.model_fields[name.lower()].validation_alias
+    field = Settings.model_fields.get(name.lower())
+    alias = field.validation_alias if field else None
     return " or ".join(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else name

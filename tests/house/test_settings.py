@@ -27,11 +27,9 @@ def written(default: Any) -> str:
 
 def variables(name: str, field: FieldInfo) -> tuple[str, str]:
     """The variable of a setting, and its other name or nothing."""
-    match field.validation_alias:
-        case AliasChoices(choices=[str(first), str(second)]):
-            return first, second
-        case str(alias):
-            return alias, ""
+    if isinstance(field.validation_alias, AliasChoices):
+        first, *others = field.validation_alias.choices
+        return str(first), "".join(map(str, others))
     return f"HELIOGRAPH_{name.upper()}", ""
 
 

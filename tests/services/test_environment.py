@@ -26,7 +26,7 @@ from tests.factories import NOW, after, count, make_principal, make_service, new
 
 SEALER = Sealer(["k" * 32])
 PASSWORD = "canary-password-7f3a9c51"
-RELAY = {"mail_host": "smtp.example.com", "mail_username": "ada", "mail_password": SecretStr(PASSWORD)}
+RELAY: dict[str, Any] = {"mail_host": "smtp.example.com", "mail_username": "ada", "mail_password": SecretStr(PASSWORD)}
 
 pytestmark = pytest.mark.usefixtures("database")
 
