@@ -127,6 +127,12 @@ class Service(Node):
     from_name: str | None = strawberry.field(description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
     reply_to_name: str | None = strawberry.field(description="Display name of that Reply-To.")
+    respond_async: bool = strawberry.field(
+        description="Whether the REST route answers 202 at once, and does not wait for the verdict."
+    )
+    is_managed: bool = strawberry.field(
+        description="Whether it is defined by the MAIL_* environment variables, and not changed through the API."
+    )
     max_connections: int | None = strawberry.field(description="Connections at a time; null: the server's setting.")
     messages_per_second: float | None = strawberry.field(description="How fast its mail leaves; null: no limit.")
     recipients_per_minute: int | None = strawberry.field(description="In any minute; null: no limit.")
@@ -177,6 +183,8 @@ class Service(Node):
             from_name=row.from_name,
             reply_to_email=row.reply_to_email,
             reply_to_name=row.reply_to_name,
+            respond_async=row.respond_async,
+            is_managed=row.is_managed,
             max_connections=row.max_connections,
             messages_per_second=row.messages_per_second,
             recipients_per_minute=row.recipients_per_minute,

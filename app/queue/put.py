@@ -60,10 +60,12 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The accepted message; `replayed` when the idempotency key had accepted it before."""
+    """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
+    author is to be told what comes of the first attempt."""
 
     message_id: UUID
     replayed: bool = False
+    verdict_awaited: bool = False
 
 
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:

@@ -53,11 +53,11 @@ class Sender:
             draft=await read_request_draft(request, self._settings),
             principal=principal,
             idempotency_key=request.headers.get("idempotency-key"),
-            verdict_awaited=not at_once,
+            verdict_wanted=not at_once,
         )
         receipt = await self._submitter.submit(submission)
         try:
-            return await self._answer(receipt, at_once)
+            return _preferred(await self._answer(receipt), at_once)
         except Exception as error:
             # The mail is accepted: whatever went wrong now, a 500 would say that nothing will be sent.
             self._stop_awaiting(receipt.message_id)
@@ -65,7 +65,8 @@ class Sender:
         except asyncio.CancelledError:  # the server ends
             return _accepted_unseen(receipt, accepted_unseen(public_id("msg", receipt.message_id)))
 
-    async def _answer(self, receipt: Receipt, at_once: bool) -> JSONResponse:
+    async def _answer(self, receipt: Receipt) -> JSONResponse:
+        at_once = not receipt.verdict_awaited
         if at_once and not receipt.replayed:
             return _accepted(receipt, await _recipients(receipt.message_id), "queued", status=202)
         # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
@@ -100,6 +101,13 @@ def _prefers_async(request: Request) -> bool:
     """RFC 7240 section 4.1."""
     preferences = ",".join(request.headers.getlist("prefer")).split(",")
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
+
+
+def _preferred(response: JSONResponse, at_once: bool) -> JSONResponse:
+    """RFC 7240 section 3: the client is told that it got the answer at once that it preferred."""
+    if at_once and response.status_code == 202:
+        response.headers["Preference-Applied"] = "respond-async"
+    return response
 
 
 async def _recipients(message_id: UUID) -> list[StoredRecipient]:
