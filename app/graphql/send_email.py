@@ -78,7 +78,7 @@ class SendEmailInput:
     text: str | None = strawberry.field(default=None, description="The plain text part; may hold {placeholders}.")
     html: str | None = strawberry.field(default=None, description="The html part; may hold {placeholders}.")
     from_: MailboxInput | None = strawberry.field(
-        name="from", default=None, description="The sender; the service's default when absent."
+        name="from", default=None, description="The sender; when absent the service's default, else MAIL_FROM_*."
     )
     reply_to: MailboxInput | None = strawberry.field(
         default=None, description="Where replies go; the service's default when absent."
