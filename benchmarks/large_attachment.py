@@ -67,7 +67,7 @@ async def large_attachment(installed: Heliograph, *, mails: int, small: int, siz
     arrivals = Arrivals()
     async with Receiver(on_mail=arrivals.take) as receiver, installed.serving() as server:
         await server.doors.graphql.create_service("relay", port=receiver.port)
-        phases = []
+        phases: list[list[float]] = []
         for name, count, octets in (("small", small, SMALL_SIZE), ("large", mails, size)):
             arrivals.expect(name, os.urandom(octets))
             async with _asking(server.url) as times:
@@ -76,7 +76,8 @@ async def large_attachment(installed: Heliograph, *, mails: int, small: int, siz
             phases.append(sorted(times))
         async with _asking(server.url) as idle:
             await asyncio.sleep(IDLE_SECONDS)
-    return Findings(sorted(idle), *phases, broken=list(arrivals.broken()))
+    small_mails, large_mails = phases
+    return Findings(sorted(idle), small_mails, large_mails, list(arrivals.broken()))
 
 
 class Arrivals:
