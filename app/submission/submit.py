@@ -1,7 +1,7 @@
 """THE use case behind both doors: Draft in, Receipt or refusal out."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from app.mail.compose import compose
 from app.mail.draft import Draft, DraftLimits
 from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, make_envelope
 from app.mail.placeholders import fill
+from app.outbound.fetch import Fetcher
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
@@ -27,6 +28,7 @@ from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
 from app.submission.digest import digest_request
+from app.submission.links import attach_links
 
 MAX_IDEMPOTENCY_KEY_CHARS = 256
 MAX_MESSAGE_ID_DOMAIN_CHARS = 200
@@ -66,6 +68,7 @@ class Submitter:
         self._engine = engine
         self._wakeup = wakeup
         self._limits = _draft_limits(settings)
+        self._fetcher = Fetcher(settings)
 
     async def submit(self, submission: Submission) -> Receipt:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
@@ -81,6 +84,8 @@ class Submitter:
             earlier = await find_receipt(submission.principal.role_id, idempotency)
             if earlier is not None:
                 return earlier
+        draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
+        submission = replace(submission, draft=draft)
         key = new_key()
         prepared = await asyncio.to_thread(self._prepare, submission, service, key, moment)
         receipt = await finish(put(_new_message(key, submission, service, prepared, idempotency), moment, self._engine))
