@@ -167,14 +167,8 @@ def _told_plainly() -> Iterator[None]:
     except socket.gaierror:
         raise _Unfit("its host was not found", retryable=True) from None
     except (httpcore2.ConnectError, httpcore2.TimeoutException) as error:
-        if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        if isinstance(error.__context__, ssl.SSLError):
             raise _Unfit("TLS failed, or its server's certificate is not trusted") from None
         raise _Unfit("its server takes no connection", retryable=True) from None
     except (httpcore2.NetworkError, httpcore2.ProtocolError):
         raise _Unfit("its server broke off, or does not speak HTTP", retryable=True) from None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
