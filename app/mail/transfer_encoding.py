@@ -14,9 +14,9 @@ def decode_base64(text: str) -> bytes | None:
     try:
         for start in range(0, len(text), _SLICE):
             kept += "".join(text[start : start + _SLICE].split())
-            whole = max(len(kept) - 1, 0) // _GROUP * _GROUP  # the last group, which may be padded, waits for its end
-            if "=" in kept[:whole]:
-                return None
+            # What is padded, and the group before it, waits for the end: only there padding is right.
+            end = kept.find("=") if "=" in kept else len(kept)
+            whole = max(end - 1, 0) // _GROUP * _GROUP
             decoded.append(base64.b64decode(kept[:whole], validate=True))
             kept = kept[whole:]
         return b"".join((*decoded, base64.b64decode(kept, validate=True)))
