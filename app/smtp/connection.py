@@ -175,6 +175,7 @@ class Connection:
                 for chunk in chunks:
                     self._protocol.put(chunk)
                     await self._protocol.room()
+                    await asyncio.sleep(0)  # there is always room where the server is quick, and others wait
                     self._heed_early_reply()
         except SmtpFailure:
             self._heed_early_reply()
