@@ -106,7 +106,6 @@ def failure_examples(settings: Settings) -> dict[int, dict[str, dict[str, Any]]]
 def _refusals(settings: Settings) -> Iterator[tuple[str, Refusal]]:
     yield from _wrong_fields(settings)
     yield from _not_allowed()
-    yield "Nothing here", NotFound("There is nothing here. Mail is sent with POST /api/v2/{service}.")
     yield "Unknown service", _not_found(ErrorCode.SERVICE_NOT_FOUND, "Could not find a service for shop", "service")
     yield "Unknown template", _not_found(ErrorCode.TEMPLATE_NOT_FOUND, "Email Template 'welcome' not found", "template")
     used = "The idempotency key 'order-1001' was used for another request."
@@ -176,7 +175,8 @@ def _not_found(code: ErrorCode, message: str, field: str) -> Refusal:
 
 
 def _other_failures() -> Iterator[tuple[str, JSONResponse]]:
-    """What is answered without a refusal: a wrong method, the SMTP server's no, a bug."""
+    """What is answered without a refusal: a wrong path or method, the SMTP server's no, a bug."""
+    yield "Nothing here", error_response(404, "There is nothing here. Mail is sent with POST /api/v2/{service}.")
     yield "Any method but POST", error_response(405, "The method GET is not supported; use POST.")
     never: dict[str, object] = {"retryable": False}
     replies = (

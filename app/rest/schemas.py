@@ -225,7 +225,7 @@ def _link() -> Schema:
 
 def _as_text(schema: Schema) -> Schema:
     """A field of a form: a string with the same meaning and the same limit."""
-    kept = {name: schema[name] for name in ("description", "maxLength") if name in schema}
+    kept: Schema = {name: schema[name] for name in ("description", "maxLength") if name in schema}
     return {"type": "string", **kept}
 
 
@@ -292,6 +292,7 @@ def _error() -> Schema:
 def _context() -> Schema:
     return {
         "type": "object",
+        "description": "What a program can use of a failure.",
         "properties": {
             "error_code": _reference("Code", "Of the first problem. Stable, and the same in GraphQL."),
             "field": {"type": "string", "description": "The path of the field that is wrong, such as `to.0.email`."},
