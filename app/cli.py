@@ -20,10 +20,12 @@ from app.log import configure_logging
 from app.mail.address import Mailbox, parse_mailboxes
 from app.mail.draft import Attachment, Draft
 from app.queue.choose import choose_engine
+from app.queue.forgive import forgive_outage
 from app.queue.heartbeat import last_beat
 from app.queue.lookup import list_recipients
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
+from app.services.environment import define_service
 from app.services.secret import sealer_from
 from app.settings import Settings, SettingsError, read_settings
 from app.signals import STOP_SIGNALS, end_by_force
@@ -37,7 +39,7 @@ Heliograph: one GraphQL API, and one DreamFactory-compatible REST route, in fron
   heliograph serve            start here: makes a SQLite database, an admin key and a sandbox service
   heliograph send --to you@example.com --subject Hello --text "It works."
 
-Every setting is an environment variable HELIOGRAPH_*, also read from the file .env; see docs/operations.md.
+Every setting is an environment variable HELIOGRAPH_* or MAIL_*, also read from the file .env; see docs/operations.md.
 """
 
 
@@ -105,7 +107,7 @@ def _add_send_options(send: argparse.ArgumentParser) -> None:
     send.add_argument("--to", action="append", required=True, help="recipient: 'a@x' or 'Name <a@x>'; may be repeated")
     send.add_argument("--cc", action="append", default=[], help="like --to")
     send.add_argument("--bcc", action="append", default=[], help="like --to")
-    send.add_argument("--from", dest="sender", help="sender; the service's default when absent")
+    send.add_argument("--from", dest="sender", help="sender; when absent the service's default, else MAIL_FROM_ADDRESS")
     send.add_argument("--subject", help="the subject")
     send.add_argument("--text", help="the text; read from standard input when neither --text nor --html is given")
     send.add_argument("--html", help="the html part")
@@ -138,7 +140,9 @@ def _worker(settings: Settings, options: argparse.Namespace) -> int:
             signal.signal(number, begin_stop)
         wakeup = Wakeup()
         engine = choose_engine(settings, wakeup)
-        async with running_worker(settings, sealer_from(settings), engine, wakeup, drain):
+        sealer = sealer_from(settings)
+        await define_service(settings, sealer, forgive=forgive_outage)
+        async with running_worker(settings, sealer, engine, wakeup, drain):
             print("Heliograph delivers mail", flush=True)
             await drain.begun.wait()
         return 0

@@ -9,25 +9,31 @@ from app.access.principal import Action
 from app.database.connection import transaction
 from app.errors import Conflict
 from app.services.check import ServiceValues
+from app.services.environment import DEFAULT_SERVICE
 from app.services.manage import create_service, find_service
-from app.services.models import ServiceKind
+from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer
 from app.settings import Settings
 
 ADMIN_ROLE = "admin"
-SANDBOX_SERVICE = "email"
 
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """What was made. `admin_key` is to be shown once; None when the operator chose it and knows it."""
+    """What was made. `admin_key` is to be shown once; None when the operator chose it and knows it.
+
+    The service is for a first mail; `has_sender`: mail that names no sender has one all the same.
+    """
 
     admin_key: str | None
     service_name: str
+    service_kind: ServiceKind = ServiceKind.SANDBOX
+    has_sender: bool = True
 
 
 async def first_start(settings: Settings, sealer: Sealer) -> FirstStart | None:
-    """On a database without any API key: make the role `admin`, its key, and the SANDBOX service `email`.
+    """On a database without any API key: make the role `admin`, its key, and the SANDBOX service `email` unless there
+    is one of that name, for example because the environment defines it.
 
     All of it or nothing: the key is HELIOGRAPH_ADMIN_API_KEY, or random. None when there is a key already, or another
     process was faster. Raises InvalidInput when the chosen key will not do.
@@ -40,10 +46,11 @@ async def first_start(settings: Settings, sealer: Sealer) -> FirstStart | None:
             # The role's unique name lets one process in; the others wait here for it, and then find the name taken.
             role = await _make_role()
             _, key = await create_api_key(role.id, "first admin key", None, None, raw_key=chosen)
-            await _make_sandbox(sealer)
+            service = await find_service(DEFAULT_SERVICE) or await _make_sandbox(sealer)
     except Conflict:
         return None
-    return FirstStart(None if chosen else key, SANDBOX_SERVICE)
+    has_sender = bool(service.from_email or settings.mail_from_address)
+    return FirstStart(None if chosen else key, service.name, ServiceKind(service.kind), has_sender)
 
 
 async def _make_role() -> Role:
@@ -51,15 +58,13 @@ async def _make_role() -> Role:
     return await create_role(RoleValues(ADMIN_ROLE, "May do everything.", grants=grants), None)
 
 
-async def _make_sandbox(sealer: Sealer) -> None:
-    if await find_service(SANDBOX_SERVICE):
-        return
+async def _make_sandbox(sealer: Sealer) -> Service:
     values = ServiceValues(
-        name=SANDBOX_SERVICE,
+        name=DEFAULT_SERVICE,
         kind=ServiceKind.SANDBOX,
         label="Sandbox",
         description="Delivers into the built-in inbox; nothing leaves the machine.",
         from_email="heliograph@example.com",
         from_name="Heliograph",
     )
-    await create_service(values, None, sealer)
+    return await create_service(values, None, sealer)

@@ -21,6 +21,8 @@ def configure_logging(settings: Settings) -> None:
     # At DEBUG it logs every header and frame of a WebSocket, from INFO on its path with the query: both hold API keys.
     uvicorn.setLevel(max(logging.INFO, logging.getLogger().level))
     uvicorn.addFilter(_tells_no_path)
+    # Of a malformed body the client is told; it is no trouble of the server's.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     # While PostgreSQL is down, asyncpg's pool would log the same traceback every few seconds.
     logging.getLogger("asyncpg.pool").addFilter(_without_traceback)
 

@@ -15,6 +15,9 @@ from app.database.connection import close_database, open_database
 from app.database.migrate import migrate, require_migrated
 from app.errors import CommandFailed, InvalidInput
 from app.first_start import FirstStart, first_start
+from app.queue.forgive import forgive_outage
+from app.services.environment import define_service
+from app.services.models import ServiceKind
 from app.services.secret import sealer_from
 from app.settings import Settings, SettingsError
 from app.signals import STOP_SIGNALS, end_by_force, end_well
@@ -23,7 +26,8 @@ _BACKLOG = 2048  # connections that may wait while the application starts, or is
 
 
 def serve(settings: Settings, *, with_worker: bool) -> None:
-    """Bring a SQLite database up to date, make what a first start needs, say so on standard output, and serve.
+    """Bring a SQLite database up to date, define the service that MAIL_* say, make what a first start needs, say so on
+    standard output, and serve.
 
     Raises CommandFailed where it cannot listen, NotMigrated, SettingsError, and what the database raises.
     """
@@ -67,7 +71,9 @@ async def _prepare(settings: Settings) -> FirstStart | None:
     await open_database(settings)
     try:
         await require_migrated()
-        return await first_start(settings, sealer_from(settings))
+        sealer = sealer_from(settings)
+        await define_service(settings, sealer, forgive=forgive_outage)
+        return await first_start(settings, sealer)
     except InvalidInput as refusal:
         raise SettingsError(f"HELIOGRAPH_ADMIN_API_KEY: {refusal}") from None
     finally:
@@ -81,12 +87,15 @@ def _greeting(settings: Settings, port: int, made: FirstStart | None) -> str:
     if made is None and settings.admin_api_key is None:
         lines.append("  lost key  heliograph key create --name NAME")
     elif made and made.admin_key:
-        body = '{"to": "you@example.com", "subject": "Hello", "body_text": "It works."}'
+        sender = "" if made.has_sender else '"from_email": "me@example.com", '
+        body = f'{{{sender}"to": "you@example.com", "subject": "Hello", "body_text": "It works."}}'
+        sandbox = made.service_kind is ServiceKind.SANDBOX
+        way = "it lands in the inbox, not on the internet" if sandbox else f"{made.service_name} is a real server"
         lines += [
             "",
             f"Your admin API key, shown this once:  {made.admin_key}",
             "",
-            "Send a first mail; it lands in the inbox, not on the internet:",
+            f"Send a first mail; {way}:",
             "",
             f"  curl {url}/api/v2/{made.service_name} -H 'X-API-Key: {made.admin_key}' \\",
             f"    -H 'Content-Type: application/json' -d '{body}'",

@@ -6,12 +6,50 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
+
+_UNSET = frozenset({"", "null", "(null)"})
+"""What a .env file of Laravel's has where nothing is meant."""
+
+_ENCRYPTIONS = dict.fromkeys((*_UNSET, "none"), "none") | {"smtp": "tls", "smtps": "ssl"}
+"""The encryption that is meant by other words. The scheme `smtp` does not say which, so it is not clear text."""
+
+
+def _given(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in _UNSET else value
+
+
+def _mailer(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value := _given(value), str) else value
+
+
+def _encryption(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    return _ENCRYPTIONS.get(word, word)
+
+
+def _named(*variables: str) -> Any:
+    """A setting that has its own names instead of HELIOGRAPH_<NAME>; of several the first one counts."""
+    return Field(validation_alias=AliasChoices(*variables))
+
+
+Given = BeforeValidator(_given)
 
 
 class SettingsError(ValueError):
@@ -19,12 +57,13 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """Every setting is the environment variable HELIOGRAPH_<NAME>; docs/operations.md lists them.
+    """Every setting is the environment variable HELIOGRAPH_<NAME>, but MAIL_* which other programs know as well;
+    docs/operations.md lists them.
 
     Times are in seconds, sizes in bytes unless the name says characters.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", extra="ignore", frozen=True, populate_by_name=True)
 
     database_url: Annotated[str, Field(repr=False)] = "sqlite://heliograph.db"
     database_pool_size: Count = 10
@@ -70,6 +109,9 @@ class Settings(BaseSettings):
     max_tags: Count = 20
     max_tag_chars: Count = 100
     max_metadata_bytes: Count = 16 * 1024
+    max_template_variables: Count = 100
+    max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
+    max_form_fields: Count = 1000
     max_schedule_ahead: Seconds = 366 * 24 * 3600
     max_pause_reason_chars: Count = 500
     max_trusted_ca_chars: Count = 64 * 1024
@@ -130,6 +172,19 @@ class Settings(BaseSettings):
     captured_mail_days: Seconds = 7
     housekeeping_interval: Seconds = 600
 
+    mail_mailer: Annotated[
+        Literal["smtp", "log"] | None, BeforeValidator(_mailer), _named("MAIL_MAILER", "MAIL_DRIVER")
+    ] = None
+    mail_host: Annotated[str | None, Given, _named("MAIL_HOST")] = None
+    mail_port: Annotated[int | None, Given, _named("MAIL_PORT")] = None
+    mail_username: Annotated[str | None, Given, _named("MAIL_USERNAME"), Field(repr=False)] = None
+    mail_password: Annotated[SecretStr | None, Given, _named("MAIL_PASSWORD")] = None
+    mail_encryption: Annotated[
+        Literal["tls", "ssl", "none"] | None, BeforeValidator(_encryption), _named("MAIL_ENCRYPTION", "MAIL_SCHEME")
+    ] = None
+    mail_from_address: Annotated[str | None, Given, _named("MAIL_FROM_ADDRESS")] = None
+    mail_from_name: Annotated[str | None, Given, _named("MAIL_FROM_NAME")] = None
+
     @field_validator("secret_keys", mode="before")
     @classmethod
     def _split_secrets(cls, value: Any) -> Any:
@@ -170,7 +225,17 @@ def read_settings(**overrides: Any) -> Settings:
         return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         lines = [
-            f"HELIOGRAPH_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f"{_variable(problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         raise SettingsError("; ".join(lines)) from None
+
+
+def _variable(path: tuple[int | str, ...]) -> str:
+    """The name, or the names, of the variable that holds the value at this path."""
+    name = "_".join(str(part) for part in path).upper()
+    if not name.startswith("MAIL_"):
+        return f"HELIOGRAPH_{name}"
+    field = Settings.model_fields.get(name.lower())
+    alias = field.validation_alias if field else None
+    return " or ".join(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else name

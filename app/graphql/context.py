@@ -25,6 +25,8 @@ from app.services.usage import Used, read_used
 from app.settings import Settings
 from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
+from app.templates.manage import current_versions
+from app.templates.models import TemplateVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,16 @@ class Context:
         async def load(keys: list[UUID]) -> list[Circuit | None]:
             found = await read_circuits(list(dict.fromkeys(keys)))
             return [found.get(key) for key in keys]
+
+        return DataLoader(load_fn=load, cache=False)
+
+    @cached_property
+    def current_versions(self) -> DataLoader[UUID, TemplateVersion]:
+        """Current versions of templates, by the template's key; read again by each mutation of a request."""
+
+        async def load(keys: list[UUID]) -> list[TemplateVersion]:
+            found = await current_versions(set(keys))
+            return [found[key] for key in keys]
 
         return DataLoader(load_fn=load, cache=False)
 

@@ -16,10 +16,12 @@ from app.graphql import messages as _messages
 from app.graphql import roles as _roles
 from app.graphql import send_email as _send_email
 from app.graphql import services as _services
+from app.graphql import templates as _templates
 from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
+from app.graphql.template_types import Template, TemplateVersion
 from app.graphql.types import ApiKey, Connection, Message, Node, Role, Service
 from app.graphql.viewer import Viewer
 from app.services.manage import get_service
@@ -36,6 +38,8 @@ async def node(
             return await _messages.message(info, id)
         case "cap":
             return await _inbox.captured_mail(info, id)
+        case "tmpl" | "tver" if key and allows(principal, Action.MANAGE, None):
+            return await _templates.template_node(kind, key)
         case "role" if allows(principal, Action.MANAGE, None):
             return await _roles.role(info, id)
         case "key" if allows(principal, Action.MANAGE, None):
@@ -62,6 +66,9 @@ class Query:
     captured_mail: CapturedMail | None = _field(_inbox.captured_mail)
     service: Service | None = _field(_services.service)
     services: Connection[Service] = _field(_services.services)
+    template: Template | None = _field(_templates.template)
+    templates: Connection[Template] = _field(_templates.templates)
+    preview_template: _templates.PreviewTemplatePayload = _field(_templates.preview)
     role: Role | None = _field(_roles.role)
     roles: Connection[Role] = _field(_roles.roles)
     api_key: ApiKey | None = _field(_roles.api_key)
@@ -81,6 +88,10 @@ class Mutation:
     pause_service: _services.ServicePayload = _field(_services.pause)
     resume_service: _services.ServicePayload = _field(_services.resume)
     delete_service: _services.DeleteServicePayload = _field(_services.delete)
+    create_template: _templates.TemplatePayload = _field(_templates.create)
+    update_template: _templates.TemplatePayload = _field(_templates.update)
+    restore_template_version: _templates.TemplatePayload = _field(_templates.restore)
+    delete_template: _templates.DeleteTemplatePayload = _field(_templates.delete)
     create_role: _roles.RolePayload = _field(_roles.create)
     update_role: _roles.RolePayload = _field(_roles.update)
     delete_role: _roles.DeleteRolePayload = _field(_roles.delete)
@@ -93,7 +104,7 @@ def make_schema(limits: OperationLimits | None = None) -> MaskedSchema:
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
-        types=[Service, Role, ApiKey, Message, CapturedMail],
+        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion],
         extensions=[ContextPerOperation, *limit_extensions(limits or OperationLimits())],
         config=StrawberryConfig(),
     )

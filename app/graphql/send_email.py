@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import strawberry
@@ -14,8 +14,9 @@ from app.access.policy import ServiceScope
 from app.database.key import public_id
 from app.errors import ErrorCode, InvalidInput, Problem, Refusal, Unauthenticated
 from app.graphql.context import Context, Info, note_carried_out
+from app.graphql.json_object import json_object
+from app.graphql.mailbox_input import MailboxInput, mailboxes
 from app.graphql.types import Message, UserError, user_errors
-from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
 from app.mail.transfer_encoding import decode_base64
 from app.queue.doubt import OnDoubt
@@ -33,19 +34,12 @@ _INPUT_NAMES: Mapping[str, tuple[str, ...]] = {
     "from_name": ("from", "name"),
     "reply_to_email": ("replyTo", "email"),
     "reply_to_name": ("replyTo", "name"),
-    "template_data": ("templateData",),
     "content_type": ("contentType",),
     "content_id": ("contentId",),
     "idempotency_key": ("idempotencyKey",),
     "send_at": ("sendAt",),
     "expires_at": ("expiresAt",),
 }
-
-
-@strawberry.input(description="A mail address and, optionally, a display name.")
-class MailboxInput:
-    email: str = strawberry.field(description="The address, e.g. ada@example.com.")
-    name: str | None = strawberry.field(default=None, description="The display name, e.g. Ada Lovelace.")
 
 
 @strawberry.input(description="A file, or an inline image where contentId is given.")
@@ -69,7 +63,9 @@ class HeaderInput:
 @strawberry.input(description="A mail to be sent.")
 class SendEmailInput:
     service: str = strawberry.field(description="Name of the service to send with.")
-    to: list[MailboxInput] = strawberry.field(description="Recipients; at least one.")
+    to: list[MailboxInput] | None = strawberry.field(
+        default=None, description="Recipients; at least one, here or in the template."
+    )
     cc: list[MailboxInput] | None = strawberry.field(default=None, description="Recipients of a visible copy.")
     bcc: list[MailboxInput] | None = strawberry.field(
         default=None, description="Recipients of a copy that no one else sees."
@@ -77,16 +73,22 @@ class SendEmailInput:
     subject: str | None = strawberry.field(default=None, description="The subject; may hold {placeholders}.")
     text: str | None = strawberry.field(default=None, description="The plain text part; may hold {placeholders}.")
     html: str | None = strawberry.field(default=None, description="The html part; may hold {placeholders}.")
+    template: str | None = strawberry.field(
+        default=None,
+        description="Name, in any case, or id of a stored template, which fills in what is absent here.",
+    )
     from_: MailboxInput | None = strawberry.field(
-        name="from", default=None, description="The sender; the service's default when absent."
+        name="from", default=None, description="The sender; the template's default, else the service's, when absent."
     )
     reply_to: MailboxInput | None = strawberry.field(
-        default=None, description="Where replies go; the service's default when absent."
+        default=None, description="Where replies go; the template's default, else the service's, when absent."
     )
     attachments: list[AttachmentInput] | None = strawberry.field(default=None, description="Files and inline images.")
     headers: list[HeaderInput] | None = strawberry.field(default=None, description="Extra header fields.")
     template_data: JSON | None = strawberry.field(
-        default=None, description="Object of values for {placeholders}; HTML-escaped in the html part."
+        default=None,
+        description="Object of values for {placeholders}; HTML-escaped in the html part. What the template requires"
+        " must be there, and of the type it declares.",
     )
     metadata: JSON | None = strawberry.field(
         default=None, description="Object of your own data, kept with the message and never sent."
@@ -169,19 +171,26 @@ async def _submission(context: Context, given: SendEmailInput) -> Submission:
     schedule = Schedule(in_utc(given.send_at, "sendAt"), in_utc(given.expires_at, "expiresAt"), given.priority)
     draft = await asyncio.to_thread(_draft, given)
     return Submission(
-        given.service, draft, principal, given.idempotency_key, schedule=schedule, on_doubt=given.on_doubt
+        given.service,
+        draft,
+        principal,
+        given.idempotency_key,
+        schedule=schedule,
+        on_doubt=given.on_doubt,
+        values_required=True,
     )
 
 
 def _draft(given: SendEmailInput) -> Draft:
     problems: list[Problem] = []
     draft = Draft(
-        to=_mailboxes(given.to),
-        cc=_mailboxes(given.cc),
-        bcc=_mailboxes(given.bcc),
+        to=mailboxes(given.to),
+        cc=mailboxes(given.cc),
+        bcc=mailboxes(given.bcc),
         subject=given.subject,
         text=given.text,
         html=given.html,
+        template=given.template or None,
         from_email=given.from_.email if given.from_ else None,
         from_name=given.from_.name or "" if given.from_ else None,
         reply_to_email=given.reply_to.email if given.reply_to else None,
@@ -191,8 +200,8 @@ def _draft(given: SendEmailInput) -> Draft:
             for index, attachment in enumerate(given.attachments or ())
         ),
         headers=tuple((header.name, header.value) for header in given.headers or ()),
-        template_data=_object(given.template_data, "templateData", problems),
-        metadata=_object(given.metadata, "metadata", problems),
+        template_data=json_object(given.template_data, "templateData", problems),
+        metadata=json_object(given.metadata, "metadata", problems),
         tags=tuple(given.tags or ()),
     )
     if problems:
@@ -208,11 +217,9 @@ def _as_input(refusal: Refusal) -> Refusal:
 
 
 def _input_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    if path[:1] == ("template_data",):  # what follows is a name of the author's
+        return ("templateData", *path[1:])
     return tuple(name for part in path for name in _INPUT_NAMES.get(part, (part,)))
-
-
-def _mailboxes(given: list[MailboxInput] | None) -> tuple[Mailbox, ...]:
-    return tuple(Mailbox(mailbox.email, mailbox.name or None) for mailbox in given or ())
 
 
 def _attachment(given: AttachmentInput, path: tuple[str, ...], problems: list[Problem]) -> Attachment:
@@ -221,12 +228,3 @@ def _attachment(given: AttachmentInput, path: tuple[str, ...], problems: list[Pr
         message = f"The content of '{given.name[:80]}' is not valid base64."
         problems.append(Problem(ErrorCode.INVALID_INPUT, message, path))
     return Attachment(given.name, octets or b"", given.content_type or None, given.content_id or None)
-
-
-def _object(value: Any, field: str, problems: list[Problem]) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if isinstance(value, dict):
-        return value
-    problems.append(Problem(ErrorCode.INVALID_INPUT, f"{field} must be an object.", (field,)))
-    return {}

@@ -57,6 +57,11 @@ class CreateServiceInput:
     from_name: str | None = strawberry.field(default=None, description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(default=None, description="Reply-To of mail that names none.")
     reply_to_name: str | None = strawberry.field(default=None, description="Display name of that Reply-To.")
+    respond_async: bool = strawberry.field(
+        default=False,
+        description="The REST route answers 202 at once, as if every request preferred it, and does not wait for the "
+        "verdict.",
+    )
     max_connections: int | None = strawberry.field(
         default=None, description="Connections at a time; the server's setting when absent."
     )
@@ -97,6 +102,9 @@ class UpdateServiceInput:
     from_name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its display name.")
     reply_to_email: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Default Reply-To.")
     reply_to_name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its display name.")
+    respond_async: strawberry.Maybe[bool] = strawberry.field(
+        default=None, description="Whether the REST route answers 202 at once, without waiting for the verdict."
+    )
     max_connections: strawberry.Maybe[int | None] = strawberry.field(
         default=None, description="Connections at a time; null: the server's setting."
     )
@@ -183,7 +191,8 @@ async def create(
 async def update(
     info: Info, input: Annotated[UpdateServiceInput, strawberry.argument(description="The changes.")]
 ) -> ServicePayload:
-    """Change a service; mail that waits for it leaves with the new values. Needs MANAGE on it."""
+    """Change a service; mail that waits for it leaves with the new values. One that isManaged is refused
+    (MANAGED_BY_ENVIRONMENT). Needs MANAGE on it."""
     try:
         principal = await info.context.principal()
         key = _key(input.id)
@@ -204,7 +213,8 @@ async def delete(
     info: Info, input: Annotated[DeleteServiceInput, strawberry.argument(description="Which one.")]
 ) -> DeleteServicePayload:
     """Delete a service. The messages sent through it stay readable, for those who may read the mail of all services;
-    the mail that a SANDBOX service captured is deleted with it. Needs MANAGE on all services, and on this one."""
+    the mail that a SANDBOX service captured is deleted with it. One that isManaged is refused (MANAGED_BY_ENVIRONMENT).
+    Needs MANAGE on all services, and on this one."""
     try:
         principal = await info.context.principal()
         grace = info.context.parts.settings.lease_grace

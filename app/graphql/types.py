@@ -15,6 +15,7 @@ from app.errors import ErrorCode, Refusal, Unauthenticated
 from app.graphql.circuit import Circuit
 from app.graphql.context import Info
 from app.graphql.explanation import Explanation
+from app.graphql.message_template import MessageTemplate
 from app.graphql.usage import Usage
 from app.mail.reply import Reply as SmtpReply
 from app.queue.doubt import OnDoubt
@@ -126,6 +127,12 @@ class Service(Node):
     from_name: str | None = strawberry.field(description="Display name of that sender.")
     reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
     reply_to_name: str | None = strawberry.field(description="Display name of that Reply-To.")
+    respond_async: bool = strawberry.field(
+        description="Whether the REST route answers 202 at once, and does not wait for the verdict."
+    )
+    is_managed: bool = strawberry.field(
+        description="Whether it is defined by the MAIL_* environment variables, and not changed through the API."
+    )
     max_connections: int | None = strawberry.field(description="Connections at a time; null: the server's setting.")
     messages_per_second: float | None = strawberry.field(description="How fast its mail leaves; null: no limit.")
     recipients_per_minute: int | None = strawberry.field(description="In any minute; null: no limit.")
@@ -176,6 +183,8 @@ class Service(Node):
             from_name=row.from_name,
             reply_to_email=row.reply_to_email,
             reply_to_name=row.reply_to_name,
+            respond_async=row.respond_async,
+            is_managed=row.is_managed,
             max_connections=row.max_connections,
             messages_per_second=row.messages_per_second,
             recipients_per_minute=row.recipients_per_minute,
@@ -342,6 +351,7 @@ class Message(Node):
     on_doubt: OnDoubt = strawberry.field(
         description="What becomes of recipients of whom nobody can know whether the server took the mail for them."
     )
+    template: MessageTemplate | None = strawberry.field(description="The stored template it was made from.")
     scheduled_at: datetime | None = strawberry.field(description="Not tried before this; null: at once.")
     expires_at: datetime | None = strawberry.field(description="Not tried from this on: then it expires.")
     created_at: datetime = strawberry.field(description="When it was accepted.")
@@ -372,6 +382,7 @@ class Message(Node):
             size_bytes=row.size_bytes,
             priority=row.priority,
             on_doubt=row.on_doubt,
+            template=MessageTemplate.of(row),
             scheduled_at=row.scheduled_at,
             expires_at=row.expires_at,
             created_at=row.created_at,

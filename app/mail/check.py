@@ -1,7 +1,7 @@
 """Everything that is wrong with a draft, at once, each problem with the path of its field."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import orjson
@@ -10,6 +10,7 @@ from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox, check_email, check_name
 from app.mail.characters import header_breaking, shown, unstorable
 from app.mail.draft import Attachment, Draft, DraftLimits
+from app.mail.nesting import is_deeper
 
 _FIELD_NAME = re.compile(r"[A-Za-z0-9-]{1,76}")
 _OWNED_FIELDS = frozenset(
@@ -30,9 +31,6 @@ _OWNED_FIELDS = frozenset(
     }
 )
 _OWNED_PREFIXES = ("content-", "resent-")
-
-# orjson, which writes the answers that show it again, ends at 254 levels.
-_MAX_METADATA_LEVELS = 200
 
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+"
 _QUOTED = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
@@ -175,6 +173,15 @@ def _data(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
             if problem := next(_storable((field,), text), None):
                 yield problem
                 break
+    most = limits.max_json_depth
+    # A variable is a value of its own; template data and metadata are one each.
+    for field, deep in (
+        ("template_data", is_deeper(draft.template_data, most)),
+        ("variables", is_deeper(draft.variables, most + 1)),
+        ("metadata", is_deeper(draft.metadata, most)),
+    ):
+        if deep:
+            yield _invalid((field,), f"{field} must be at most {most} levels deep")
     yield from _metadata(draft.metadata, limits)
     yield from _tags(draft.tags, limits)
 
@@ -193,10 +200,7 @@ def _texts(values: object) -> Iterator[str]:
 
 
 def _metadata(metadata: Mapping[str, object], limits: DraftLimits) -> Iterator[Problem]:
-    if any(unstorable(text) for text in _texts(metadata)):
-        return
-    if _is_deeper(metadata, _MAX_METADATA_LEVELS):
-        yield _invalid(("metadata",), f"metadata must be at most {_MAX_METADATA_LEVELS} levels deep")
+    if is_deeper(metadata, limits.max_json_depth) or any(unstorable(text) for text in _texts(metadata)):
         return
     try:
         size = len(orjson.dumps(dict(metadata)))
@@ -205,17 +209,6 @@ def _metadata(metadata: Mapping[str, object], limits: DraftLimits) -> Iterator[P
         return
     if size > limits.max_metadata_bytes:
         yield _too_large(("metadata",), f"{size} bytes of JSON", f"{limits.max_metadata_bytes}")
-
-
-def _is_deeper(value: object, levels: int) -> bool:
-    level = [value]
-    for _ in range(levels):
-        level = [inner for outer in level if isinstance(outer, Mapping | list | tuple) for inner in _inside(outer)]
-    return any(isinstance(outer, Mapping | list | tuple) for outer in level)
-
-
-def _inside(outer: Mapping[str, object] | list[object] | tuple[object, ...]) -> Iterable[object]:
-    return outer.values() if isinstance(outer, Mapping) else outer
 
 
 def _tags(tags: tuple[str, ...], limits: DraftLimits) -> Iterator[Problem]:

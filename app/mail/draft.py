@@ -1,7 +1,8 @@
 """What the author asked for, before anything is resolved."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Self
 
 from app.mail.address import Mailbox
 
@@ -72,3 +73,9 @@ class DraftLimits:
     max_tags: int = 20
     max_tag_chars: int = 100
     max_metadata_bytes: int = 16 * 1024
+    max_json_depth: int = 64
+
+    @classmethod
+    def of(cls, settings: object) -> Self:
+        """The limits that are attributes, of the same names, of `settings`."""
+        return cls(**{limit.name: getattr(settings, limit.name) for limit in fields(cls)})

@@ -11,27 +11,49 @@ from app.mail.draft import Draft, DraftLimits
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _DEFAULT_LIMITS = DraftLimits()
+_NOTHING: Mapping[str, str | None] = {}
 
 
-def fill(draft: Draft, limits: DraftLimits = _DEFAULT_LIMITS) -> Draft:
+def fill(
+    draft: Draft, limits: DraftLimits = _DEFAULT_LIMITS, sender_fields: Mapping[str, str | None] = _NOTHING
+) -> Draft:
     """The draft with every known {name} of its subject, text and html replaced, in one pass.
 
     A value is never expanded again; a name that is unknown, or whose value is null, a list or an object, stays
-    as written. `template_data` wins over `variables` and is HTML-escaped in `html`; `variables` go in raw.
+    as written. `template_data` wins over `variables`, which go into `html` raw; everything else is HTML-escaped there.
+    Names that have no value there stand for `sender_fields`, and {subject} for the filled subject.
     Raises TooLarge, before anything is built, if a filled part would pass `max_body_chars`.
     """
-    plain = _words({**draft.variables, **draft.template_data})
-    escaped = {name: html.escape(word) if name in draft.template_data else word for name, word in plain.items()}
-    most = limits.max_body_chars
+    words, most = _words(draft, sender_fields), limits.max_body_chars
+    subject = _fill_text(draft.subject, words, "subject", most)
+    words = words if subject is None else {"subject": subject, **words}
+    raw = draft.variables.keys() - draft.template_data
+    escaped = {name: word if name in raw else html.escape(word) for name, word in words.items()}
     return replace(
         draft,
-        subject=_fill_text(draft.subject, plain, "subject", most),
-        text=_fill_text(draft.text, plain, "text", most),
+        subject=subject,
+        text=_fill_text(draft.text, words, "text", most),
         html=_fill_text(draft.html, escaped, "html", most),
     )
 
 
-def _words(values: Mapping[str, object]) -> dict[str, str]:
+def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] = _NOTHING) -> tuple[str, ...]:
+    """The names in {braces} that `fill` leaves as they are, each once, in the order of subject, text and html."""
+    words = _words(draft, sender_fields)
+    in_subject, *in_bodies = (_PLACEHOLDER.findall(part or "") for part in (draft.subject, draft.text, draft.html))
+    known = words.keys() if draft.subject is None else {"subject", *words}
+    unknown = [name for name in in_subject if name not in words]
+    unknown += [name for names in in_bodies for name in names if name not in known]
+    return tuple(dict.fromkeys(unknown))
+
+
+def is_placeholder(name: str) -> bool:
+    """Whether {name} would be one."""
+    return _PLACEHOLDER.fullmatch(f"{{{name}}}") is not None
+
+
+def _words(draft: Draft, sender_fields: Mapping[str, str | None]) -> dict[str, str]:
+    values = {**sender_fields, **draft.variables, **draft.template_data}
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()

@@ -18,7 +18,8 @@ from app.queue.states import MessageState, RecipientState
 
 _COLUMNS = (
     "id, service_id, service_name, state, message_id_header, from_email, from_name, subject, metadata, tags,"
-    " size_bytes, priority, on_doubt, scheduled_at, expires_at, created_at, settled_at"
+    " size_bytes, priority, on_doubt, template_id, template_name, template_version, scheduled_at, expires_at,"
+    " created_at, settled_at"
 )
 _TAGS = {"sqlite": "json_each(message.tags)", "postgres": "jsonb_array_elements_text(message.tags) AS tag (value)"}
 
@@ -40,6 +41,9 @@ class StoredMessage:
     size_bytes: int
     priority: Priority
     on_doubt: OnDoubt
+    template_id: UUID | None
+    template_name: str | None
+    template_version: int | None
     scheduled_at: datetime | None
     expires_at: datetime | None
     created_at: datetime
@@ -176,6 +180,9 @@ def _message(row: Mapping[str, Any]) -> StoredMessage:
         size_bytes=row["size_bytes"],
         priority=Priority(row["priority"]),
         on_doubt=OnDoubt(row["on_doubt"]),
+        template_id=as_key(row["template_id"]),
+        template_name=row["template_name"],
+        template_version=row["template_version"],
         scheduled_at=as_moment(row["scheduled_at"]),
         expires_at=as_moment(row["expires_at"]),
         created_at=as_moment(row["created_at"]),

@@ -21,6 +21,7 @@ from app.queue.engine import Engine, Job
 from app.queue.schedule import AT_ONCE, Schedule
 from app.queue.states import MessageState, RecipientState
 from app.services.circuit import Circuit, read_circuits
+from app.templates.content import UsedTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class NewMessage:
     subject: str | None
     recipients: Sequence[EnvelopeRecipient]
     content: bytes
+    template: UsedTemplate | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
     tags: Sequence[str] = ()
     schedule: Schedule = AT_ONCE
@@ -58,10 +60,12 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The accepted message; `replayed` when the idempotency key had accepted it before."""
+    """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
+    author is to be told what comes of the first attempt."""
 
     message_id: UUID
     replayed: bool = False
+    verdict_awaited: bool = False
 
 
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
@@ -130,12 +134,13 @@ class _AcceptedBefore(Exception):
 
 
 async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> None:
+    template = message.template
     await execute(
         "INSERT INTO message (id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header,"
         " reverse_path, smtputf8, from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited,"
-        " on_doubt, scheduled_at, expires_at, due_at, fence, created_at)"
+        " on_doubt, scheduled_at, expires_at, due_at, fence, created_at, template_id, template_name, template_version)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0,"
-        " $22)",
+        " $22, $23, $24, $25)",
         message.id,
         message.service_id,
         message.service_name,
@@ -158,6 +163,9 @@ async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> No
         message.schedule.expires_at,
         due_at,
         moment,
+        template.id if template else None,
+        template.name if template else None,
+        template.version if template else None,
     )
     await execute("INSERT INTO message_content (message_id, octets) VALUES ($1, $2)", message.id, message.content)
     await execute_many(

@@ -9,6 +9,7 @@ from app.database.connection import as_key, as_moment, execute, rows, transactio
 from app.errors import Conflict, ErrorCode, NotFound
 from app.queue.change import CANCEL, change_recipients
 from app.queue.lock import LEASE_GRACE, is_leased, lock_message, row_lock
+from app.services.manage import refuse_managed
 
 
 async def remove_service(
@@ -23,17 +24,19 @@ async def remove_service(
     read the mail of all services; what a SANDBOX captured is deleted with it.
 
     `by` needs MANAGE for all services and for this one; None is the operator at the machine.
-    Raises Forbidden, NotFound, and Conflict (IN_USE) while mail is unsent unless `cancel_unsent`; mail that is
-    being sent at this very moment is never cancelled: the Conflict then says to try again. It counts as being sent
-    for `grace` seconds after a lease that no worker has found to be lost.
+    Raises Forbidden, NotFound, Conflict MANAGED_BY_ENVIRONMENT, and Conflict (IN_USE) while mail is unsent unless
+    `cancel_unsent`; mail that is being sent at this very moment is never cancelled: the Conflict then says to try
+    again. It counts as being sent for `grace` seconds after a lease that no worker has found to be lost.
     """
     if by is not None:
         require_for_all(by, Action.MANAGE)
         require(by, Action.MANAGE, service_id)
     async with transaction():
         # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
-        if not await rows(f"SELECT id FROM service WHERE id = $1{row_lock()}", service_id):  # noqa: S608
+        found = await rows(f"SELECT name, is_managed FROM service WHERE id = $1{row_lock()}", service_id)  # noqa: S608
+        if not found:
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("id",))
+        refuse_managed(found[0]["name"], bool(found[0]["is_managed"]))
         unsent = await rows(
             f"SELECT id, lease_until FROM message WHERE service_id = $1 AND settled_at IS NULL{row_lock()}",  # noqa: S608
             service_id,

@@ -1,12 +1,14 @@
-"""A JSON body of the REST route, read as a Draft."""
+"""The fields of a request to the REST route, read as a Draft."""
 
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from app.errors import ErrorCode, InvalidInput, NotFound, Problem
+from app.errors import ErrorCode, InvalidInput, Problem
 from app.mail.address import Mailbox, parse_mailboxes
 from app.mail.characters import shown
-from app.mail.draft import Attachment, Draft
+from app.mail.draft import Attachment, Draft, Link
 from app.mail.transfer_encoding import decode_base64
 
 FIELDS = frozenset(
@@ -30,15 +32,16 @@ FIELDS = frozenset(
     }
 )
 
+_URL = re.compile(r"https?://", re.IGNORECASE)
 
-def read_draft(body: Mapping[str, Any]) -> Draft:
-    """The draft that the body asks for. Every key that is not a field is a variable for {placeholders}.
 
-    Raises InvalidInput with every field that has the wrong shape, NotFound for a template.
+def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> Draft:
+    """The draft that the fields and files ask for. Every key that is not a field is a variable for {placeholders}.
+
+    Raises InvalidInput with every field that has the wrong shape.
     """
-    if not body:
+    if not body and not files:
         raise InvalidInput("No valid data in request.")
-    _refuse_template(body)
     problems: list[Problem] = []
     draft = Draft(
         to=tuple(_mailboxes(body.get("to"), "to", problems)),
@@ -51,19 +54,19 @@ def read_draft(body: Mapping[str, Any]) -> Draft:
         from_name=_text(body, "from_name", problems) or None,
         reply_to_email=_text(body, "reply_to_email", problems) or None,
         reply_to_name=_text(body, "reply_to_name", problems) or None,
-        attachments=tuple(_attachments(body, problems)),
+        template=_template(body, "template", problems),
+        template_id=_template(body, "template_id", problems),
         template_data=_template_data(body.get("template_data"), problems),
         variables={name: value for name, value in body.items() if name not in FIELDS},
     )
+    attached = tuple(_attached(body, problems))
     if problems:
         raise InvalidInput(problems=problems)
-    return draft
-
-
-def _refuse_template(body: Mapping[str, Any]) -> None:
-    for field in ("template", "template_id"):
-        if body.get(field) not in (None, ""):
-            raise NotFound(f"Email Template '{_shown(body[field])}' not found", field=(field,))
+    return replace(
+        draft,
+        attachments=(*(file for file in attached if isinstance(file, Attachment)), *files),
+        links=tuple(link for link in attached if isinstance(link, Link)),
+    )
 
 
 def _text(body: Mapping[str, Any], field: str, problems: list[Problem]) -> str | None:
@@ -71,6 +74,16 @@ def _text(body: Mapping[str, Any], field: str, problems: list[Problem]) -> str |
     if value is None or isinstance(value, str):
         return value
     problems.append(Problem(ErrorCode.INVALID_INPUT, f"The field '{field}' must be a string.", (field,)))
+    return None
+
+
+def _template(body: Mapping[str, Any], field: str, problems: list[Problem]) -> str | None:
+    value = body.get(field)
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value) or None
+    if value is not None:
+        message = f"The field '{field}' must be a string or a whole number."
+        problems.append(Problem(ErrorCode.INVALID_INPUT, message, (field,)))
     return None
 
 
@@ -98,30 +111,30 @@ def _mailboxes(value: Any, field: str, problems: list[Problem]) -> Iterator[Mail
                 )
 
 
-def _attachments(body: Mapping[str, Any], problems: list[Problem]) -> Iterator[Attachment]:
-    if body.get("import_url"):
-        problems.append(_by_reference("import_url"))
-    for field in ("attachments", "attachment"):
+def _attached(body: Mapping[str, Any], problems: list[Problem]) -> Iterator[Attachment | Link]:
+    for field in ("attachments", "attachment", "import_url"):
         value = body.get(field)
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry:
-                yield from _attachment(entry, (field, str(index)), problems)
+                yield from _entry(entry, (field, str(index)), problems)
 
 
-def _attachment(entry: Any, path: tuple[str, ...], problems: list[Problem]) -> Iterator[Attachment]:
+def _entry(entry: Any, path: tuple[str, ...], problems: list[Problem]) -> Iterator[Attachment | Link]:
     match entry:
-        case {"name": str(name), "content": str(content)}:
+        case {"name": str(name), "content": str(content)} if path[0] != "import_url":
             octets = decode_base64(content)
             if octets is None:
                 message = f"The content of '{shown(name)}' in '{path[0]}' is not valid base64."
                 problems.append(Problem(ErrorCode.INVALID_INPUT, message, (*path, "content")))
             texts = (_attachment_text(entry, (*path, field), problems) for field in ("content_type", "content_id"))
             yield Attachment(name, octets or b"", *texts)
-        case str() | {"service": _} | {"path": _}:
-            problems.append(_by_reference(*path))
+        case str(url) | {"url": str(url)} if _URL.match(url):
+            yield Link(url, path)
+        case str() | {"url": _} | {"service": _} | {"path": _}:
+            problems.append(_by_path(path))
         case _:
-            message = f"Each entry of '{path[0]}' must be an object with 'name' and 'content' (base64)."
-            problems.append(Problem(ErrorCode.INVALID_INPUT, message, path))
+            shape = "a URL" if path[0] == "import_url" else "an object with 'name' and 'content' (base64), or a URL"
+            problems.append(Problem(ErrorCode.INVALID_INPUT, f"Each entry of '{path[0]}' must be {shape}.", path))
 
 
 def _attachment_text(entry: Mapping[str, Any], path: tuple[str, ...], problems: list[Problem]) -> str | None:
@@ -132,11 +145,12 @@ def _attachment_text(entry: Mapping[str, Any], path: tuple[str, ...], problems: 
     return None
 
 
-def _by_reference(*path: str) -> Problem:
+def _by_path(path: tuple[str, ...]) -> Problem:
     return Problem(
         ErrorCode.INVALID_INPUT,
-        f"The field '{path[0]}' names a file by URL or path. This server fetches no files:"
-        " send each one as an object with 'name' and 'content' (base64).",
+        f"The field '{path[0]}' names a file by something else than an http or https URL. This server reads no files of"
+        " its own, or of other services: send each one as an object with 'name' and 'content' (base64), or as a file of"
+        " a multipart form.",
         path,
     )
 

@@ -48,7 +48,7 @@ _FAILURE_HEADERS: Mapping[int, tuple[str, ...]] = {
     500: ("X-Message-Id", "Idempotent-Replayed"),
     503: ("Retry-After", "X-Message-Id", "Idempotent-Replayed"),
 }
-_ACCEPTED_HEADERS = ("X-Message-Id", "X-Message-Status", "Idempotent-Replayed", "Preference-Applied")
+_ACCEPTED_HEADERS = ("X-Message-Id", "X-Message-Status", "Idempotent-Replayed")
 _SECURITY: Mapping[str, Schema] = {
     "dreamFactoryKey": {"type": "apiKey", "in": "header", "name": "X-DreamFactory-API-Key"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -169,8 +169,9 @@ def _request_body(settings: Settings) -> Schema:
     content["application/x-www-form-urlencoded"]["example"] = {"to": "ada@example.com", "body_text": "It works."}
     return {
         "description": (
-            f"The mail, at most {settings.max_body_bytes} bytes. JSON may have any type that ends in `+json`, and is"
-            " recognised under a form's type. Without a body, the fields are read from the query."
+            f"The mail: at most {settings.max_body_bytes} bytes, {settings.max_json_depth} levels deep, and"
+            f" {settings.max_form_fields} fields of a form. Any other type is read as JSON, and so is a form that"
+            " starts with a brace. Without a body, the fields are read from the query."
         ),
         "content": content,
     }
@@ -179,15 +180,19 @@ def _request_body(settings: Settings) -> Schema:
 def _responses(settings: Settings) -> Schema:
     examples = failure_examples(settings)
     accepted = {
-        "200": _accepted("Sent, or stored and tried again: `X-Message-Status` says which."),
-        "202": _accepted("Stored, as `Prefer: respond-async` or the service's setting asked for."),
+        "200": _accepted("Sent, or stored and tried again: `X-Message-Status` says which.", *_ACCEPTED_HEADERS),
+        "202": _accepted(
+            "Stored, as `Prefer: respond-async` or the service's setting asked for.",
+            *_ACCEPTED_HEADERS,
+            "Preference-Applied",
+        ),
     }
     return accepted | {str(status): _failure(status, text, examples[status]) for status, text in FAILURES.items()}
 
 
-def _accepted(description: str) -> Schema:
+def _accepted(description: str, *headers: str) -> Schema:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Accepted"}}}
-    return {"description": description, "headers": _named(_ACCEPTED_HEADERS), "content": content}
+    return {"description": description, "headers": _named(headers), "content": content}
 
 
 def _failure(status: int, description: str, examples: Schema) -> Schema:

@@ -2,6 +2,11 @@
 
 - the service's name is matched in any case, and a trailing slash is tolerated;
 - the API key may come as `?api_key=`;
+- JSON is read as JSON under any content type, also under that of a form where it starts with `{`, as curl sends it;
+- without a body the query is the mail; beside one it may still name a template;
+- forms and queries nest as PHP reads them (`to[0][email]=…`), and JSON text stands for lists and objects there; a
+  repeated `to`, `cc`, `bcc` or `attachment` counts each time, of any other field the last one;
+- a file of a multipart form is attached whatever its field is called;
 - success is 200 with exactly `{"count": n}`; everything new travels in headers;
 - a mail that the SMTP server refused is a 500, with the reply's code as `error.code`;
 - unknown keys of the body are template variables, never errors;

@@ -36,6 +36,7 @@ ERROR_CODES: Mapping[ErrorCode, str] = {
 
 _ADDRESS_FORMS = ["ada@example.com", "Ada Lovelace <ada@example.com>", "ada@example.com, Bob <bob@example.com>"]
 _ADA = {"email": "ada@example.com", "name": "Ada Lovelace"}
+_NESTED = "Lists and objects are written in brackets, or as JSON."
 
 
 def mail_schemas(settings: Settings) -> dict[str, Schema]:
@@ -44,9 +45,10 @@ def mail_schemas(settings: Settings) -> dict[str, Schema]:
     form = {name: _as_text(schema) for name, schema in fields.items()}
     return {
         "Mail": _mail("A mail, as a JSON object.", fields),
-        "Form": _mail("A mail, as the fields of a form. Lists and objects are written in brackets.", form)
-        | {"patternProperties": _brackets()},
-        "Multipart": _mail("A mail, as the fields of a form, with files.", {**form, **_files()})
+        "Form": _mail(f"A mail, as the fields of a form. {_NESTED}", form) | {"patternProperties": _brackets()},
+        "Multipart": _mail(
+            f"A mail, as the fields of a form, with files under any name. {_NESTED}", {**form, **_files()}
+        )
         | {"patternProperties": _brackets()},
         "Mailboxes": _mailboxes(settings),
         "Address": _address(),
@@ -127,9 +129,10 @@ def _template_data() -> Schema:
 
 
 def _import_url() -> Schema:
+    one = [_reference("Link"), {"enum": [None, ""]}]
     return {
         "description": "The URL of a file to attach, or a list of them, on a host that the operator allowed.",
-        "anyOf": [_reference("Link"), {"type": "array", "items": _reference("Link")}, {"enum": [None, ""]}],
+        "anyOf": [*one, {"type": "array", "items": {"anyOf": one}}],
         "examples": ["https://files.example.com/invoice.pdf"],
     }
 
@@ -215,11 +218,11 @@ def _attachment(settings: Settings) -> Schema:
 
 
 def _link() -> Schema:
+    url = {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
     return {
-        "type": "string",
-        "format": "uri",
         "description": "The URL of a file that the server fetches. Refused unless the operator allowed its host.",
-        "examples": ["https://files.example.com/invoice.pdf"],
+        "anyOf": [url, {"type": "object", "required": ["url"], "properties": {"url": url}}],
+        "examples": ["https://files.example.com/invoice.pdf", {"url": "https://files.example.com/invoice.pdf"}],
     }
 
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-from typing import Any
 from uuid import UUID
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -13,22 +11,18 @@ from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
 from app.database.connection import is_transient
 from app.database.key import public_id
-from app.errors import InvalidInput, TooLarge, accepted_unseen
-from app.mail.draft import Draft
+from app.errors import accepted_unseen
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
 from app.queue.states import SETTLED, MessageState, RecipientState
-from app.rest.body import read_draft
 from app.rest.errors import error_response
+from app.rest.request_body import read_request_draft
 from app.settings import Settings
 from app.submission.submit import Submission, Submitter
 from app.submission.unseen import tell_accepted
 from app.submission.verdict import VerdictWaiter
 
 logger = logging.getLogger(__name__)
-
-# Parsing a body up to this size takes less than handing it to a thread and back.
-_PARSED_AT_ONCE = 64 * 1024
 
 _WAITING = frozenset({MessageState.QUEUED, MessageState.SENDING, MessageState.DEFERRED, MessageState.HELD})
 _SENT = frozenset({MessageState.SENT, MessageState.PARTIALLY_SENT})
@@ -56,14 +50,14 @@ class Sender:
         at_once = _prefers_async(request)
         submission = Submission(
             service_name=request.path_params["service"],
-            draft=await _read_draft(request, self._settings.max_body_bytes),
+            draft=await read_request_draft(request, self._settings),
             principal=principal,
             idempotency_key=request.headers.get("idempotency-key"),
-            verdict_awaited=not at_once,
+            verdict_wanted=not at_once,
         )
         receipt = await self._submitter.submit(submission)
         try:
-            return await self._answer(receipt, at_once)
+            return _preferred(await self._answer(receipt), at_once)
         except Exception as error:
             # The mail is accepted: whatever went wrong now, a 500 would say that nothing will be sent.
             self._stop_awaiting(receipt.message_id)
@@ -71,7 +65,8 @@ class Sender:
         except asyncio.CancelledError:  # the server ends
             return _accepted_unseen(receipt, accepted_unseen(public_id("msg", receipt.message_id)))
 
-    async def _answer(self, receipt: Receipt, at_once: bool) -> JSONResponse:
+    async def _answer(self, receipt: Receipt) -> JSONResponse:
+        at_once = not receipt.verdict_awaited
         if at_once and not receipt.replayed:
             return _accepted(receipt, await _recipients(receipt.message_id), "queued", status=202)
         # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
@@ -108,30 +103,11 @@ def _prefers_async(request: Request) -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-async def _read_draft(request: Request, limit: int) -> Draft:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type.startswith("multipart/"):
-        raise InvalidInput("Send the mail as a JSON object, with 'Content-Type: application/json'.")
-    octets = bytearray()
-    async for chunk in request.stream():
-        octets += chunk
-        if len(octets) > limit:
-            raise TooLarge(f"The request body is larger than {limit} bytes.")
-    if len(octets) <= _PARSED_AT_ONCE:
-        return _parse(bytes(octets))
-    return await asyncio.to_thread(_parse, bytes(octets))
-
-
-def _parse(octets: bytes) -> Draft:
-    if not octets.strip():
-        raise InvalidInput("No valid data in request.")
-    try:
-        body: Any = orjson.loads(octets)
-    except ValueError:
-        raise InvalidInput("Invalid or malformed JSON.") from None
-    if not isinstance(body, dict):
-        raise InvalidInput("No valid data in request. The body must be a JSON object.")
-    return read_draft(body)
+def _preferred(response: JSONResponse, at_once: bool) -> JSONResponse:
+    """RFC 7240 section 3: the client is told that it got the answer at once that it preferred."""
+    if at_once and response.status_code == 202:
+        response.headers["Preference-Applied"] = "respond-async"
+    return response
 
 
 async def _recipients(message_id: UUID) -> list[StoredRecipient]:

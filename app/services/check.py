@@ -55,6 +55,7 @@ class ServiceValues:
     from_name: str | None = None
     reply_to_email: str | None = None
     reply_to_name: str | None = None
+    respond_async: bool = False
     max_connections: int | None = None
     messages_per_second: float | None = None
     recipients_per_minute: int | None = None

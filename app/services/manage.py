@@ -51,6 +51,7 @@ class ServiceChanges(TypedDict, total=False):
     from_name: str | None
     reply_to_email: str | None
     reply_to_name: str | None
+    respond_async: bool
     max_connections: int | None
     messages_per_second: float | None
     recipients_per_minute: int | None
@@ -74,12 +75,9 @@ async def create_service(
     if by is not None:
         require_for_all(by, Action.MANAGE)
     _refuse_problems(values, max_trusted_ca_chars)
-    moment = now()
-    service = Service(version=0, created_at=moment)
+    service = Service(version=0, created_at=now())
     async with _unique_name(service.id, values.name), transaction():
-        await _save(service, values, sealer, moment)
-        if service.username is not None:
-            await require_proof(service.id, moment)
+        await insert_service(service, values, sealer)
     return service
 
 
@@ -100,7 +98,8 @@ async def update_service(
     otherwise who may change a service could have its password sent to a server of theirs, or shown to the network. What
     was known against the old server or credentials does not count any more: the new ones are tried at once, and an
     outage until then is told to `forgive`, inside the transaction.
-    New limits count from now on. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN.
+    New limits count from now on. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN or
+    MANAGED_BY_ENVIRONMENT.
     """
     if by is not None:
         require(by, Action.MANAGE, service.id)
@@ -108,19 +107,46 @@ async def update_service(
         current = await Service.filter(id=service.id).select_for_update().first()
         if current is None:
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
+        refuse_managed(current.name, current.is_managed)
         values = changed(current, changes)
         _refuse_problems(values, max_trusted_ca_chars)
         _refuse_new_server(current, values)
-        earlier = _server(current)
-        moment = now()
-        await _save(current, values, sealer, moment)
-        if _server(current) != earlier:
-            forget = forget_circuit(current.id) if current.username is None else require_proof(current.id, moment)
-            open_since = await forget
-            if open_since is not None:
-                await forgive(current.id, open_since, moment)
-        await forget_free_at(current.id)
+        await replace_service(current, values, sealer, forgive, now())
     return current
+
+
+async def insert_service(service: Service, values: ServiceValues, sealer: Sealer) -> None:
+    """Store the new `service`, made at its `created_at`, with these values, which have no problems. Call it inside a
+    transaction. Raises IntegrityError for a name that is taken."""
+    await _save(service, values, sealer, service.created_at)
+    if service.username is not None:
+        await require_proof(service.id, service.created_at)
+
+
+async def replace_service(
+    current: Service, values: ServiceValues, sealer: Sealer, forgive: Forgive, moment: datetime
+) -> None:
+    """Give the service, which is locked, these values, which have no problems. Call it inside a transaction. Raises
+    IntegrityError for a name that is taken."""
+    earlier = _server(current)
+    await _save(current, values, sealer, moment)
+    if _server(current) != earlier:
+        forget = forget_circuit(current.id) if current.username is None else require_proof(current.id, moment)
+        open_since = await forget
+        if open_since is not None:
+            await forgive(current.id, open_since, moment)
+    await forget_free_at(current.id)
+
+
+def refuse_managed(name: str, is_managed: bool) -> None:
+    """Raise Conflict MANAGED_BY_ENVIRONMENT if the service is. Pure."""
+    if is_managed:
+        raise Conflict(
+            f"The service {name!r} is defined by the environment variables MAIL_*. It is changed there, or here once"
+            " the server was started without them.",
+            code=ErrorCode.MANAGED_BY_ENVIRONMENT,
+            field=("id",),
+        )
 
 
 async def get_service(service_id: UUID) -> Service:
@@ -149,6 +175,12 @@ def changed(service: Service, changes: ServiceChanges) -> ServiceValues:
     current = {column: getattr(service, column) for column in _COLUMNS}
     password_kept = service.sealed_password is not None and "password" not in changes
     return ServiceValues(**{**current, **changes, "password_kept": password_kept})
+
+
+def has_values(service: Service, values: ServiceValues) -> bool:
+    """Whether the service has these values, which have no problems; but for the password. Pure."""
+    stored = in_stored_form(values)
+    return all(getattr(service, column) == getattr(stored, column) for column in _COLUMNS)
 
 
 def _server(service: Service) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 """THE use case behind both doors: Draft in, Receipt or refusal out."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -23,10 +23,13 @@ from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
 from app.queue.schedule import AT_ONCE, Schedule, check_schedule
 from app.queue.wakeup import Wakeup
+from app.services.environment import check_default_sender
 from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
 from app.submission.digest import digest_request
+from app.templates.content import UsedTemplate, apply_template, check_values
+from app.templates.find import find_used_template
 
 MAX_IDEMPOTENCY_KEY_CHARS = 256
 MAX_MESSAGE_ID_DOMAIN_CHARS = 200
@@ -34,16 +37,19 @@ MAX_MESSAGE_ID_DOMAIN_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a door asks for. `verdict_awaited`: the client waits for the first attempt, and a server that cannot
-    be talked to then fails the mail instead of deferring it."""
+    """What a door asks for. `verdict_wanted`: the client waits for the first attempt, and a server that cannot be
+    talked to then fails the mail instead of deferring it; unless the service answers at once (`respond_async`).
+    `values_required`: a template's required variables without a value, and values of another type, are refused; else
+    they are left as they are."""
 
     service_name: str
     draft: Draft
     principal: Principal
     idempotency_key: str | None = None
-    verdict_awaited: bool = False
+    verdict_wanted: bool = False
     schedule: Schedule = AT_ONCE
     on_doubt: OnDoubt = OnDoubt.RETRY
+    values_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +65,14 @@ class Prepared:
 
 
 class Submitter:
-    """Submits mail for the doors of one process."""
+    """Submits mail for the doors of one process. Raises SettingsError if MAIL_FROM_* cannot stand in a mail."""
 
     def __init__(self, settings: Settings, engine: Engine, wakeup: Wakeup) -> None:
+        check_default_sender(settings)
         self._settings = settings
         self._engine = engine
         self._wakeup = wakeup
-        self._limits = _draft_limits(settings)
+        self._limits = DraftLimits.of(settings)
 
     async def submit(self, submission: Submission) -> Receipt:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
@@ -75,17 +82,21 @@ class Submitter:
         ("attachments", "0", "content").
         """
         service = await self._permitted_service(submission)
+        awaited = submission.verdict_wanted and not service.respond_async
         moment = now()
         idempotency = await self._idempotency(submission, moment)
         if idempotency is not None:
             earlier = await find_receipt(submission.principal.role_id, idempotency)
             if earlier is not None:
-                return earlier
+                return replace(earlier, verdict_awaited=awaited)
+        template = await find_used_template(submission.draft)
         key = new_key()
-        prepared = await asyncio.to_thread(self._prepare, submission, service, key, moment)
-        receipt = await finish(put(_new_message(key, submission, service, prepared, idempotency), moment, self._engine))
+        prepared = await asyncio.to_thread(self._prepare, submission, service, template, key, moment)
+        message = _new_message(key, submission, service, prepared, template, idempotency)
+        message = replace(message, verdict_awaited=awaited)
+        receipt = await finish(put(message, moment, self._engine))
         self._wakeup.work_arrived()
-        return receipt
+        return replace(receipt, verdict_awaited=awaited)
 
     async def _permitted_service(self, submission: Submission) -> Service:
         """The role is asked before the service's existence shows."""
@@ -116,11 +127,15 @@ class Submitter:
         )
         return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
 
-    def _prepare(self, submission: Submission, service: Service, key: UUID, moment: datetime) -> Prepared:
-        filled = fill(submission.draft, self._limits)
-        sender, reply_to, missing = _resolve_sender(filled, service)
+    def _prepare(
+        self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime
+    ) -> Prepared:
+        draft = apply_template(submission.draft, template.content) if template else submission.draft
+        unfit = check_values(draft, template) if template and submission.values_required else ()
+        sender, reply_to, missing = _resolve_sender(draft, service, self._settings)
+        filled = fill(draft, self._limits, _sender_fields(sender, reply_to))
         ill_timed = check_schedule(submission.schedule, moment, self._settings.max_schedule_ahead)
-        problems = (*check_draft(filled, self._limits), *missing, *ill_timed)
+        problems = (*unfit, *check_draft(filled, self._limits), *missing, *ill_timed)
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
@@ -142,10 +157,16 @@ def _message_id(key: UUID, sender: Mailbox) -> str:
     return f"<{key.hex}@{domain}>"
 
 
-def _resolve_sender(draft: Draft, service: Service) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
-    """From and Reply-To: the draft's field, else the service's default; never an invented sender."""
-    from_email = service.from_email if draft.from_email is None else draft.from_email
-    from_name = service.from_name if draft.from_name is None else draft.from_name
+def _resolve_sender(
+    draft: Draft, service: Service, settings: Settings
+) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
+    """From and Reply-To, each field by itself: the draft's, else the service's default, else that of MAIL_FROM_*; never
+    an invented sender."""
+    from_email, from_name = draft.from_email, draft.from_name
+    if from_email is None:
+        from_email = service.from_email or settings.mail_from_address
+    if from_name is None:
+        from_name = service.from_name or settings.mail_from_name
     reply_email = service.reply_to_email if draft.reply_to_email is None else draft.reply_to_email
     reply_name = service.reply_to_name if draft.reply_to_name is None else draft.reply_to_name
     reply_to = Mailbox(reply_email, reply_name or None) if reply_email else None
@@ -157,8 +178,20 @@ def _resolve_sender(draft: Draft, service: Service) -> tuple[Mailbox | None, Mai
     return Mailbox(from_email, from_name or None), reply_to, ()
 
 
+def _sender_fields(sender: Mailbox | None, reply_to: Mailbox | None) -> dict[str, str | None]:
+    """What {from_name} and its like stand for."""
+    fields = {"from": sender, "reply_to": reply_to}
+    emails = {f"{name}_email": mailbox.email for name, mailbox in fields.items() if mailbox}
+    return emails | {f"{name}_name": mailbox.name for name, mailbox in fields.items() if mailbox}
+
+
 def _new_message(
-    key: UUID, submission: Submission, service: Service, prepared: Prepared, idempotency: Idempotency | None
+    key: UUID,
+    submission: Submission,
+    service: Service,
+    prepared: Prepared,
+    template: UsedTemplate | None,
+    idempotency: Idempotency | None,
 ) -> NewMessage:
     return NewMessage(
         id=key,
@@ -173,26 +206,10 @@ def _new_message(
         subject=prepared.subject,
         recipients=prepared.recipients,
         content=prepared.content,
+        template=template,
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,
         schedule=submission.schedule,
         on_doubt=submission.on_doubt,
-        verdict_awaited=submission.verdict_awaited,
         idempotency=idempotency,
-    )
-
-
-def _draft_limits(settings: Settings) -> DraftLimits:
-    return DraftLimits(
-        max_recipients=settings.max_recipients,
-        max_attachments=settings.max_attachments,
-        max_attachment_bytes=settings.max_attachment_bytes,
-        max_subject_chars=settings.max_subject_chars,
-        max_name_chars=settings.max_name_chars,
-        max_headers=settings.max_headers,
-        max_header_chars=settings.max_header_chars,
-        max_body_chars=settings.max_body_chars,
-        max_tags=settings.max_tags,
-        max_tag_chars=settings.max_tag_chars,
-        max_metadata_bytes=settings.max_metadata_bytes,
     )

@@ -216,7 +216,7 @@ def _value(kind: str, column: str, key: UUID, number: int) -> object:
         "json": '{"a": [1]}',
         "blob": b"\0\xff",
         "bytea": b"\0\xff",
-        "int": 1,
+        "int": number,
         "small": 1,
         "double": 1.5,
         "real": 1.5,

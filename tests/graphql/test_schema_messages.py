@@ -304,18 +304,18 @@ async def test_resolvers_side_by_side_check_the_key_once(api: Api) -> None:
 
 
 @pytest.mark.parametrize("kind", [list, dict])
-async def test_metadata_is_only_as_deep_as_an_answer_can_show(api: Api, kind: type) -> None:
+async def test_metadata_is_only_as_deep_as_the_setting_allows(api: Api, kind: type) -> None:
     def nested(levels: int) -> dict[str, Any]:
         value: Any = "leaf"
         for _ in range(levels - 1):
             value = [value] if kind is list else {"in": value}
         return {"out": value}
 
-    sent = await send(api, metadata=nested(200))
+    sent = await send(api, metadata=nested(64))
     listed = await api.ask("{ messages(first: 1) { edges { node { metadata } } } }")
     assert b"leaf" in orjson.dumps({"data": listed})
-    assert sent["metadata"] == nested(200)
-    payload = await api.mutate("sendEmail", "message { id }", **{**PLAIN, "metadata": nested(201)})
+    assert sent["metadata"] == nested(64)
+    payload = await api.mutate("sendEmail", "message { id }", **{**PLAIN, "metadata": nested(65)})
     assert codes(payload) == [("metadata", "INVALID_INPUT")]
 
 

@@ -11,6 +11,8 @@ from app.access.policy import allows
 from app.access.principal import Action
 from app.errors import InvalidInput
 from app.first_start import FirstStart, first_start
+from app.queue.forgive import forgive_outage
+from app.services.environment import define_service
 from app.services.manage import find_service
 from app.services.secret import Sealer, sealer_from
 from app.settings import Settings
@@ -73,6 +75,29 @@ async def test_a_service_that_is_there_already_is_left_as_it_is(database: Settin
     service = await find_service("email")
     assert service is not None
     assert service.label == "mine"
+
+
+async def test_no_sandbox_is_made_where_the_environment_defines_the_service(database: Settings, sealer: Sealer) -> None:
+    settings = database.model_copy(update={"mail_host": "smtp.example.com"})
+    await define_service(settings, sealer, forgive=forgive_outage)
+    made = await first_start(settings, sealer)
+
+    assert made is not None
+    assert (made.service_name, made.service_kind, made.has_sender) == ("email", "SMTP", False)
+    assert await count("service") == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "address", "has_sender"),
+    [({}, None, False), ({}, "a@example.com", True), ({"from_email": "a@example.com"}, None, True)],
+)
+async def test_whether_a_first_mail_has_a_sender(
+    sqlite_database: Settings, sealer: Sealer, columns: dict[str, str], address: str | None, has_sender: bool
+) -> None:
+    await make_service("email", **columns)
+    made = await first_start(sqlite_database.model_copy(update={"mail_from_address": address}), sealer)
+    assert made is not None
+    assert made.has_sender is has_sender
 
 
 async def test_a_database_with_any_key_is_not_new(database: Settings, sealer: Sealer) -> None:

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
 
 from app.settings import Settings, SettingsError, read_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-ROW = re.compile(r"^\| `HELIOGRAPH_(\w+)` \| (?:`(.*?)`)? *\| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `((?:HELIOGRAPH|MAIL)_\w+)`(?:, `(MAIL_\w+)`)? \| (?:`(.*?)`)? *\| (.+) \|$", re.MULTILINE)
+ENV_FILE = "HELIOGRAPH_ENV_FILE"
 SECRET = "correct-horse-battery-staple-0123456789"
 
 
@@ -22,16 +25,24 @@ def written(default: Any) -> str:
     return ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else str(default)
 
 
+def variables(name: str, field: FieldInfo) -> tuple[str, str]:
+    """The variable of a setting, and its other name or nothing."""
+    if isinstance(field.validation_alias, AliasChoices):
+        first, *others = field.validation_alias.choices
+        return str(first), "".join(map(str, others))
+    return f"HELIOGRAPH_{name.upper()}", ""
+
+
 def test_the_page_lists_every_setting_with_its_default() -> None:
-    rows = {name.lower(): default for name, default, _ in ROW.findall(PAGE.read_text())}
-    assert rows.pop("env_file") == ".env", "it says where settings are, and is none itself"
-    assert rows == {name: written(field.default) for name, field in Settings.model_fields.items()}
+    rows = {(name, other): default for name, other, default, _ in ROW.findall(PAGE.read_text())}
+    assert rows.pop((ENV_FILE, "")) == ".env", "it says where settings are, and is none itself"
+    assert rows == {variables(name, field): written(field.default) for name, field in Settings.model_fields.items()}
 
 
 def test_what_the_page_says_is_a_default_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, default, _ in ROW.findall(PAGE.read_text()):
-        if default and name != "ENV_FILE":
-            monkeypatch.setenv(f"HELIOGRAPH_{name}", default)
+    for name, _, default, _ in ROW.findall(PAGE.read_text()):
+        if default and name != ENV_FILE:
+            monkeypatch.setenv(name, default)
     assert read_settings() == Settings()
 
 

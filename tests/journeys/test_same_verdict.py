@@ -21,6 +21,14 @@ class Mistake:
     says: str = ""
 
 
+def nested(levels: int) -> Any:
+    """An empty list in lists."""
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 LONG_NAME = "n" * 300
 
 MISTAKES = {
@@ -102,6 +110,9 @@ MISTAKES = {
         {"to": [f"{number}@x.example" for number in range(11)]},
     ),
     "template data that is a list": Mistake("INVALID_INPUT", 400, {"templateData": ["x"]}, {"template_data": ["x"]}),
+    "template data that nests too deeply": Mistake(
+        "INVALID_INPUT", 400, {"templateData": {"x": nested(9)}}, {"template_data": {"x": nested(9)}}
+    ),
     "a character that cannot be stored": Mistake("INVALID_INPUT", 400, {"text": "nul \x00"}, {"body_text": "nul \x00"}),
 }
 
@@ -109,7 +120,7 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 async def test_both_doors_refuse_for_the_same_reason(name: str, sqlite_running: Running) -> None:
     mistake = MISTAKES[name]
-    limits = {"max_attachment_bytes": 2000, "max_body_chars": 2000, "max_recipients": 10}
+    limits = {"max_attachment_bytes": 2000, "max_body_chars": 2000, "max_recipients": 10, "max_json_depth": 9}
     async with sqlite_running(**limits) as doors:
         await doors.graphql.create_service("senderless", fromEmail=None)
         right = {"service": mistake.service, "to": [{"email": "a@x.example"}], "subject": "Hello", "text": "Hello."}

@@ -272,7 +272,24 @@ def test_metadata_that_no_json_column_can_hold_is_refused() -> None:
         deep = [deep]
     assert refused(replace(GOOD, metadata={"k": deep})) == [(ErrorCode.INVALID_INPUT, ("metadata",))]
     assert refused(replace(GOOD, metadata={"k": 2**64})) == [(ErrorCode.INVALID_INPUT, ("metadata",))]
-    assert refused(replace(GOOD, template_data={"k": deep})) == []
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+@pytest.mark.parametrize(("field", "levels"), [("template_data", 3), ("variables", 4), ("metadata", 3)])
+def test_data_nests_only_so_deep(field: str, levels: int, kind: type) -> None:
+    def nested(depth: int) -> Draft:
+        value: Any = "leaf"
+        for _ in range(depth - 1):
+            value = [value] if kind is list else {"k": value}
+        change: dict[str, Any] = {field: {"k": value}}
+        return replace(GOOD, **change)
+
+    limits = replace(LIMITS, max_json_depth=3)
+    assert check_draft(nested(levels), limits) == ()
+    for depth in (levels + 1, 5000):
+        (problem,) = check_draft(nested(depth), limits)
+        assert (problem.code, problem.field) == (ErrorCode.INVALID_INPUT, (field,))
+        assert "at most 3 levels deep" in problem.message
 
 
 TEXTS = st.text(max_size=60)

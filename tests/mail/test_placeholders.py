@@ -1,5 +1,6 @@
 import html
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.errors import ErrorCode, TooLarge
 from app.mail.draft import Draft, DraftLimits
-from app.mail.placeholders import fill
+from app.mail.placeholders import fill, unfilled_placeholders
 
 NAMES = st.sampled_from(["a", "b", "name", "_x", "Größe"])
 JSON_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
@@ -113,3 +114,36 @@ def test_what_substitutes_does_and_what_does_not_stays(text: str, values: dict[s
 def test_a_text_without_placeholders_is_untouched(text: str, values: dict[str, str]) -> None:
     plain = text.replace("{", "(")
     assert fill(Draft(text=plain, template_data=values)).text == plain
+
+
+SENDER_FIELDS = {"from_email": "shop@x.example", "from_name": "Tom & Co", "reply_to_name": None}
+
+
+def test_sender_fields_and_the_subject_fill_what_has_no_other_value() -> None:
+    draft = Draft(
+        subject="Hi {name} {subject}",
+        text="{from_name} {reply_to_name} {subject}",
+        html="<p>{from_name} {from_email} {subject}</p>",
+        template_data={"from_email": "other"},
+        variables={"name": "<Ada>"},
+    )
+    filled = fill(draft, DraftLimits(), SENDER_FIELDS)
+    assert filled.subject == "Hi <Ada> {subject}"
+    assert filled.text == "Tom & Co {reply_to_name} Hi <Ada> {subject}"
+    assert filled.html == "<p>Tom &amp; Co other Hi &lt;Ada&gt; {subject}</p>"
+    assert unfilled_placeholders(draft, SENDER_FIELDS) == ("subject", "reply_to_name")
+
+
+@pytest.mark.parametrize("given", [{"variables": {"subject": "<b>"}}, {"template_data": {"subject": "<b>"}}])
+def test_a_variable_named_as_a_field_wins_over_the_field(given: dict[str, dict[str, object]]) -> None:
+    filled = fill(Draft(subject="Hi", text="{subject}", **given))  # type: ignore[arg-type]
+    assert filled.text == "<b>"
+
+
+@given(template=st.text(alphabet="{}abx ", max_size=30), values=st.dictionaries(NAMES, JSON_VALUES))
+def test_what_stays_unfilled_is_what_fill_leaves(template: str, values: dict[str, object]) -> None:
+    draft = Draft(text=template, template_data=values)
+    left = unfilled_placeholders(draft)
+    assert all(f"{{{name}}}" in (fill(draft).text or "") for name in left)
+    filled = set(unfilled_placeholders(replace(draft, template_data={}))) - set(left)
+    assert filled <= values.keys()

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from app.errors import ErrorCode, InvalidInput, NotFound, Refusal
+from app.errors import ErrorCode, InvalidInput, Refusal
 from app.mail.address import Mailbox
-from app.mail.draft import Attachment, Draft
+from app.mail.draft import Attachment, Draft, Link
 from app.rest.body import FIELDS, read_draft
 
 A, B, NAMED = Mailbox("a@x"), Mailbox("b@x"), Mailbox("a@x", "Ann")
@@ -177,7 +177,13 @@ def test_both_names_of_attachments_may_be_used() -> None:
         ([{"name": 5, "content": BASE64}], "attachments.0"),
         ([5], "attachments.0"),
         (5, "attachments.0"),
-        ("https://example.com/a.png", "attachments.0"),
+        ("a.png", "attachments.0"),
+        ("file:///etc/passwd", "attachments.0"),
+        ("ftp://example.com/a.png", "attachments.0"),
+        ("//example.com/a.png", "attachments.0"),
+        ({"url": "a.png"}, "attachments.0"),
+        ({"url": 5}, "attachments.0"),
+        (["https://example.com/a.png", "a.png"], "attachments.1"),
         ({"service": "files", "path": "a.png"}, "attachments.0"),
         ([{"path": "/etc/passwd"}], "attachments.0"),
     ],
@@ -186,10 +192,44 @@ def test_attachments_of_any_other_shape_are_refused(value: Any, field: str) -> N
     assert problems({"to": "a@x", "attachments": value}) == [(field, "INVALID_INPUT")]
 
 
-@pytest.mark.parametrize("field", ["attachment", "import_url"])
-def test_a_file_by_reference_is_refused_with_the_reason(field: str) -> None:
-    with pytest.raises(InvalidInput, match="This server fetches no files"):
-        read_draft({"to": "a@x", field: "https://example.com/a.png"})
+@pytest.mark.parametrize("field", ["attachment", "attachments", "import_url"])
+@pytest.mark.parametrize("value", ["a.png", "/etc/passwd", {"service": "files", "path": "a.png"}, {"url": "a"}])
+def test_a_file_by_path_is_refused_with_the_reason(field: str, value: Any) -> None:
+    with pytest.raises(InvalidInput, match="This server reads no files of its own") as refused:
+        read_draft({"to": "a@x", field: value})
+    assert refused.value.problems[0].field == (field, "0")
+
+
+@pytest.mark.parametrize("field", ["attachment", "attachments", "import_url"])
+@pytest.mark.parametrize(
+    ("value", "links"),
+    [
+        ("https://x/a.png", [("https://x/a.png", "0")]),
+        ("HTTP://x/a.png", [("HTTP://x/a.png", "0")]),
+        ({"url": "https://x/a.png"}, [("https://x/a.png", "0")]),
+        (["https://x/a", None, {"url": "http://x/b", "name": "b"}], [("https://x/a", "0"), ("http://x/b", "2")]),
+        (None, []),
+        ("", []),
+        ([], []),
+    ],
+)
+def test_a_url_becomes_a_link(field: str, value: Any, links: list[tuple[str, str]]) -> None:
+    draft = read_draft({"to": "a@x", field: value})
+    assert draft.links == tuple(Link(url, (field, index)) for url, index in links)
+    assert draft.attachments == ()
+
+
+def test_links_files_and_attachments_stand_side_by_side() -> None:
+    file = Attachment("f.txt", b"f")
+    entry = {"name": "a", "content": BASE64, "url": "https://x/ignored"}
+    draft = read_draft({"attachments": [entry, "https://x/a"], "import_url": "https://x/b"}, (file,))
+    assert draft.attachments == (Attachment("a", b"octets"), file)
+    assert [link.url for link in draft.links] == ["https://x/a", "https://x/b"]
+
+
+@pytest.mark.parametrize("value", [5, True, {"name": "a", "content": BASE64}, [["https://x/a"]]])
+def test_an_import_url_of_any_other_shape_is_refused(value: Any) -> None:
+    assert problems({"to": "a@x", "import_url": value}) == [("import_url.0", "INVALID_INPUT")]
 
 
 def test_everything_wrong_is_named_at_once() -> None:
@@ -198,17 +238,31 @@ def test_everything_wrong_is_named_at_once() -> None:
         "to",
         "cc",
         "subject",
-        "import_url",
-        "attachments.0",
         "template_data",
+        "attachments.0",
+        "import_url.0",
     ]
 
 
 @pytest.mark.parametrize("field", ["template", "template_id"])
-def test_a_template_is_not_found(field: str) -> None:
-    with pytest.raises(NotFound, match="Email Template 'welcome' not found"):
-        read_draft({"to": "a@x", field: "welcome"})
-    assert read_draft({"to": "a@x", field: ""}).to == (A,)
+@pytest.mark.parametrize(
+    ("value", "named"), [("welcome", "welcome"), ("7", "7"), (7, "7"), (0, "0"), ("", None), (None, None)]
+)
+def test_a_template_is_named_by_text_or_number(field: str, value: Any, named: str | None) -> None:
+    draft = read_draft({"to": "a@x", field: value})
+    assert getattr(draft, field) == named
+    assert draft.variables == {}
+
+
+@pytest.mark.parametrize("field", ["template", "template_id"])
+@pytest.mark.parametrize("value", [True, False, 1.5, [], ["welcome"], {}, {"name": "welcome"}])
+def test_a_template_of_any_other_shape_is_refused(field: str, value: Any) -> None:
+    assert problems({"to": "a@x", field: value}) == [(field, "INVALID_INPUT")]
+
+
+def test_from_and_reply_to_are_variables_and_an_empty_subject_stays_empty() -> None:
+    draft = read_draft({"to": "a@x", "from": "f@x", "reply_to": "r@x", "subject": ""})
+    assert draft == Draft(to=(A,), subject="", variables={"from": "f@x", "reply_to": "r@x"})
 
 
 def test_an_empty_body_is_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import InvalidInput
 from app.mail.address import Mailbox
-from app.mail.draft import Attachment, Draft
+from app.mail.draft import Attachment, Draft, Link
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.schedule import Schedule
@@ -52,6 +52,9 @@ OTHER: dict[str, list[Any]] = {
         (replace(FILE, content_type=None),),
         (replace(FILE, content_id=None),),
     ],
+    "links": [(Link("https://x.example/a?b=1", ("attachment", "0")),)],
+    "template": ["welcome", ""],
+    "template_id": ["1", "welcome"],
     "headers": [(("X-B", "2"), ("X-A", "1")), (("X-A", "1"),)],
     "template_data": [{"a": 1, "b": {"c": [2, 1], "d": None}}, {"a": "1", "b": {"c": [1, 2], "d": None}}, {"a": 1}],
     "variables": [{}, {"v": "x"}],

@@ -56,13 +56,14 @@ async def test_a_mail_is_stored_with_its_envelope_and_content(
     submitter: Submitter, principal: Principal, service: Service
 ) -> None:
     draft = replace(DRAFT, bcc=(Mailbox("eve@BÜCHER.example"),), metadata={"m": 1}, tags=("t",))
-    receipt = await submit(submitter, principal, draft, verdict_awaited=True)
+    receipt = await submit(submitter, principal, draft, verdict_wanted=True)
 
     row = await message_row(receipt.message_id)
     assert (row["service_id"], row["service_name"], row["subject"]) == (str(service.id), "email", "Hello")
     assert (row["reverse_path"], row["from_email"]) == ("ada@example.com", "ada@example.com")
     assert (row["role_id"], row["api_key_id"]) == (str(principal.role_id), str(principal.api_key_id))
     assert row["verdict_awaited"]
+    assert receipt.verdict_awaited
     recipients = (await list_recipients([receipt.message_id]))[receipt.message_id]
     assert [(r.kind, r.email, r.name) for r in recipients] == [
         ("to", "bob@example.com", "Bob"),

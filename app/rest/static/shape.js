@@ -10,6 +10,7 @@ export function shape(schema) {
   if (schema.anyOf) return joined(schema.anyOf.filter((one) => one.type !== "null" && !isEmpty(one)).map(shape));
   if (schema.type === "array") return ["list of ", ...shape(schema.items)];
   if ("const" in schema) return [code(String(schema.const))];
+  if (schema.properties) return ["object with ", ...joined(Object.keys(schema.properties).map((name) => [code(name)]))];
   if (schema.enum) return joined(schema.enum.map((value) => [code(String(value))]));
   if (!schema.type) return ["any JSON value"];
   const kinds = [schema.type].flat().filter((kind) => kind !== "null");
@@ -34,7 +35,7 @@ const joined = (shapes) => shapes.flatMap((nodes, index) => (index ? [" or ", ..
 const isEmpty = (schema) => schema.enum?.every((value) => value === null || value.length === 0);
 
 function range({ minLength, maxLength, format, contentEncoding }) {
-  const kind = { "idn-email": ", an address", uri: ", a URL" }[format] ?? (contentEncoding ? `, ${contentEncoding}` : "");
+  const kind = format === "idn-email" ? ", an address" : contentEncoding ? `, ${contentEncoding}` : "";
   if (!maxLength) return kind;
   const most = maxLength.toLocaleString("en");
   return `${kind}, ${minLength ? `${minLength} to ${most}` : `at most ${most}`} characters`;

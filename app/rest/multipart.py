@@ -1,0 +1,128 @@
+"""multipart/form-data: RFC 7578."""
+
+import re
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.errors import InvalidInput, Refusal, TooLarge
+from app.mail.characters import shown
+from app.mail.draft import Attachment
+from app.settings import Settings
+
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,200}")
+_OCTETS = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartForm:
+    """The parts without a file name, and the files; each in their order."""
+
+    pairs: tuple[tuple[str, str], ...]
+    files: tuple[Attachment, ...]
+
+
+async def read_multipart(content_type: str, chunks: AsyncGenerator[bytes, None], settings: Settings) -> MultipartForm:
+    """The form that the chunks are. Whatever a file's field is called, it is attached: none gets lost.
+
+    Raises InvalidInput where it is malformed, cut off or not UTF-8, TooLarge where it has too many parts.
+    """
+    try:
+        parser = _Parser(
+            _headers(content_type),
+            chunks,
+            max_files=settings.max_attachments,
+            max_fields=settings.max_form_fields,
+            max_part_size=settings.max_body_bytes,
+        )
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise _refusal(error.message, settings) from None
+    try:
+        return await _read_parts(form)
+    finally:
+        for _, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                value.file.close()
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, and strict about what it would pass over. Its own error closes the files that it has opened."""
+
+    _ended = False
+
+    def __init__(
+        self,
+        headers: Headers,
+        stream: AsyncGenerator[bytes, None],
+        *,
+        max_files: int,
+        max_fields: int,
+        max_part_size: int,
+    ) -> None:
+        whole = self._whole(stream)
+        super().__init__(headers, whole, max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._current_part.content_disposition)
+        if b"filename" not in options and b"filename*=" in (self._current_part.content_disposition or b"").lower():
+            raise MultiPartException("A file's name must be given as 'filename', never only as 'filename*'.")
+        super().on_headers_finished()
+
+    def on_end(self) -> None:
+        self._ended = True
+
+    async def _whole(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        any_octets = False
+        async for chunk in stream:
+            any_octets = any_octets or bool(chunk)
+            yield chunk
+        if any_octets and not self._ended:
+            raise MultiPartException("It ends before its last boundary.")
+
+
+def _headers(content_type: str) -> Headers:
+    """What the parser has to know. As Latin-1 every octet stays what it is, until `_text` decodes it."""
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise MultiPartException("Its Content-Type must name a boundary.")
+    return Headers(raw=[(b"content-type", b'multipart/form-data; charset=latin-1; boundary="%s"' % boundary)])
+
+
+def _refusal(message: str, settings: Settings) -> Refusal:
+    if message.startswith("Too many files"):
+        most = settings.max_attachments
+        return TooLarge(f"The form has more than {most} files, which is the limit.", field=("attachments",))
+    if message.startswith("Too many fields"):
+        return TooLarge(f"The form has more than {settings.max_form_fields} fields, which is the limit.")
+    return InvalidInput(f"The multipart body cannot be read. {message}")
+
+
+async def _read_parts(form: FormData) -> MultipartForm:
+    pairs: list[tuple[str, str]] = []
+    files: list[Attachment] = []
+    for given, value in form.multi_items():
+        name = _text(given, "The name of the field", given)
+        if isinstance(value, str):
+            pairs.append((name, _text(value, "The field", name)))
+        elif value.filename or value.size:  # a file input that nobody filled in sends neither
+            files.append(await _attachment(value))
+    return MultipartForm(tuple(pairs), tuple(files))
+
+
+async def _attachment(file: UploadFile) -> Attachment:
+    given = file.filename or ""
+    content_type = (file.content_type or "").strip()
+    unknown = content_type.partition(";")[0].strip().lower() in ("", _OCTETS)
+    return Attachment(_text(given, "The file name", given), await file.read(), None if unknown else content_type)
+
+
+def _text(latin_1: str, what: str, name: str) -> str:
+    try:
+        return latin_1.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what} '{shown(name)}' is not valid UTF-8.") from None

@@ -1,0 +1,114 @@
+"""The body of a request, in every form that clients send, as one mapping of fields, and the files."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+
+from app.errors import InvalidInput, TooLarge
+from app.mail.draft import Attachment, Draft
+from app.mail.nesting import is_deeper
+from app.rest.body import read_draft
+from app.rest.form import nest, read_pairs, too_deep
+from app.rest.json_text import TooDeep, parse_json
+from app.rest.multipart import read_multipart
+from app.settings import Settings
+
+_FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+_TEMPLATE = ("template", "template_id")
+
+_VISIBLE = re.compile(rb"[^ \t\r\n]")
+
+# Parsing a body up to this size takes less than handing it to a thread and back.
+_PARSED_AT_ONCE = 64 * 1024
+
+
+async def read_request_draft(request: Request, settings: Settings) -> Draft:
+    """The draft that the request asks for: JSON, a form, a form with files, or without a body the query.
+
+    Raises InvalidInput with all that is wrong, TooLarge as soon as a limit is passed, ClientDisconnect.
+    """
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    query: bytes = request.scope["query_string"]
+    async with aclosing(_limited(request, settings.max_body_bytes)) as chunks:
+        if media_type == _MULTIPART:
+            form = await read_multipart(content_type, chunks, settings)
+            size = sum(len(value) for _, value in form.pairs)
+        else:
+            octets = bytearray()
+            async for chunk in chunks:
+                octets += chunk
+            size = len(octets)
+
+    def read() -> Draft:
+        if media_type != _MULTIPART:
+            return _draft(_fields(octets, media_type, settings), (), query, settings)
+        fields = nest(form.pairs, settings.max_json_depth) if form.pairs or form.files else None
+        return _draft(fields, form.files, query, settings)
+
+    return read() if size <= _PARSED_AT_ONCE else await asyncio.to_thread(read)
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives, up to the limit; nothing is read of one that announces to be larger."""
+    announced = request.headers.get("content-length", "")
+    size = int(announced[:20]) if announced.isdecimal() else 0
+    if size <= limit:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                break
+            yield chunk
+    if size > limit:
+        raise TooLarge(f"The request body is larger than {limit} bytes.")
+
+
+def _fields(octets: bytearray, media_type: str, settings: Settings) -> dict[str, Any] | None:
+    """The fields of a body that is JSON or a form; None where it is empty."""
+    first = _VISIBLE.search(octets)
+    if first is None:
+        return None
+    if media_type in ("", _FORM) and first[0] != b"{":
+        return nest(read_pairs(octets, "form", settings.max_form_fields), settings.max_json_depth)
+    try:
+        body = parse_json(octets)
+    except TooDeep:
+        raise InvalidInput(f"The JSON must be at most {settings.max_json_depth} levels deep.") from None
+    except ValueError:
+        raise InvalidInput("Invalid or malformed JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidInput("No valid data in request. The body must be a JSON object.")
+    return body
+
+
+def _draft(body: dict[str, Any] | None, files: tuple[Attachment, ...], query: bytes, settings: Settings) -> Draft:
+    if body is not None and not body and not files:
+        raise InvalidInput("No valid data in request.")
+    asked = nest(read_pairs(query, "query", settings.max_form_fields), settings.max_json_depth)
+    fields = _with_query(body, asked)
+    problems = [
+        problem
+        for name, value in fields.items()
+        if is_deeper(value, settings.max_json_depth)
+        for problem in too_deep(name, settings.max_json_depth).problems
+    ]
+    if problems:
+        raise InvalidInput(problems=problems)
+    return read_draft(fields, files)
+
+
+def _with_query(body: Mapping[str, Any] | None, query: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body's fields, else the query's. Beside a body the query names a template only, if the body names none.
+
+    An API key that came by the query is no field, wherever else it stands.
+    """
+    fields = query if body is None else body
+    if body is not None and not any(body.get(name) for name in _TEMPLATE):
+        fields = {**body, **{name: query[name] for name in _TEMPLATE if name in query}}
+    return {name: value for name, value in fields.items() if name != "api_key"} if "api_key" in query else fields
