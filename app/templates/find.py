@@ -39,7 +39,7 @@ async def _by_number(text: str) -> TemplateVersion | None:
 
 
 async def _by_name(name: str) -> TemplateVersion | None:
-    kind, key = parse_public_id(name) or (None, None)
+    kind, key = parse_public_id(name.strip()) or (None, None)
     if kind == TEMPLATE_KIND:
         return await TemplateVersion.get_or_none(template_id=key, is_current=True).select_related("template")
     if unstorable(name):
