@@ -122,7 +122,7 @@ def without_empty_texts(content: TemplateContent) -> TemplateContent:
 
 def is_same(one: TemplateContent, other: TemplateContent) -> bool:
     """Whether mail made from both is the same, to the letter: a default of 1 is not one of 1.0."""
-    return one == other and json.dumps(stored_variables(one)) == json.dumps(stored_variables(other))
+    return one == other and stored_variables(one) == stored_variables(other)
 
 
 def stored_recipients(content: TemplateContent) -> dict[str, list[dict[str, Any]]]:
@@ -131,8 +131,14 @@ def stored_recipients(content: TemplateContent) -> dict[str, list[dict[str, Any]
 
 
 def stored_variables(content: TemplateContent) -> list[dict[str, Any]]:
-    """The declared variables as the JSON column holds them."""
-    return [asdict(variable) for variable in content.variables]
+    """The declared variables as the JSON column holds them.
+
+    Defaults are JSON text in it: jsonb would write 1e16 as an integer, and read it as one.
+    """
+    return [
+        {**asdict(variable), "default": None if variable.default is None else json.dumps(variable.default)}
+        for variable in content.variables
+    ]
 
 
 def content_of(columns: Mapping[str, Any]) -> TemplateContent:
@@ -140,7 +146,10 @@ def content_of(columns: Mapping[str, Any]) -> TemplateContent:
     recipients: dict[str, Any] = {
         field: tuple(Mailbox(**mailbox) for mailbox in columns["recipients"][field]) for field in RECIPIENT_FIELDS
     }
-    variables = tuple(
-        Variable(**{**variable, "type": VariableType(variable["type"])}) for variable in columns["variables"]
-    )
+    variables = tuple(_variable_of(stored) for stored in columns["variables"])
     return TemplateContent(**{name: columns[name] for name in TEXT_FIELDS}, **recipients, variables=variables)
+
+
+def _variable_of(stored: Mapping[str, Any]) -> Variable:
+    default = None if stored["default"] is None else json.loads(stored["default"])
+    return Variable(stored["name"], VariableType(stored["type"]), stored["required"], default)
