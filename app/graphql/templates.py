@@ -139,7 +139,7 @@ class TemplatePreview:
     text: str | None = strawberry.field(description="The plain text part, placeholders filled.")
     html: str | None = strawberry.field(description="The html part, placeholders filled.")
     missing_variables: list[str] = strawberry.field(description="Required variables without a value.")
-    unfilled_placeholders: list[str] = strawberry.field(description="Placeholders that stay as they are.")
+    unfilled_placeholders: list[str] = strawberry.field(description="Placeholders that nothing fills.")
 
     @classmethod
     def of(cls, preview: Preview, version: int) -> "TemplatePreview":
@@ -188,8 +188,8 @@ async def preview(
     info: Info, input: Annotated[PreviewTemplateInput, strawberry.argument(description="Which one, and the values.")]
 ) -> PreviewTemplatePayload:
     """Fill a template without sending anything. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
     try:
+        require_for_all(await info.context.principal(), Action.MANAGE)
         draft = Draft(template=input.template, template_data=_values(input.template_data))
         found = await find_used_template(draft)
         assert found is not None, "the draft names one"
