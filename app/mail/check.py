@@ -46,6 +46,11 @@ def check_draft(draft: Draft, limits: DraftLimits) -> tuple[Problem, ...]:
     return tuple(_problems(draft, limits))
 
 
+def is_media_type(text: str) -> bool:
+    """Whether an attachment may have this content type, as far as its form goes."""
+    return _MEDIA_TYPE.fullmatch(text) is not None and not text.lower().startswith("multipart/")
+
+
 def _problems(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     yield from _recipients(draft, limits)
     yield from _author(draft, limits)
