@@ -39,7 +39,8 @@ async def test_mails_at_random(
     found = await run(sqlite_settings, serve, tmp_path, *options)
 
     assert found.operations == OPERATIONS
-    assert {200, 400} <= set(found.statuses)
+    assert found.statuses[400] > 0
+    assert found.statuses[200] + found.statuses[202] > 0
 
 
 async def test_every_rule_of_the_document_kept_and_broken(

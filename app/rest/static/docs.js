@@ -5,7 +5,9 @@ import { byId, code, element, fill, paragraphs, words } from "./elements.js";
 import { asText, exampleTexts, shape } from "./shape.js";
 
 const ROOT = document.body.dataset.root;
-const SHAPES = ["Mailboxes", "Address", "AddressList", "Mailbox", "Sender", "Attachments", "Attachment", "Link", "Variable"];
+const SHAPES = [
+  "Mailboxes", "Address", "AddressList", "Mailbox", "Sender", "Attachments", "Attachment", "Link", "Variable", "Problem",
+];
 
 const SCHEME_TEXT = {
   header: ({ name }) => [code(`${name}: …`)],

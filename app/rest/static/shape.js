@@ -4,6 +4,9 @@ import { code } from "./elements.js";
 
 const REFERENCE = "#/components/schemas/";
 
+/** Shapes that have a table of their own. */
+const TABLES = { Context: "context-table", Code: "code-table" };
+
 /** What a schema takes, as nodes: names of shapes link to their row. */
 export function shape(schema) {
   if (schema.$ref) return [named(schema.$ref.slice(REFERENCE.length))];
@@ -17,14 +20,14 @@ export function shape(schema) {
   return [kinds.join(" or ") + range(schema)];
 }
 
-/** The first example of a schema, or of the shape that it refers to, as text. */
+/** The examples of a schema, as text. */
 export const exampleTexts = (schema) => (schema.examples ?? []).filter((example) => example !== "").map(asText);
 
 export const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 1).replace(/\s*\n\s*/g, " "));
 
 function named(name) {
   const link = document.createElement("a");
-  link.href = `#shape-${name}`;
+  link.href = `#${TABLES[name] ?? `shape-${name}`}`;
   link.textContent = name;
   return link;
 }
