@@ -220,7 +220,8 @@ def _attachment(settings: Settings) -> Schema:
 def _link() -> Schema:
     url = {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
     return {
-        "description": "The URL of a file that the server fetches. Refused unless the operator allowed its host.",
+        "description": "The URL of a file that the server fetches, or several with commas between them. Refused"
+        " unless the operator allowed the host.",
         "anyOf": [url, {"type": "object", "required": ["url"], "properties": {"url": url}}],
         "examples": ["https://files.example.com/invoice.pdf", {"url": "https://files.example.com/invoice.pdf"}],
     }
