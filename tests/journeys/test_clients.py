@@ -91,8 +91,8 @@ async def test_every_form_is_the_same_mail_and_an_error_the_client_s_usual_failu
         assert b"archive" not in mail.content
         arrived = replace(read_mail(mail.content), message_id="", date="")
         assert arrived == replace(ARRIVES, files=FILES if form == "multipart" else ())
-    json_, untyped, form, _ = (OF_ITS_OWN.sub(b"", mail.content) for mail in receiver.mails)
-    assert json_ == untyped == form
+    alike = [OF_ITS_OWN.sub(b"", mail.content) for mail in receiver.mails[:3]]
+    assert alike == alike[:1] * 3
 
 
 def assert_failed(client: tuple[str, ...], finished: tuple[int, str], code: int, message: str) -> None:
