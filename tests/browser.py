@@ -1,8 +1,7 @@
 """A pytest plugin: headless Chromium that can reach loopback only, and a real uvicorn server to point it at.
 
 Loaded by `pytest_plugins = ["tests.browser"]` in tests/conftest.py. Chromium is the program that the environment
-variable CHROMIUM names, or /usr/bin/chromium. Without it the tests are skipped, or fail if
-HELIOGRAPH_TEST_REQUIRE_CHROMIUM=1.
+variable CHROMIUM names, or /usr/bin/chromium. Without it the tests are skipped, or fail: see tests/programs.py.
 """
 
 import os
@@ -17,6 +16,8 @@ import pytest
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
 from starlette.types import ASGIApp
+
+from tests.programs import without
 
 FLAGS = [
     "--headless",
@@ -91,10 +92,7 @@ def _chromium() -> str:
     executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     if Path(executable).exists():
         return executable
-    reason = f"no Chromium at {executable}; install it, or name another in CHROMIUM"
-    if os.environ.get("HELIOGRAPH_TEST_REQUIRE_CHROMIUM") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    return without("chromium", f"install it, or name another than {executable} in CHROMIUM")
 
 
 async def _watch(context: BrowserContext, visit: Visit) -> None:

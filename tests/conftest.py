@@ -4,7 +4,7 @@
 `sqlite_database` and `sqlite_settings` are for tests in which the database does not matter.
 
 PostgreSQL is the server named by TEST_PG_URL (a role that may create databases), else one that is started for this
-run. Where neither can be had, those tests are skipped, or fail if HELIOGRAPH_TEST_REQUIRE_POSTGRES=1.
+run. Where neither can be had, those tests are skipped, or fail: see tests/programs.py.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import warnings
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import hypothesis
@@ -25,6 +25,7 @@ import pytest
 from app.database.connection import close_database, open_database
 from app.database.migrate import migrate
 from app.settings import Settings
+from tests.programs import without
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,8 +38,6 @@ hypothesis.settings.register_profile("heliograph", deadline=None)
 hypothesis.settings.load_profile("heliograph")
 
 T = TypeVar("T")
-
-_POSTGRES_REQUIRED = os.environ.get("HELIOGRAPH_TEST_REQUIRE_POSTGRES") == "1"
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +158,7 @@ def postgres() -> Iterator[Postgres]:
         try:
             server = stack.enter_context(running_postgres(os.environ.get("PYTEST_XDIST_TESTRUNUID")))
         except Exception as error:  # whatever keeps it from starting on this machine
-            _without_postgres(error)
+            without("postgres", f"set TEST_PG_URL ({type(error).__name__}: {error})")
         if not os.environ.get("TEST_PG_URL"):
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 server.execute(f"ALTER SYSTEM SET {setting} = off")
@@ -210,10 +209,3 @@ async def _opened(settings: Settings) -> AsyncIterator[Settings]:
         yield settings
     finally:
         await close_database()
-
-
-def _without_postgres(error: Exception) -> NoReturn:
-    reason = f"NO POSTGRESQL, half of the tests do not run: set TEST_PG_URL ({type(error).__name__}: {error})"
-    if _POSTGRES_REQUIRED:
-        pytest.fail(reason)
-    pytest.skip(reason)

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import shutil
 from base64 import b64encode
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +13,7 @@ from tests.journeys.conftest import Peer, Running
 from tests.journeys.doors import Doors
 from tests.journeys.program import ADMIN_KEY, Heliograph
 from tests.journeys.reading import File, Mail, read_mail
+from tests.programs import find_program
 
 PDF = b"%PDF-1.4\r\n%\xe2\xe3\xcf\xd3\n" + bytes(range(256)) * 20 + b"\n%%EOF\n"
 DEFAULT_SENDER = {"fromEmail": "noreply@shop.example", "fromName": "The Shop", "replyToEmail": "help@shop.example"}
@@ -190,9 +189,7 @@ async def test_an_example_is_answered_with_its_count_and_arrives(name: str, peer
 
 
 async def test_curl_sends_every_example_to_the_real_server(heliograph: Heliograph, receiver: Receiver) -> None:
-    if not (curl := shutil.which("curl")):
-        reason = "NO CURL, the examples are not sent by the client they were written for: apt install curl"
-        (pytest.fail if os.environ.get("HELIOGRAPH_TEST_REQUIRE_CURL") == "1" else pytest.skip)(reason)
+    curl = find_program("curl", "curl")
     async with heliograph.having(admin_api_key=ADMIN_KEY).serving() as server:
         await make_service(server.doors, receiver.port)
         for example in EXAMPLES.values():
