@@ -39,7 +39,7 @@ from app.templates.preview import Preview, preview_template
 
 @strawberry.input(description="A {placeholder} that the template declares.")
 class TemplateVariableInput:
-    name: str = strawberry.field(description="The name in the braces: letters, digits and _, no digit first.")
+    name: str = strawberry.field(description="What stands in the braces: up to 64 printable characters.")
     type: VariableType = strawberry.field(default=VariableType.STRING, description="What sendEmail takes for it.")
     required: bool = strawberry.field(default=False, description="Whether sendEmail refuses mail without a value.")
     default: JSON | None = strawberry.field(

@@ -9,7 +9,9 @@ from dataclasses import replace
 from app.errors import TooLarge
 from app.mail.draft import Draft, DraftLimits
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+# Any text in braces is one if it has a value. What has none is shown to people only where it looks like one: not CSS.
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+_LIKELY_PLACEHOLDER = re.compile(r"\{([^\W\d][\w.-]*)\}")
 _DEFAULT_LIMITS = DraftLimits()
 _NOTHING: Mapping[str, str | None] = {}
 
@@ -38,9 +40,14 @@ def fill(
 
 
 def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] = _NOTHING) -> tuple[str, ...]:
-    """The names in {braces} that `fill` leaves as they are, each once, in the order of subject, text and html."""
+    """The names in {braces} that `fill` leaves as they are, each once, in the order of subject, text and html.
+
+    Names begin with a letter or _ and have no spaces: what else stands in braces is taken for CSS and the like.
+    """
     words = _words(draft, sender_fields)
-    in_subject, *in_bodies = (_PLACEHOLDER.findall(part or "") for part in (draft.subject, draft.text, draft.html))
+    in_subject, *in_bodies = (
+        _LIKELY_PLACEHOLDER.findall(part or "") for part in (draft.subject, draft.text, draft.html)
+    )
     known = words.keys() if draft.subject is None else {"subject", *words}
     unknown = [name for name in in_subject if name not in words]
     unknown += [name for names in in_bodies for name in names if name not in known]
@@ -48,8 +55,8 @@ def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] 
 
 
 def is_placeholder(name: str) -> bool:
-    """Whether {name} would be one."""
-    return _PLACEHOLDER.fullmatch(f"{{{name}}}") is not None
+    """Whether {name} would be one, and be seen as one: no space at its ends, nothing that does not print."""
+    return name.isprintable() and name == name.strip() and _PLACEHOLDER.fullmatch(f"{{{name}}}") is not None
 
 
 def _words(draft: Draft, sender_fields: Mapping[str, str | None]) -> dict[str, str]:

@@ -87,7 +87,7 @@ def _variables(variables: tuple[Variable, ...], limits: TemplateLimits) -> Itera
 
 def _variable(variable: Variable, limits: TemplateLimits) -> Iterator[Problem]:
     if len(variable.name) > MAX_VARIABLE_NAME_CHARS or not is_placeholder(variable.name):
-        message = f"A variable's name has 1 to {MAX_VARIABLE_NAME_CHARS} letters, digits and '_', no digit first."
+        message = f"A variable's name has 1 to {MAX_VARIABLE_NAME_CHARS} printable characters, none of them a brace."
         yield _problem(message, "name")
     if variable.default is None:
         return

@@ -143,7 +143,7 @@ WRONG: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ),
     ({"bcc": [{"email": "a@x"}] * 1001}, [("to", "TOO_LARGE")]),
     ({"variables": [{"name": "v"}] * 101}, [("variables", "TOO_LARGE")]),
-    ({"variables": [{"name": "1"}, {"name": "v"}, {"name": "v"}]}, invalid("variables.0.name", "variables.2.name")),
+    ({"variables": [{"name": " "}, {"name": "v"}, {"name": "v"}]}, invalid("variables.0.name", "variables.2.name")),
     ({"variables": [{"name": "v", "default": {"a": 1}}]}, invalid("variables.0.default")),
     ({"variables": [{"name": "v", "default": ["x"]}]}, invalid("variables.0.default")),
     ({"variables": [{"name": "v", "type": "NUMBER", "default": "1"}]}, invalid("variables.0.default")),

@@ -209,7 +209,7 @@ ARRIVES: dict[str, tuple[dict[str, Any], int, str, str]] = {
         {"body_text": "{first-name} {1st}", "first-name": "x", "1st": "x"},
         1,
         "text",
-        "{first-name} {1st}",
+        "x x",
     ),
     "raw at top level": ({"body_html": "{v}", "v": "<b>"}, 1, "html", "<b>"),
     "escaped in template_data": ({"body_html": "{v}", "template_data": {"v": "<b>"}}, 1, "html", "&lt;b&gt;"),

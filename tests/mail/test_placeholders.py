@@ -162,7 +162,17 @@ def test_unfilled_placeholders_come_once_in_the_order_of_the_parts() -> None:
     assert unfilled_placeholders(draft) == ("b", "a")
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a b", "a-b", "a}", "{a", "a\n", "a\x00", "\ud800", "a:b"])
+@pytest.mark.parametrize("name", ["", " a", "a ", "a}", "{a", "a\n", "a\x00", "\ud800"])
 def test_what_is_no_name_of_a_placeholder(name: str) -> None:
     assert not is_placeholder(name)
     assert is_placeholder("_aé9")
+
+
+@pytest.mark.parametrize("name", ["1a", "a b", "a-b", "a.b", "a:b", " a ", "ü", "color:red"])
+def test_any_name_that_has_a_value_is_filled(name: str) -> None:
+    assert fill(Draft(html=f"{{{name}}} {{{name}", variables={name: "x"})).html == f"x {{{name}"
+
+
+def test_what_looks_like_css_is_not_told_as_unfilled() -> None:
+    draft = Draft(html="a{color:red} {1} { x } {margin: 0; b} {first-name} {a.b}")
+    assert unfilled_placeholders(draft) == ("first-name", "a.b")

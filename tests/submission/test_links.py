@@ -143,7 +143,7 @@ async def test_a_replay_fetches_nothing_and_another_url_is_another_request(
     sqlite_database: Settings, wakeup: Wakeup, principal: Principal, web: WebServer
 ) -> None:
     to = submitter(sqlite_database, wakeup)
-    again = {"idempotency_key": "k", "verdict_awaited": True}
+    again = {"idempotency_key": "k", "verdict_wanted": True}
     first = await submit(to, principal, linking(web, "/a.txt"), **again)
     second = await submit(to, principal, linking(web, "/a.txt"), **again)
     assert (second.message_id, second.replayed) == (first.message_id, True)

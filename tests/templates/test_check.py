@@ -91,10 +91,10 @@ def test_its_parts_keep_the_rules_of_a_mail(fields: dict[str, Any], expected: li
     assert found(**fields) == of_a_mail
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a b", "a-b", "{a}", "a}", "a\n", "\x00", "\ud800", "n" * 65])
+@pytest.mark.parametrize("name", ["", " a", "a ", "{a}", "a}", "a\n", "\x00", "\ud800", "n" * 65])
 def test_a_variable_is_named_as_a_placeholder_is(name: str) -> None:
     assert found(variables=(Variable("ok"), Variable(name))) == [("variables.1.name", INVALID)]
-    assert found(variables=(Variable("n" * 64), Variable("_1"), Variable("Größe"))) == []
+    assert found(variables=(Variable("n" * 64), Variable("1 first-name"), Variable("Größe"))) == []
 
 
 def test_a_variable_is_declared_once_in_one_spelling() -> None:
@@ -163,7 +163,7 @@ def test_what_has_a_default_is_never_missing(value: object) -> None:
 
 
 def test_everything_wrong_is_named_at_once() -> None:
-    variables = (Variable("1"), Variable("v", VariableType.NUMBER, default="x"))
+    variables = (Variable("{"), Variable("v", VariableType.NUMBER, default="x"))
     assert found("", number=0, subject="a\n", to=(Mailbox("x"),), variables=variables) == [
         ("name", INVALID),
         ("number", INVALID),
