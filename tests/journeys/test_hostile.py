@@ -1,0 +1,150 @@
+"""Header injection, smuggling, bad base64, names that are paths, odd types: refused, or nothing but text."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.journeys.conftest import Arrival, Peer, Running
+from tests.journeys.contract import FORM, JSON, MULTIPART, multipart
+from tests.journeys.doors import Doors, error_of
+from tests.journeys.hostile import PAYLOADS, Place, as_json, assert_harmless
+from tests.journeys.hostile_places import ADDRESS, GRAPHQL, PLAIN, REST
+from tests.journeys.program import ADMIN_KEY, ROOT
+
+SEND = "mutation ($input: SendEmailInput!) { sendEmail(input: $input) { message { id } userErrors { field message } } }"
+UNREADABLE = ("Invalid or malformed JSON.", "No valid data in request.")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a door answered: taken, or the field and the words of its refusal."""
+
+    taken: bool
+    field: str = ""
+    message: str = ""
+
+
+Knock = Callable[[Doors, dict[str, Any]], Awaitable[Said]]
+
+
+async def by_graphql(doors: Doors, given: dict[str, Any]) -> Said:
+    to = [{"email": given["to"]}]
+    asked = {"service": "relay", "subject": "Hello", "text": "Hello.", **given, "to": to}
+    headers = {"X-API-Key": ADMIN_KEY, "Content-Type": JSON}
+    body = as_json({"query": SEND, "variables": {"input": asked}})
+    response = await doors.http.post("/graphql", content=body, headers=headers, timeout=60)
+    assert_nothing_leaked(response)
+    answer = response.json()
+    if answer.get("errors"):
+        assert response.status_code in (200, 400)
+        assert answer["errors"][0]["extensions"]["code"] != "INTERNAL"
+        return Said(False, message=answer["errors"][0]["message"])
+    payload = answer["data"]["sendEmail"]
+    if payload["message"]:
+        return Said(True)
+    problem = payload["userErrors"][0]
+    return Said(False, ".".join(problem["field"]), problem["message"])
+
+
+async def post(doors: Doors, body: bytes, content_type: str | None, query: str = "") -> Said:
+    headers = {"X-API-Key": ADMIN_KEY, "Prefer": "respond-async"}
+    headers |= {"Content-Type": content_type} if content_type else {}
+    url = f"/api/v2/relay?{query}" if query else "/api/v2/relay"
+    response = await doors.http.post(url, content=body, headers=headers, timeout=60)
+    assert_nothing_leaked(response)
+    if response.status_code == 202:
+        assert response.json() in ({"count": 1}, {"count": 2})
+        return Said(True)
+    error = error_of(response)
+    assert response.status_code in (400, 404, 413)
+    return Said(False, (error["context"] or {}).get("field", ""), error["message"])
+
+
+def completed(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"subject": "Hello", "body_text": "Hello.", **given}
+
+
+async def by_json(doors: Doors, given: dict[str, Any]) -> Said:
+    return await post(doors, as_json(completed(given)), JSON)
+
+
+async def by_form(doors: Doors, given: dict[str, Any]) -> Said:
+    return await post(doors, urlencode(completed(given), errors="surrogatepass").encode(), FORM)
+
+
+async def by_query(doors: Doors, given: dict[str, Any]) -> Said:
+    return await post(doors, b"", None, urlencode(completed(given), errors="surrogatepass"))
+
+
+async def by_multipart(doors: Doors, given: dict[str, Any]) -> Said:
+    return await post(doors, multipart(completed(given)), MULTIPART)
+
+
+WAYS: dict[str, tuple[Knock, dict[str, Place]]] = {
+    "GraphQL": (by_graphql, GRAPHQL),
+    "JSON": (by_json, REST | ADDRESS),
+    "a form": (by_form, PLAIN),
+    "a form with files": (by_multipart, PLAIN),
+    "a query": (by_query, PLAIN),
+}
+
+
+def assert_nothing_leaked(response: httpx2.Response) -> None:
+    for secret in (ADMIN_KEY, str(ROOT), "site-packages", "Traceback", ".py"):
+        assert secret not in response.text
+
+
+@pytest.fixture
+async def relay(sqlite_running: Running, peer: Peer) -> AsyncIterator[Doors]:
+    async with sqlite_running() as doors:
+        await doors.graphql.create_service("relay", port=peer.port)
+        yield doors
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_is_hostile_is_refused_or_nothing_but_text(way: str, relay: Doors, peer: Peer) -> None:
+    knock, places = WAYS[way]
+    trials = {
+        f"r{number}@x.example": (name, payload)
+        for number, (name, payload) in enumerate((name, payload) for name in places for payload in PAYLOADS)
+    }
+    turn, taken = asyncio.Semaphore(8), set[str]()
+
+    async def attempt(key: str, name: str, payload: str) -> None:
+        async with turn:
+            said = await knock(relay, {"to": key, **places[name].put(payload)})
+        if said.taken:
+            taken.add(key)
+        else:
+            assert_names(said, places[name], f"{name} {payload[:80]!r}")
+
+    await asyncio.gather(*(attempt(key, *trial) for key, trial in trials.items()))
+    arrivals = await arrived(peer, len(taken))
+    assert Counter(arrival.recipients[0] for arrival in arrivals) == Counter(taken)
+    for arrival in arrivals:
+        key = arrival.recipients[0]
+        name, payload = trials[key]
+        try:
+            assert_harmless(arrival, key, places[name], payload)
+        except Exception as error:
+            raise AssertionError(f"{name}: {payload[:200]!r}\n{arrival.content[:2000].decode()}") from error
+
+
+def assert_names(said: Said, place: Place, what: str) -> None:
+    names = any(word in said.field or word in said.message for word in place.named)
+    assert names or said.message.startswith(UNREADABLE), (what, said)
+
+
+async def arrived(peer: Peer, number: int) -> list[Arrival]:
+    async with asyncio.timeout(60):
+        while len(peer.arrivals) < number:  # noqa: ASYNC110 - one of the servers has no event for it
+            await asyncio.sleep(0.02)
+    return peer.arrivals
