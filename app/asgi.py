@@ -21,6 +21,7 @@ from app.queue.announce import listening
 from app.queue.choose import choose_engine
 from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
+from app.rest.docs import docs_routes
 from app.rest.routes import rest_routes
 from app.rest.send import Sender
 from app.services.secret import sealer_from
@@ -34,6 +35,8 @@ Heliograph sends email.
 
 /graphql            the GraphQL API; GraphiQL in a browser
 /api/v2/{service}   the REST route: POST a mail
+/docs               how to: fields, answers, and examples to paste
+/openapi.json       the same for programs
 /inbox              what sandbox services captured
 /health/ready       whether it can take and deliver mail
 """
@@ -76,6 +79,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         *health_routes(settings),
         *_graphql_view(parts).routes(),
         *inbox_routes(),
+        *docs_routes(settings),
         *rest_routes(Sender(settings, submitter, waiter)),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)

@@ -1,5 +1,6 @@
 """The files that web pages are made of, served from memory."""
 
+import html
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
@@ -18,6 +19,20 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """For every page and every asset."""
+
+
+def page_routes(path: str, page_file: Path, headers: Mapping[str, str]) -> list[BaseRoute]:
+    """GET `path`, with and without a slash at its end, is `page_file` with the application's own path for {{root}}; the
+    assets of its folder are below `path`/assets."""
+    text = page_file.read_text(encoding="utf-8")
+    assets = {file.name: file.read_bytes() for file in page_file.parent.iterdir() if file.suffix in MEDIA_TYPES}
+
+    async def page(request: Request) -> Response:
+        root = html.escape(request.scope.get("root_path", "").rstrip("/"))
+        return Response(text.replace("{{root}}", root), headers=headers)
+
+    pages = (Route(address, page, methods=["GET"]) for address in (path, f"{path}/"))
+    return [*pages, asset_route(f"{path}/assets", assets)]
 
 
 def asset_route(path: str, assets: Mapping[str, bytes]) -> Route:

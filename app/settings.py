@@ -3,6 +3,7 @@
 import os
 import socket
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9._:-]+$")]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
 _UNSET = frozenset({"", "null", "(null)"})
@@ -100,6 +102,10 @@ class Settings(BaseSettings):
     max_recipients: Count = 1000
     max_attachments: Count = 100
     max_attachment_bytes: Count = 25 * 1024 * 1024
+    attachment_hosts: Annotated[tuple[HostPattern, ...], NoDecode] = ()
+    attachment_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    attachment_fetch_timeout: Seconds = 10
+    attachment_max_redirects: Annotated[int, Field(ge=0)] = 3
     max_message_bytes: Count = 50 * 1024 * 1024
     max_subject_chars: Count = 998
     max_name_chars: Annotated[int, Field(gt=0, le=256)] = 256
@@ -185,9 +191,9 @@ class Settings(BaseSettings):
     mail_from_address: Annotated[str | None, Given, _named("MAIL_FROM_ADDRESS")] = None
     mail_from_name: Annotated[str | None, Given, _named("MAIL_FROM_NAME")] = None
 
-    @field_validator("secret_keys", mode="before")
+    @field_validator("secret_keys", "attachment_hosts", "attachment_networks", mode="before")
     @classmethod
-    def _split_secrets(cls, value: Any) -> Any:
+    def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("retry_schedule", mode="before")

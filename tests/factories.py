@@ -9,12 +9,15 @@ from app.access.authenticate import authenticate
 from app.access.check import GrantValues, RoleValues
 from app.access.manage import create_api_key, create_role
 from app.access.principal import Action, Principal
-from app.database.connection import as_moment, rows
+from app.database.connection import as_moment, close_database, open_database, rows
 from app.database.key import new_key
+from app.first_start import first_start
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
 from app.queue.put import NewMessage
 from app.services.models import Service
+from app.services.secret import sealer_from
+from app.settings import Settings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 """An explicit clock starts here."""
@@ -25,6 +28,19 @@ EVERYTHING = (GrantValues(None, [action.value for action in Action]),)
 def after(seconds: float) -> datetime:
     """So many seconds after NOW."""
     return NOW + timedelta(seconds=seconds)
+
+
+async def make_first_start(settings: Settings) -> str:
+    """What `serve` makes in a database that is new, and here not open: a SANDBOX service `email`, and the admin key,
+    which is returned."""
+    await open_database(settings)
+    try:
+        made = await first_start(settings, sealer_from(settings))
+    finally:
+        await close_database()
+    assert made is not None
+    assert made.admin_key is not None
+    return made.admin_key
 
 
 async def make_service(name: str = "email", **columns: Any) -> Service:

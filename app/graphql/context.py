@@ -25,7 +25,7 @@ from app.services.usage import Used, read_used
 from app.settings import Settings
 from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
-from app.templates.manage import current_versions
+from app.templates.manage import current_versions, no_such_template
 from app.templates.models import TemplateVersion
 
 
@@ -118,9 +118,9 @@ class Context:
     def current_versions(self) -> DataLoader[UUID, TemplateVersion]:
         """Current versions of templates, by the template's key; read again by each mutation of a request."""
 
-        async def load(keys: list[UUID]) -> list[TemplateVersion]:
+        async def load(keys: list[UUID]) -> list[TemplateVersion | BaseException]:
             found = await current_versions(set(keys))
-            return [found[key] for key in keys]
+            return [found.get(key) or no_such_template() for key in keys]
 
         return DataLoader(load_fn=load, cache=False)
 

@@ -3,6 +3,7 @@
 The rules are those of GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/).
 """
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from app.graphql.errors import RequestErrorCode
 
 JSON = "application/json"
 GRAPHQL_RESPONSE_JSON = "application/graphql-response+json"
+
+# Parsing a body up to this size takes less than handing it to a thread and back.
+_PARSED_AT_ONCE = 64 * 1024
 
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 _CHARSET = re.compile(r'charset="?([^";\s]*)', re.IGNORECASE)
@@ -78,7 +82,10 @@ def wants_html(headers: Headers) -> bool:
 async def read_request(request: Request, max_body_bytes: int) -> GraphQLRequest:
     """The GraphQL request in a POST body of at most `max_body_bytes` bytes. Raises HttpError 400, 413 or 415."""
     _check_content_type(request.headers)
-    return parse_request(await _read_body(request, max_body_bytes))
+    chunks = await _read_body(request, max_body_bytes)
+    if sum(map(len, chunks)) <= _PARSED_AT_ONCE:
+        return parse_request(b"".join(chunks))
+    return await asyncio.to_thread(lambda: parse_request(b"".join(chunks)))
 
 
 def parse_request(body: bytes) -> GraphQLRequest:
@@ -124,16 +131,17 @@ def _check_content_type(headers: Headers) -> None:
         raise _unsupported("Send the body uncompressed.", {"Accept-Encoding": "identity"})
 
 
-async def _read_body(request: Request, max_body_bytes: int) -> bytes:
+async def _read_body(request: Request, max_body_bytes: int) -> list[bytes]:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > max_body_bytes:
         raise _too_large(max_body_bytes)
-    body = bytearray()
+    chunks, size = [], 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_body_bytes:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_body_bytes:
             raise _too_large(max_body_bytes)
-    return bytes(body)
+    return chunks
 
 
 def _optional(parameters: dict[str, Any], name: str, kind: type, said: str) -> Any:

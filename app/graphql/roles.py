@@ -1,7 +1,7 @@
 """Inputs, queries and mutations of roles and API keys."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
 from uuid import UUID
 
 import strawberry
@@ -24,6 +24,7 @@ from app.access.policy import require_for_all
 from app.access.principal import Action
 from app.database.key import public_id
 from app.errors import NotFound, Refusal
+from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import ApiKey, Connection, Role, UserError, user_errors
@@ -49,10 +50,12 @@ class CreateRoleInput:
 @strawberry.input(description="Changes of a role. What is absent stays; null clears.")
 class UpdateRoleInput:
     id: strawberry.ID = strawberry.field(description="The role's id.")
-    name: strawberry.Maybe[str] = strawberry.field(default=None, description="The new name.")
+    name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The new name.")
     description: strawberry.Maybe[str | None] = strawberry.field(default=None, description="What it is for.")
-    is_active: strawberry.Maybe[bool] = strawberry.field(default=None, description="Whether its keys open anything.")
-    grants: strawberry.Maybe[list[GrantInput]] = strawberry.field(
+    is_active: strawberry.Maybe[bool | None] = strawberry.field(
+        default=None, description="Whether its keys open anything."
+    )
+    grants: strawberry.Maybe[list[GrantInput] | None] = strawberry.field(
         default=None, description="Replaces all grants of the role."
     )
 
@@ -169,18 +172,12 @@ async def update(
     info: Info, input: Annotated[UpdateRoleInput, strawberry.argument(description="The changes.")]
 ) -> RolePayload:
     """Change a role; its keys have the new grants at once. Needs MANAGE on all services."""
-    changes = RoleChanges()
-    if input.name is not None:
-        changes["name"] = input.name.value
-    if input.description is not None:
-        changes["description"] = input.description.value
-    if input.is_active is not None:
-        changes["is_active"] = input.is_active.value
-    if input.grants is not None:
-        changes["grants"] = _grants(input.grants.value)
     try:
         principal = await info.context.principal()
-        changed = await update_role(_key(input.id, "role"), changes, principal)
+        changes = given_changes(input, "name", "is_active", "grants")
+        if "grants" in changes:
+            changes["grants"] = _grants(changes["grants"])
+        changed = await update_role(_key(input.id, "role"), cast(RoleChanges, changes), principal)
     except Refusal as refusal:
         return RolePayload(role=None, user_errors=user_errors(refusal))
     note_carried_out(info, input.id)

@@ -31,19 +31,20 @@ async def node(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of any node.")]
 ) -> Node | None:
     """Anything that has an id, by that id; null when there is none, or the API key may not see it."""
+    principal = await info.context.principal()
     kind, key = parse_public_id(id) or (None, None)
     match kind:
         case "msg":
             return await _messages.message(info, id)
         case "cap":
             return await _inbox.captured_mail(info, id)
-        case "tmpl" | "tver" if key and allows(await info.context.principal(), Action.MANAGE, None):
+        case "tmpl" | "tver" if key and allows(principal, Action.MANAGE, None):
             return await _templates.template_node(kind, key)
-        case "role" if allows(await info.context.principal(), Action.MANAGE, None):
+        case "role" if allows(principal, Action.MANAGE, None):
             return await _roles.role(info, id)
-        case "key" if allows(await info.context.principal(), Action.MANAGE, None):
+        case "key" if allows(principal, Action.MANAGE, None):
             return await _roles.api_key(info, id)
-        case "svc" if key and allows(await info.context.principal(), Action.MANAGE, key):
+        case "svc" if key and allows(principal, Action.MANAGE, key):
             try:
                 return Service.of(await get_service(key))
             except NotFound:

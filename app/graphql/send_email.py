@@ -78,7 +78,9 @@ class SendEmailInput:
         description="Name, in any case, or id of a stored template, which fills in what is absent here.",
     )
     from_: MailboxInput | None = strawberry.field(
-        name="from", default=None, description="The sender; the template's default, else the service's, when absent."
+        name="from",
+        default=None,
+        description="The sender; when absent the template's default, else the service's, else MAIL_FROM_*.",
     )
     reply_to: MailboxInput | None = strawberry.field(
         default=None, description="Where replies go; the template's default, else the service's, when absent."

@@ -1,7 +1,6 @@
 """Inputs, queries and mutations of services."""
 
-from collections.abc import Iterator
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 from uuid import UUID
 
 import strawberry
@@ -11,6 +10,7 @@ from app.access.principal import Action
 from app.clock import now
 from app.database.key import public_id
 from app.errors import ErrorCode, NotFound, Refusal
+from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, Service, UserError, user_errors
@@ -76,10 +76,10 @@ class CreateServiceInput:
 @strawberry.input(description="Changes of a service. What is absent stays; null clears.")
 class UpdateServiceInput:
     id: strawberry.ID = strawberry.field(description="The service's id.")
-    name: strawberry.Maybe[str] = strawberry.field(default=None, description="The new name.")
+    name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The new name.")
     label: strawberry.Maybe[str | None] = strawberry.field(default=None, description="A name for people.")
     description: strawberry.Maybe[str | None] = strawberry.field(default=None, description="What it is for.")
-    is_active: strawberry.Maybe[bool] = strawberry.field(default=None, description="Whether it takes mail.")
+    is_active: strawberry.Maybe[bool | None] = strawberry.field(default=None, description="Whether it takes mail.")
     host: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Host of the SMTP server.")
     port: strawberry.Maybe[int | None] = strawberry.field(default=None, description="TCP port; null: the default.")
     encryption: strawberry.Maybe[Encryption | None] = strawberry.field(
@@ -91,7 +91,7 @@ class UpdateServiceInput:
         description="Password for AUTH. A stored one has to be given again with a new host, port or encryption, "
         "to allow clearTextAuth, and with another trustedCa.",
     )
-    clear_text_auth: strawberry.Maybe[bool] = strawberry.field(
+    clear_text_auth: strawberry.Maybe[bool | None] = strawberry.field(
         default=None, description="Allow AUTH without TLS to another machine."
     )
     trusted_ca: strawberry.Maybe[str | None] = strawberry.field(
@@ -198,7 +198,7 @@ async def update(
         key = _key(input.id)
         require(principal, Action.MANAGE, key)
         found = await get_service(key)
-        changes = cast(ServiceChanges, dict(_given(input)))
+        changes = cast(ServiceChanges, given_changes(input, "name", "is_active", "clear_text_auth"))
         most, sealer = info.context.parts.settings.max_trusted_ca_chars, info.context.parts.sealer
         changed = await update_service(
             found, changes, principal, sealer, forgive=forgive_outage, max_trusted_ca_chars=most
@@ -265,9 +265,3 @@ def _key(text: str) -> UUID:
     if key is None:
         raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("id",))
     return key
-
-
-def _given(changes: UpdateServiceInput) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(changes).items():
-        if isinstance(value, strawberry.Some):
-            yield name, value.value

@@ -1,7 +1,6 @@
 """Inputs, queries and mutations of stored templates."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, cast
 from uuid import UUID
@@ -13,6 +12,7 @@ from app.access.policy import require_for_all
 from app.access.principal import Action
 from app.database.key import public_id
 from app.errors import ErrorCode, InvalidInput, NotFound, Problem, Refusal, Unauthenticated
+from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.json_object import json_object
 from app.graphql.mailbox_input import MailboxInput, mailboxes
@@ -78,7 +78,7 @@ class CreateTemplateInput:
 )
 class UpdateTemplateInput:
     id: strawberry.ID = strawberry.field(description="The template's id.")
-    name: strawberry.Maybe[str] = strawberry.field(default=None, description="The new name.")
+    name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The new name.")
     description: strawberry.Maybe[str | None] = strawberry.field(default=None, description="What it is for.")
     subject: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The subject.")
     text: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The plain text part.")
@@ -139,7 +139,7 @@ class TemplatePreview:
     text: str | None = strawberry.field(description="The plain text part, placeholders filled.")
     html: str | None = strawberry.field(description="The html part, placeholders filled.")
     missing_variables: list[str] = strawberry.field(description="Required variables without a value.")
-    unfilled_placeholders: list[str] = strawberry.field(description="Placeholders that stay as they are.")
+    unfilled_placeholders: list[str] = strawberry.field(description="Placeholders that nothing fills.")
 
     @classmethod
     def of(cls, preview: Preview, version: int) -> "TemplatePreview":
@@ -188,8 +188,8 @@ async def preview(
     info: Info, input: Annotated[PreviewTemplateInput, strawberry.argument(description="Which one, and the values.")]
 ) -> PreviewTemplatePayload:
     """Fill a template without sending anything. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
     try:
+        require_for_all(await info.context.principal(), Action.MANAGE)
         draft = Draft(template=input.template, template_data=_values(input.template_data))
         found = await find_used_template(draft)
         assert found is not None, "the draft names one"
@@ -223,9 +223,9 @@ async def update(
     Needs MANAGE on all services."""
     try:
         principal = await info.context.principal()
-        changes = cast(TemplateChanges, dict(_given(input)))
+        changes = {field: _held(field, value) for field, value in given_changes(input, "name").items()}
         limits = _limits(info.context.parts.settings)
-        changed = await update_template(_key(input.id), changes, principal, limits)
+        changed = await update_template(_key(input.id), cast(TemplateChanges, changes), principal, limits)
     except Refusal as refusal:
         return TemplatePayload(template=None, user_errors=user_errors(_as_input(refusal)))
     note_carried_out(info, input.id)
@@ -260,12 +260,6 @@ async def delete(
 
 def _limits(settings: Settings) -> TemplateLimits:
     return TemplateLimits(DraftLimits.of(settings), settings.max_template_variables)
-
-
-def _given(changes: UpdateTemplateInput) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(changes).items():
-        if isinstance(value, strawberry.Some):
-            yield name, _held(name, value.value)
 
 
 def _held(name: str, value: Any) -> Any:

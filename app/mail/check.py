@@ -1,5 +1,6 @@
 """Everything that is wrong with a draft, at once, each problem with the path of its field."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -44,6 +45,11 @@ def check_draft(draft: Draft, limits: DraftLimits) -> tuple[Problem, ...]:
     Field paths name the draft's own fields: ("to", "0", "email"), ("attachments", "2", "content_type").
     """
     return tuple(_problems(draft, limits))
+
+
+def is_media_type(text: str) -> bool:
+    """Whether an attachment may have this content type, as far as its form goes."""
+    return _MEDIA_TYPE.fullmatch(text) is not None and not text.lower().startswith("multipart/")
 
 
 def _problems(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
@@ -170,10 +176,9 @@ def _data(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
         ("variables", draft.variables),
         ("metadata", draft.metadata),
     ):
-        for text in _texts(values):
-            if problem := next(_storable((field,), text), None):
-                yield problem
-                break
+        found = next((found for leaf in _leaves(values) if (found := _flaw(leaf))), None)
+        if found:
+            yield _invalid((field,), f"{field} must not contain {found}")
     most = limits.max_json_depth
     # A variable is a value of its own; template data and metadata are one each.
     for field, deep in (
@@ -187,12 +192,19 @@ def _data(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     yield from _tags(draft.tags, limits)
 
 
-def _texts(values: object) -> Iterator[str]:
-    """Every string and every key in a JSON value of any depth."""
+def _flaw(leaf: str | float) -> str | None:
+    """What keeps it from being JSON that can be stored: PostgreSQL has no numbers beyond JSON's either."""
+    if isinstance(leaf, str):
+        return unstorable(leaf)
+    return None if math.isfinite(leaf) else "a number that is not finite"
+
+
+def _leaves(values: object) -> Iterator[str | float]:
+    """Every string, every key and every float in a JSON value of any depth."""
     pending = [values]
     while pending:
         value = pending.pop()
-        if isinstance(value, str):
+        if isinstance(value, str | float):
             yield value
         elif isinstance(value, Mapping):
             pending += (*value.keys(), *value.values())
@@ -201,7 +213,7 @@ def _texts(values: object) -> Iterator[str]:
 
 
 def _metadata(metadata: Mapping[str, object], limits: DraftLimits) -> Iterator[Problem]:
-    if is_deeper(metadata, limits.max_json_depth) or any(unstorable(text) for text in _texts(metadata)):
+    if is_deeper(metadata, limits.max_json_depth) or any(_flaw(leaf) for leaf in _leaves(metadata)):
         return
     try:
         size = len(orjson.dumps(dict(metadata)))

@@ -29,7 +29,7 @@ def compose(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_
     """
     header = _header_section(draft, sender, reply_to, message_id, date)
     mark = sha256(message_id.encode()).hexdigest()[:24]
-    return header.encode() + _content(draft, mark)
+    return b"".join((header.encode(), _content(draft, mark)))
 
 
 def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> str:

@@ -9,6 +9,9 @@ from app.mail.header import structured_field
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _LINE = 78
+# Whole lines of base64, so that slices can be joined. The interpreter's lock is free between two of them, and while
+# they are joined, which it is not where two long octet strings are added: a large file keeps nobody waiting.
+_SLICE = 57 * 4096
 # No octets in quoted-printable or base64 can hold "=_" (RFC 2045 section 6.7), so no part can hold a boundary.
 _BOUNDARY_START = "=_"
 _PLAIN_TEXT = re.compile(r"[\t\r\n -~]*")
@@ -53,13 +56,15 @@ def multipart_entity(subtype: str, entities: Sequence[bytes], *, mark: str, root
     boundary = f"{_BOUNDARY_START}{mark}_{subtype}"
     parameters = {"boundary": boundary} | ({"type": root_type} if root_type else {})
     delimiter = f"--{boundary}\r\n".encode()
-    body = b"".join(delimiter + entity + b"\r\n" for entity in entities) + f"--{boundary}--\r\n".encode()
-    return _entity(structured_field("Content-Type", f"multipart/{subtype}", parameters), body)
+    parts = (part for entity in entities for part in (delimiter, entity, b"\r\n"))
+    header = structured_field("Content-Type", f"multipart/{subtype}", parameters)
+    return _entity(header, *parts, f"--{boundary}--\r\n".encode())
 
 
-def _entity(header: str, body: bytes) -> bytes:
-    return header.encode("ascii") + b"\r\n" + body
+def _entity(header: str, *body: bytes) -> bytes:
+    return b"".join((header.encode("ascii"), b"\r\n", *body))
 
 
 def _base64(octets: bytes) -> bytes:
-    return encodebytes(octets).replace(b"\n", b"\r\n")
+    slices = (octets[start : start + _SLICE] for start in range(0, len(octets), _SLICE))
+    return b"".join([encodebytes(part).replace(b"\n", b"\r\n") for part in slices])

@@ -33,6 +33,7 @@ FIELDS = frozenset(
 )
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_BETWEEN_URLS = re.compile(r"\s*,\s*(?=https?://)", re.IGNORECASE)
 
 
 def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> Draft:
@@ -129,7 +130,7 @@ def _entry(entry: Any, path: tuple[str, ...], problems: list[Problem]) -> Iterat
             texts = (_attachment_text(entry, (*path, field), problems) for field in ("content_type", "content_id"))
             yield Attachment(name, octets or b"", *texts)
         case str(url) | {"url": str(url)} if _URL.match(url):
-            yield Link(url, path)
+            yield from (Link(one, path) for one in _BETWEEN_URLS.split(url))
         case str() | {"url": _} | {"service": _} | {"path": _}:
             problems.append(_by_path(path))
         case _:

@@ -6,7 +6,7 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import cast
 
 from aiosmtplib import SMTP, SMTPHeloError, SMTPServerDisconnected
@@ -167,7 +167,7 @@ class Connection:
             response = await self._protocol.read_response()
         return self._judged(response.code, response.message, phase)
 
-    async def upload(self, chunks: Sequence[bytes | memoryview], seconds: float) -> None:
+    async def upload(self, chunks: Iterable[bytes], seconds: float) -> None:
         """Send content but for its last chunk, at the pace of the server. Raises SmtpFailure (CONTENT), with the
         reply of a server that refused the content before its end."""
         try:
@@ -175,6 +175,7 @@ class Connection:
                 for chunk in chunks:
                     self._protocol.put(chunk)
                     await self._protocol.room()
+                    await asyncio.sleep(0)  # there is always room where the server is quick, and others wait
                     self._heed_early_reply()
         except SmtpFailure:
             self._heed_early_reply()

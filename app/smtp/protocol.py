@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from typing import cast
 
 from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
@@ -45,9 +44,9 @@ class Protocol(SMTPProtocol):
         self.write(b"".join(line + b"\r\n" for line in lines))
         self._awaited = len(lines)
 
-    def put(self, chunk: bytes | memoryview) -> None:
+    def put(self, chunk: bytes) -> None:
         """Write content; a reply that comes early is kept. Raises SMTPServerDisconnected, nothing written then."""
-        self.write(cast(bytes, chunk))
+        self.write(chunk)
         self._awaited = 1
 
     async def room(self) -> None:

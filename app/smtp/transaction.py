@@ -1,8 +1,9 @@
 """MAIL, RCPT, DATA, content, final dot: one Reply per recipient (RFC 5321 section 3.3)."""
 
+import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,8 +53,9 @@ async def transact(
     `connection.in_transaction` may be true: RSET is needed before the next MAIL.
     """
     connection.dot_sent = False
+    well_formed = await _is_well_formed(content)
     while True:
-        replies = _ruled_out(connection.extensions, envelope, content)
+        replies = _ruled_out(connection.extensions, envelope, len(content), well_formed)
         due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
         try:
             accepted = await _introduce(connection, envelope, due, content, timeouts, replies) if due else []
@@ -210,14 +212,13 @@ async def _content(
 
     A refusal amid the content is as good as one after it, though the connection is closed then.
     """
-    stuffed = memoryview(_stuffed(content))
-    chunks = [stuffed[start : start + _CHUNK] for start in range(0, len(stuffed), _CHUNK)]
+    *chunks, last = _chunks(content)
     try:
-        await connection.upload(chunks[:-1], timeouts.content)
+        await connection.upload((_stuffed(content, *chunk) for chunk in chunks), timeouts.content)
         if not await may_finish():
             connection.close()
             raise SmtpFailure(_WITHHELD)
-        reply = await connection.finish(bytes(chunks[-1]) + b".\r\n", timeouts.dot)
+        reply = await connection.finish(_stuffed(content, *last) + b".\r\n", timeouts.dot)
     except SmtpFailure as error:
         if error.failure.reply is None or error.failure.reply.code == 421:
             raise
@@ -231,10 +232,21 @@ async def _content(
 _WITHHELD = Failure(Phase.CONTENT, Cause.WITHHELD, "The end of the mail was withheld, so the server did not take it.")
 
 
-def _stuffed(content: bytes) -> bytes:
+def _chunks(content: bytes) -> Iterator[tuple[int, int]]:
+    """Where each chunk begins and ends; none ends between CR and LF."""
+    start = 0
+    while start < len(content):
+        end = min(start + _CHUNK, len(content))
+        end += content[end - 1 : end + 1] == b"\r\n"
+        yield start, end
+        start = end
+
+
+def _stuffed(content: bytes, start: int, end: int) -> bytes:
     """Transparency (RFC 5321 section 4.5.2): a dot that begins a line is doubled."""
-    stuffed = content.replace(b"\r\n.", b"\r\n..")
-    return b"." + stuffed if stuffed.startswith(b".") else stuffed
+    stuffed = content[start:end].replace(b"\r\n.", b"\r\n..")
+    begins_line = content[max(start - 1, 0) : start] in (b"", b"\n")
+    return b"." + stuffed if begins_line and stuffed.startswith(b".") else stuffed
 
 
 def _is(reply: Reply, digit: int, connection: Connection, phase: Phase) -> bool:
@@ -257,9 +269,23 @@ def _mail_parameters(extensions: Mapping[str, str], content: bytes, smtputf8: bo
     return parameters
 
 
-def _ruled_out(extensions: Mapping[str, str], envelope: Envelope, content: bytes) -> dict[str, Reply]:
+async def _is_well_formed(content: bytes) -> bool:
+    """Whether every line ends in CRLF; content of several chunks is looked through in a thread."""
+    if len(content) <= _CHUNK:
+        return _has_crlf_only(content)
+    return await asyncio.to_thread(_has_crlf_only, content)
+
+
+def _has_crlf_only(content: bytes) -> bool:
+    return content.endswith(b"\r\n") and all(
+        content.count(b"\r\n", *chunk) == content.count(b"\n", *chunk) == content.count(b"\r", *chunk)
+        for chunk in _chunks(content)
+    )
+
+
+def _ruled_out(extensions: Mapping[str, str], envelope: Envelope, size: int, well_formed: bool) -> dict[str, Reply]:
     """Our own replies, for recipients of whom nothing must go over the wire."""
-    problem = _content_problem(extensions, content) or _address_problem(extensions, envelope.reverse_path)
+    problem = _content_problem(extensions, size, well_formed) or _address_problem(extensions, envelope.reverse_path)
     if problem is None and envelope.smtputf8 and "smtputf8" not in extensions:
         problem = _NO_SMTPUTF8
     if problem is not None:
@@ -271,12 +297,12 @@ def _ruled_out(extensions: Mapping[str, str], envelope: Envelope, content: bytes
 _NO_SMTPUTF8 = Reply(550, "The server does not offer SMTPUTF8, which this address needs.", "5.6.7")
 
 
-def _content_problem(extensions: Mapping[str, str], content: bytes) -> Reply | None:
+def _content_problem(extensions: Mapping[str, str], size: int, well_formed: bool) -> Reply | None:
     limit = extensions.get("size", "").partition(" ")[0]
-    if limit.isdecimal() and 0 < int(limit[:20]) < len(content):
-        text = f"The message has {len(content)} octets; the server takes at most {int(limit[:20])}."
+    if limit.isdecimal() and 0 < int(limit[:20]) < size:
+        text = f"The message has {size} octets; the server takes at most {int(limit[:20])}."
         return Reply(552, text, "5.3.4")
-    if not content.endswith(b"\r\n") or not content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
+    if not well_formed:
         return Reply(554, "The content has a line that does not end in CRLF.", "5.6.0")
     return None
 

@@ -18,6 +18,7 @@ from app.mail.compose import compose
 from app.mail.draft import Draft, DraftLimits
 from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, make_envelope
 from app.mail.placeholders import fill
+from app.outbound.fetch import Fetcher
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
@@ -28,6 +29,7 @@ from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
 from app.submission.digest import digest_request
+from app.submission.links import attach_links
 from app.templates.content import UsedTemplate, apply_template, check_values
 from app.templates.find import find_used_template
 
@@ -73,6 +75,7 @@ class Submitter:
         self._engine = engine
         self._wakeup = wakeup
         self._limits = DraftLimits.of(settings)
+        self._fetcher = Fetcher(settings)
 
     async def submit(self, submission: Submission) -> Receipt:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
@@ -90,6 +93,8 @@ class Submitter:
             if earlier is not None:
                 return replace(earlier, verdict_awaited=awaited)
         template = await find_used_template(submission.draft)
+        draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
+        submission = replace(submission, draft=draft)
         key = new_key()
         prepared = await asyncio.to_thread(self._prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)

@@ -57,7 +57,7 @@ def _problems(values: TemplateValues, limits: TemplateLimits) -> Iterator[Proble
 def _name(name: str) -> Iterator[Problem]:
     if not 1 <= len(name.strip()) <= MAX_NAME_CHARS or not name.strip().isprintable():
         yield _problem(f"A template's name has 1 to {MAX_NAME_CHARS} printable characters.", "name")
-    elif parse_public_id(name.strip()):
+    elif parse_public_id(name.strip().casefold()):
         yield _problem("A template's name must not look like an id.", "name")
 
 

@@ -1,5 +1,7 @@
 """What a version of a template holds. Pure."""
 
+import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
@@ -36,7 +38,9 @@ class Variable:
     default: object = None
 
     def takes(self, value: object) -> bool:
-        """Whether the value is of the declared type. A boolean is no number."""
+        """Whether the value is of the declared type. A boolean is no number, nor is what is infinite or NaN."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
         return isinstance(value, _TYPES[self.type]) and (
             self.type is VariableType.BOOLEAN or not isinstance(value, bool)
         )
@@ -106,8 +110,19 @@ def _value_problems(draft: Draft, template: UsedTemplate) -> Iterator[Problem]:
 
 
 def _value(draft: Draft, name: str) -> object:
-    value = draft.template_data.get(name)
-    return draft.variables.get(name) if value is None else value
+    """What `fill` takes: a null in `template_data` hides the variable of that name."""
+    return draft.template_data[name] if name in draft.template_data else draft.variables.get(name)
+
+
+def without_empty_texts(content: TemplateContent) -> TemplateContent:
+    """The content, each empty text as None: a template says nothing with it. A default may be empty."""
+    cleared: dict[str, Any] = {name: getattr(content, name) or None for name in TEXT_FIELDS}
+    return replace(content, **cleared)
+
+
+def is_same(one: TemplateContent, other: TemplateContent) -> bool:
+    """Whether mail made from both is the same, to the letter: a default of 1 is not one of 1.0."""
+    return one == other and stored_variables(one) == stored_variables(other)
 
 
 def stored_recipients(content: TemplateContent) -> dict[str, list[dict[str, Any]]]:
@@ -116,8 +131,14 @@ def stored_recipients(content: TemplateContent) -> dict[str, list[dict[str, Any]
 
 
 def stored_variables(content: TemplateContent) -> list[dict[str, Any]]:
-    """The declared variables as the JSON column holds them."""
-    return [asdict(variable) for variable in content.variables]
+    """The declared variables as the JSON column holds them.
+
+    Defaults are JSON text in it: jsonb would write 1e16 as an integer, and read it as one.
+    """
+    return [
+        {**asdict(variable), "default": None if variable.default is None else json.dumps(variable.default)}
+        for variable in content.variables
+    ]
 
 
 def content_of(columns: Mapping[str, Any]) -> TemplateContent:
@@ -125,7 +146,10 @@ def content_of(columns: Mapping[str, Any]) -> TemplateContent:
     recipients: dict[str, Any] = {
         field: tuple(Mailbox(**mailbox) for mailbox in columns["recipients"][field]) for field in RECIPIENT_FIELDS
     }
-    variables = tuple(
-        Variable(**{**variable, "type": VariableType(variable["type"])}) for variable in columns["variables"]
-    )
+    variables = tuple(_variable_of(stored) for stored in columns["variables"])
     return TemplateContent(**{name: columns[name] for name in TEXT_FIELDS}, **recipients, variables=variables)
+
+
+def _variable_of(stored: Mapping[str, Any]) -> Variable:
+    default = None if stored["default"] is None else json.loads(stored["default"])
+    return Variable(stored["name"], VariableType(stored["type"]), stored["required"], default)

@@ -4,7 +4,7 @@ from app.database.key import parse_public_id
 from app.errors import ErrorCode, NotFound
 from app.mail.characters import shown, unstorable
 from app.mail.draft import Draft
-from app.templates.check import MAX_NUMBER
+from app.templates.check import MAX_NAME_CHARS, MAX_NUMBER
 from app.templates.content import UsedTemplate, content_of
 from app.templates.manage import name_key
 from app.templates.models import Template, TemplateVersion
@@ -15,7 +15,7 @@ TEMPLATE_KIND = "tmpl"
 
 async def find_template(name: str) -> Template | None:
     """The template of this name, in any case."""
-    return None if unstorable(name) else await Template.get_or_none(name_key=name_key(name))
+    return await Template.get_or_none(name_key=name_key(name)) if _may_be_a_name(name) else None
 
 
 async def find_used_template(draft: Draft) -> UsedTemplate | None:
@@ -39,13 +39,18 @@ async def _by_number(text: str) -> TemplateVersion | None:
 
 
 async def _by_name(name: str) -> TemplateVersion | None:
-    kind, key = parse_public_id(name) or (None, None)
+    kind, key = parse_public_id(name.strip()) or (None, None)
     if kind == TEMPLATE_KIND:
         return await TemplateVersion.get_or_none(template_id=key, is_current=True).select_related("template")
-    if unstorable(name):
+    if not _may_be_a_name(name):
         return None
     found = TemplateVersion.get_or_none(template__name_key=name_key(name), is_current=True)
     return await found.select_related("template")
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Whether the database can be asked for it: what is longer than any name is refused there."""
+    return not unstorable(text) and len(text.strip()) <= MAX_NAME_CHARS
 
 
 def _used(found: TemplateVersion | None, wanted: str, field: str) -> UsedTemplate:

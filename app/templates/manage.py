@@ -19,14 +19,16 @@ from app.access.principal import Action, Principal
 from app.database.connection import rows, transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
 from app.mail.address import Mailbox
-from app.templates.check import TemplateLimits, TemplateValues, check_template
+from app.templates.check import MAX_NUMBER, TemplateLimits, TemplateValues, check_template
 from app.templates.content import (
     TEXT_FIELDS,
     TemplateContent,
     Variable,
     content_of,
+    is_same,
     stored_recipients,
     stored_variables,
+    without_empty_texts,
 )
 from app.templates.models import Template, TemplateVersion
 
@@ -64,13 +66,14 @@ async def create_template(
     """
     _require_manage(by)
     _refuse_problems(values, limits)
+    content = without_empty_texts(values.content)
     for _ in range(_TRIES_AT_A_NUMBER):
         template = _new_template(values, now())
         try:
             async with transaction():
                 template.number = values.number or await _free_number()
                 await template.save(force_create=True)
-                await _put_version(template.id, 1, values.content, template.created_at)
+                await _put_version(template.id, 1, content, template.created_at)
             return template
         except IntegrityError:
             await _refuse_taken(template.id, values.name, values.number)
@@ -99,7 +102,7 @@ async def update_template(
         template.description = values.description or None
         template.updated_at = now()
         await template.save()
-        if values.content != before:
+        if not is_same(values.content, before):
             await TemplateVersion.filter(id=current.id).update(is_current=False)
             await _put_version(template_id, await _newest(template_id) + 1, values.content, template.updated_at)
     return template
@@ -125,14 +128,14 @@ async def delete_template(template_id: UUID, by: Principal | None) -> None:
     """Remove the template with its versions. Mail made from it stays as it is. Raises NotFound, Forbidden."""
     _require_manage(by)
     if not await Template.filter(id=template_id).delete():
-        raise _no_such_template()
+        raise no_such_template()
 
 
 async def get_template(template_id: UUID) -> Template:
     """Raises NotFound."""
     template = await Template.get_or_none(id=template_id)
     if template is None:
-        raise _no_such_template()
+        raise no_such_template()
     return template
 
 
@@ -143,11 +146,16 @@ async def list_templates(after: UUID | None, limit: int) -> list[Template]:
 
 
 async def list_versions(template_id: UUID, after: UUID | None, limit: int) -> list[TemplateVersion]:
-    """At most `limit` versions of the template, newest first, from the one behind `after`."""
+    """At most `limit` versions of the template, newest first, from the one behind `after`.
+
+    Raises InvalidInput where `after` is no version of it.
+    """
     query = TemplateVersion.filter(template_id=template_id)
     if after is not None:
         behind = await TemplateVersion.get_or_none(id=after, template_id=template_id)
-        query = query.filter(number__lt=behind.number if behind else 0)
+        if behind is None:
+            raise InvalidInput("after is not a cursor of this list.", field=("after",))
+        query = query.filter(number__lt=behind.number)
     return await query.order_by("-number").limit(limit)
 
 
@@ -155,7 +163,7 @@ async def get_version(version_id: UUID) -> TemplateVersion:
     """Raises NotFound."""
     version = await TemplateVersion.get_or_none(id=version_id)
     if version is None:
-        raise _no_such_template()
+        raise no_such_template()
     return version
 
 
@@ -192,7 +200,14 @@ def _new_template(values: TemplateValues, moment: datetime) -> Template:
 
 
 async def _free_number() -> int:
-    (row,) = await rows("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM template")
+    """One more than the highest; where that would be too high, the lowest that is free."""
+    (row,) = await rows("SELECT COALESCE(MAX(number), 0) AS highest FROM template")
+    if row["highest"] < MAX_NUMBER:
+        return int(row["highest"]) + 1
+    (row,) = await rows(
+        "SELECT MIN(taken.number) + 1 AS number FROM (SELECT 0 AS number UNION ALL SELECT number FROM template) taken"
+        " WHERE NOT EXISTS (SELECT 1 FROM template WHERE template.number - 1 = taken.number)"
+    )
     return int(row["number"])
 
 
@@ -219,7 +234,7 @@ async def _changing(template_id: UUID) -> AsyncIterator[Template]:
     async with transaction():
         template = await Template.filter(id=template_id).select_for_update().first()
         if template is None:
-            raise _no_such_template()
+            raise no_such_template()
         yield template
 
 
@@ -227,7 +242,7 @@ def _changed(template: Template, before: TemplateContent, changes: TemplateChang
     own: dict[str, Any] = {"name": template.name, "description": template.description, "number": template.number}
     given: dict[str, Any] = dict(changes)
     own |= {name: given.pop(name) for name in ("name", "description") if name in given}
-    return TemplateValues(**own, content=replace(before, **given))
+    return TemplateValues(**own, content=without_empty_texts(replace(before, **given)))
 
 
 @asynccontextmanager
@@ -249,5 +264,6 @@ async def _refuse_taken(template_id: UUID, name: str | None, number: int | None)
         raise Conflict(message, code=ErrorCode.NAME_TAKEN, field=("number",)) from None
 
 
-def _no_such_template() -> NotFound:
+def no_such_template() -> NotFound:
+    """Says that it does not exist, or was deleted meanwhile."""
     return NotFound("There is no such template.", code=ErrorCode.TEMPLATE_NOT_FOUND, field=("id",))

@@ -34,7 +34,7 @@ class TemplateVersion(Model):
     """What a template held at one time; never changed but for `is_current`. `number` counts from 1 within the template.
 
     `recipients` are those of mail that names none: a JSON object of `to`, `cc` and `bcc`, each a list of {email, name}.
-    `variables` is a JSON list of {name, type, required, default}.
+    `variables` is a JSON list of {name, type, required, default}, the default as JSON text.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)

@@ -122,6 +122,7 @@ async def test_every_kind_of_node_is_found_by_its_id(api: Api) -> None:
         prefix, _, digits = key.partition("_")
         for wrong in (f"{prefix}_{new_key().hex}", f"other_{digits}", digits, key.upper(), f"{key} ", ""):
             assert (await api.ask(query, id=wrong))["node"] is None, wrong
+            assert (await api.as_key(None).refused(query, id=wrong))["code"] == "UNAUTHENTICATED"
 
 
 async def test_the_content_of_captured_mail_is_read_one_by_one(api: Api) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from app.access.check import GrantValues
-from app.access.models import ApiKey
+from app.access.models import ApiKey, Role
 from app.access.principal import Action
 from app.database.key import public_id
 from tests.factories import count, make_key, make_service
@@ -68,6 +68,16 @@ async def test_everything_wrong_with_a_role_is_named_at_once(api: Api) -> None:
         ("grants.2.service", "INVALID_INPUT"),
     ]
     assert codes(await api.mutate("createRole", "role { id }", name="admin")) == [("name", "NAME_TAKEN")]
+
+
+async def test_null_is_refused_where_it_clears_nothing(api: Api) -> None:
+    role_id, _ = await own_ids(api)
+    nothing = {"name": None, "isActive": None, "grants": None}
+    payload = await api.mutate("updateRole", "role { id }", id=role_id, description="changed", **nothing)
+
+    assert payload["role"] is None
+    assert codes(payload) == [(field, "INVALID_INPUT") for field in nothing]
+    assert (await Role.get(name="admin")).description != "changed"
 
 
 async def test_a_key_is_shown_once_and_opens_what_its_role_may(api: Api) -> None:

@@ -143,6 +143,17 @@ async def test_what_is_absent_from_a_change_stays_and_null_clears(api: Api) -> N
     assert cleared["service"] == {"username": None, "hasPassword": False}
 
 
+async def test_null_is_refused_where_it_clears_nothing(api: Api) -> None:
+    made = (await api.mutate("createService", "service { id }", **GIVEN))["service"]
+    nothing = {"name": None, "isActive": None, "clearTextAuth": None}
+    payload = await api.mutate("updateService", "service { id }", id=made["id"], label="L", **nothing)
+
+    assert payload["service"] is None
+    assert codes(payload) == [(field, "INVALID_INPUT") for field in nothing]
+    assert payload["userErrors"][0]["message"] == "name cannot be null; leave it out to keep it."
+    assert (await Service.get()).label != "L"
+
+
 async def test_a_service_with_unsent_mail_is_deleted_only_with_its_mail_cancelled(api: Api) -> None:
     service = await make_service()
     message = new_message(service, await make_principal(), "a@example.com", "b@example.com")

@@ -13,11 +13,9 @@ from playwright.async_api import Page, expect
 from starlette.types import ASGIApp
 
 from app.asgi import make_app
-from app.database.connection import close_database, open_database
-from app.first_start import first_start
-from app.services.secret import sealer_from
 from app.settings import Settings
 from tests.browser import Visit
+from tests.factories import make_first_start
 
 PNG = base64.b64encode(
     bytes.fromhex(
@@ -83,14 +81,8 @@ class Office:
 
 @pytest.fixture
 async def office(sqlite_settings: Settings, serve: Callable[[ASGIApp], str]) -> Office:
-    await open_database(sqlite_settings)
-    try:
-        made = await first_start(sqlite_settings, sealer_from(sqlite_settings))
-    finally:
-        await close_database()
-    assert made is not None
-    assert made.admin_key is not None
-    return Office(serve(make_app(sqlite_settings)), made.admin_key)
+    key = await make_first_start(sqlite_settings)
+    return Office(serve(make_app(sqlite_settings)), key)
 
 
 async def enter(page: Page, office: Office, address: str = "/inbox") -> None:

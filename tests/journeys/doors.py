@@ -8,6 +8,7 @@ import httpx2
 
 MESSAGE = """
   id serviceName state messageIdHeader subject
+  template { id name version }
   recipients {
     kind email state attemptCount nextAttemptAt detail
     reply { code enhancedCode text }
@@ -15,6 +16,7 @@ MESSAGE = """
   }
 """
 ERRORS = "userErrors { code field message retryable }"
+TEMPLATE = "id number name current { number }"
 SERVICE = "id name kind isActive host port encryption username hasPassword"
 
 
@@ -28,7 +30,10 @@ CREATE_SERVICE = _mutation("createService", f"service {{ {SERVICE} }}")
 UPDATE_SERVICE = _mutation("updateService", f"service {{ {SERVICE} }}")
 RESUME_SERVICE = _mutation("resumeService", f"service {{ {SERVICE} }}")
 DELETE_SERVICE = _mutation("deleteService", "deletedServiceId cancelledRecipients")
-CREATE_TEMPLATE = _mutation("createTemplate", "template { id name number }")
+CREATE_TEMPLATE = _mutation("createTemplate", f"template {{ {TEMPLATE} }}")
+UPDATE_TEMPLATE = _mutation("updateTemplate", f"template {{ {TEMPLATE} }}")
+RESTORE_TEMPLATE_VERSION = _mutation("restoreTemplateVersion", f"template {{ {TEMPLATE} }}")
+DELETE_TEMPLATE = _mutation("deleteTemplate", "deletedTemplateId")
 CREATE_ROLE = _mutation("createRole", "role { id name }")
 CREATE_API_KEY = _mutation("createApiKey", "key apiKey { id }")
 REVOKE_API_KEY = _mutation("revokeApiKey", "apiKey { id revokedAt }")
@@ -38,6 +43,13 @@ READ_MESSAGE = f"query ($id: ID!) {{ message(id: $id) {{ {MESSAGE} }} }}"
 LIST_MESSAGES = f"""
   query ($first: Int!, $filter: MessageFilterInput) {{
     messages(first: $first, filter: $filter) {{ nodes {{ {MESSAGE} }} }}
+  }}
+"""
+PREVIEW_TEMPLATE = f"""
+  query ($input: PreviewTemplateInput!) {{
+    done: previewTemplate(input: $input) {{
+      preview {{ version subject text html missingVariables unfilledPlaceholders }} {ERRORS}
+    }}
   }}
 """
 LIST_INBOX = "{ inbox(first: 100) { nodes { id } } }"
@@ -84,6 +96,15 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeFrom:
+    """The version of a template."""
+
+    id: str
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One accepted mail."""
 
@@ -92,6 +113,7 @@ class Message:
     state: str
     message_id_header: str
     subject: str | None
+    template: MadeFrom | None
     recipients: tuple[Recipient, ...]
 
     def __getitem__(self, email: str) -> Recipient:
@@ -229,7 +251,16 @@ def error_of(response: httpx2.Response) -> Any:
 
 def _message(node: Mapping[str, Any]) -> Message:
     recipients = tuple(_recipient(recipient) for recipient in node["recipients"])
-    return Message(node["id"], node["serviceName"], node["state"], node["messageIdHeader"], node["subject"], recipients)
+    template = MadeFrom(**node["template"]) if node["template"] else None
+    return Message(
+        node["id"],
+        node["serviceName"],
+        node["state"],
+        node["messageIdHeader"],
+        node["subject"],
+        template,
+        recipients,
+    )
 
 
 def _recipient(node: Mapping[str, Any]) -> Recipient:

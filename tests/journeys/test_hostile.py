@@ -110,9 +110,10 @@ async def relay(sqlite_running: Running, peer: Peer) -> AsyncIterator[Doors]:
 @pytest.mark.parametrize("way", WAYS)
 async def test_what_is_hostile_is_refused_or_nothing_but_text(way: str, relay: Doors, peer: Peer) -> None:
     knock, places = WAYS[way]
+    payloads = [payload for payload in PAYLOADS if way != "a query" or len(payload) < 10_000]  # as long as a URL may be
     trials = {
         f"r{number}@x.example": (name, payload)
-        for number, (name, payload) in enumerate((name, payload) for name in places for payload in PAYLOADS)
+        for number, (name, payload) in enumerate((name, payload) for name in places for payload in payloads)
     }
     turn, taken = asyncio.Semaphore(8), set[str]()
 

@@ -8,6 +8,7 @@ from benchmarks import backlog as backlog_program
 from benchmarks import hung_service as hung_program
 from benchmarks.backlog import backlog
 from benchmarks.hung_service import CONNECTIONS, hung_service
+from benchmarks.large_attachment import large_attachment
 from tests.journeys.installation import installation
 
 
@@ -45,3 +46,9 @@ async def test_a_start_with_a_long_queue_is_ready_and_delivers(
 def test_a_start_beyond_the_bounds_is_a_broken_promise(ready: float, first_delivery: float, broken: int) -> None:
     findings = backlog_program.Findings(ready, first_delivery, 20, first_delivery, 2000)
     assert len(list(findings.broken(ready_within=10, first_within=15))) == broken
+
+
+async def test_large_attachments_arrive_as_they_were_through_both_doors(tmp_path: Path, sqlite_url: str) -> None:
+    findings = await large_attachment(installation(tmp_path, sqlite_url), mails=2, small=4, size=2 * 1024 * 1024)
+    assert findings.broken == []
+    assert min(map(len, (findings.idle, findings.small, findings.large))) > 0

@@ -310,3 +310,12 @@ def test_any_draft_is_judged_in_printable_sentences(email: str, name: str, subje
         assert problem.message.isprintable()
         assert problem.message.endswith(".")
         assert problem.field
+
+
+@pytest.mark.parametrize("field", ["template_data", "variables", "metadata"])
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_numbers_that_json_has_not_are_refused_at_any_depth(field: str, number: float) -> None:
+    values: dict[str, Any] = {field: {"a": [{"b": number}, 1.5]}}
+    (problem,) = check_draft(replace(GOOD, **values), LIMITS)
+    assert (problem.code, problem.field) == (ErrorCode.INVALID_INPUT, (field,))
+    assert problem.message == f"{field[0].upper()}{field[1:]} must not contain a number that is not finite."

@@ -207,6 +207,7 @@ def test_a_file_by_path_is_refused_with_the_reason(field: str, value: Any) -> No
         ("https://x/a.png", [("https://x/a.png", "0")]),
         ("HTTP://x/a.png", [("HTTP://x/a.png", "0")]),
         ({"url": "https://x/a.png"}, [("https://x/a.png", "0")]),
+        ("https://x/a,b.png , HTTP://x/c", [("https://x/a,b.png", "0"), ("HTTP://x/c", "0")]),
         (["https://x/a", None, {"url": "http://x/b", "name": "b"}], [("https://x/a", "0"), ("http://x/b", "2")]),
         (None, []),
         ("", []),

@@ -18,7 +18,7 @@ from app.services.check import ServiceValues
 from app.services.circuit import CircuitPolicy, Fault, open_circuit, read_circuits, read_proofs
 from app.services.environment import define_service
 from app.services.manage import create_service, update_service
-from app.services.models import Service
+from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer
 from app.services.server import server_for
 from app.settings import Settings, SettingsError
@@ -235,6 +235,16 @@ async def test_of_many_that_start_at_once_all_find_one_service(earlier: str | No
     names = sorted(await Service.all().values_list("name", "version", "is_managed"))
     others = [("email-sandbox", 2, False)] if earlier == "SANDBOX" else []
     assert names == [("email", 2 if earlier == "SMTP" else 1, True), *others]
+
+
+async def test_a_service_that_is_made_through_the_api_at_the_same_time_is_no_hindrance() -> None:
+    for _ in range(10):
+        made = create_service(ServiceValues(name="email", kind=ServiceKind.SANDBOX), None, SEALER)
+        defined, _ = await asyncio.gather(define(**RELAY), made, return_exceptions=True)
+        found = await email()
+        assert defined is None
+        assert (found.kind, found.is_managed) == ("SMTP", True)
+        await Service.all().delete()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""From a host to the addresses that may be connected to: each is checked once, and is what is connected to then."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
+
+from app.outbound.guard import Address, Guard
+
+Resolve = Callable[[str], Awaitable[Sequence[Address]]]
+
+
+class AddressRefused(Exception):
+    """The host has no address that may be connected to."""
+
+
+async def resolve_host(host: str) -> Sequence[Address]:
+    """The addresses of a host name, or of an address in any spelling (`127.1`, `0x7f000001`), best first.
+
+    Raises socket.gaierror.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise socket.gaierror("not a host name") from error
+    return [ip_address(address[0]) for *_, address in found]
+
+
+async def permitted_addresses(host: str, guard: Guard, resolve: Resolve = resolve_host) -> Sequence[Address]:
+    """Those of the host's addresses that the guard permits, in their order, at least one. Connect to these: a second
+    look-up may say something else. Raises AddressRefused, and what `resolve` does."""
+    permitted = [address for address in await resolve(host) if guard.permits(address)]
+    if not permitted:
+        raise AddressRefused
+    return permitted
