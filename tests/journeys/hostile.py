@@ -25,7 +25,7 @@ PAYLOADS = (
     f"=?utf-8?b?{ENCODED}?=",
     *(f"a{dot}{SMUGGLED}" for dot in ("\r\n.\r\n", "\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r\n\x00.\r\n")),
     *(".", ".\r\n", "..", "\r\n.\r\n", "\n.\n", ".a\r\n..b\r\n.", "QUIT\r\n", "a\r\n.\r\n\r\n.\r\n"),
-    *("x" * 100_000, "ü" * 100_000, "x " * 50_000, "\n" * 10_000, "." * 2000, "=" * 2000),
+    *("x" * 100_000, "ü" * 100_000, "x " * 2000, "\n" * 1000, "." * 2000, "=" * 2000),
     *("../../etc/passwd", "..\\..\\boot.ini", "/", "C:", 'a"; filename="evil.exe', "a\\", '"', "a\r\n\r\n--=_"),
     *("\x1b[31m", "\x7f", "\t", " ", "\ufeff", "\u202etxt.exe", "a, b <c@d>; (e)", f"<{EVIL}>", f"a <{EVIL}>, b"),
     *("text/html\r\nX: y", "text/html; charset=utf-16", "message/rfc822", "multipart/mixed; boundary=x", "image/*"),
@@ -52,6 +52,11 @@ class Place:
 def same(read: str | None, given: str) -> bool:
     """A value of the header section, to the letter."""
     return (read or "") == given
+
+
+def same_name(read: str | None, given: str) -> bool:
+    """A display name; white space alone is none."""
+    return same(read, "" if given.isspace() else given)
 
 
 def same_lines(read: str | None, given: str) -> bool:

@@ -16,6 +16,7 @@ from tests.journeys.hostile import (
     same,
     same_lines,
     same_lines_escaped,
+    same_name,
 )
 
 REPLY_TO = frozenset({"Reply-To"})
@@ -76,7 +77,7 @@ def places(names: dict[str, str]) -> dict[str, Place]:
             lambda text: {"cc": [{"email": "cc@evil.example", "name": text}]},
             ("name",),
             display_name("Cc"),
-            same,
+            same_name,
             address=lambda _: "cc@evil.example",
         ),
         "an address": Place(lambda text: {"cc": [{"email": local_part(text)}]}, ("email",), address=local_part),
@@ -96,13 +97,13 @@ REST_NAMES = {
 
 GRAPHQL = places(NAMES) | {
     "the sender's name": Place(
-        lambda text: {"from": {"email": "me@sender.example", "name": text}}, ("name",), display_name("From"), same
+        lambda text: {"from": {"email": "me@sender.example", "name": text}}, ("name",), display_name("From"), same_name
     ),
     "the name of reply-to": Place(
         lambda text: {"replyTo": {"email": "r@sender.example", "name": text}},
         ("name",),
         display_name("Reply-To"),
-        same,
+        same_name,
         REPLY_TO,
     ),
     "the address of reply-to": Place(lambda text: {"replyTo": {"email": local_part(text)}}, ("email",), more=REPLY_TO),
@@ -124,7 +125,7 @@ PLAIN = {
     "subject": places(REST_NAMES)["subject"],
     "text": places(REST_NAMES)["text"],
     "html": places(REST_NAMES)["html"],
-    "the sender's name": Place(lambda text: {"from_name": text}, ("from_name",), display_name("From"), same),
+    "the sender's name": Place(lambda text: {"from_name": text}, ("from_name",), display_name("From"), same_name),
     "a variable in the subject": Place(filling("subject", ""), ("subject", "variables"), field("Subject"), same),
     "a variable in the text": Place(filling("body_text", ""), ("body_text", "variables"), body("plain"), same_lines),
     "a variable in the html": Place(filling("body_html", ""), ("body_html", "variables"), body("html"), same_lines),
@@ -142,7 +143,7 @@ REST = (
             lambda text: {"reply_to_email": "r@sender.example", "reply_to_name": text},
             ("reply_to_name",),
             display_name("Reply-To"),
-            same,
+            same_name,
             REPLY_TO,
         ),
         "the address of reply-to": Place(
