@@ -81,6 +81,11 @@ BAD_ADDRESSES = {
     "an address in brackets that do not close": not_taken(
         mail(to="Ann <ann@x.example"), 400, "Invalid email - 'Ann <ann@x.example'."
     ),
+    "an address with an encoded-word in it": not_taken(
+        mail(to="=?utf-8?q?ann=40y.example=3E?=@x.example"),
+        400,
+        "Invalid email - '=?utf-8?q?ann=40y.example=3E?=@x.example'.",
+    ),
     "one bad address among good ones": not_taken(mail(cc=[BOB, "x"]), 400, "Invalid email - 'x'.", field="cc.1.email"),
     "an address that is a number": not_taken(mail(to=5), 400, "Invalid email - '5'."),
     "a bad sender": not_taken(mail(from_email="me@"), 400, "Invalid email - 'me@'.", field="from_email"),
