@@ -94,12 +94,12 @@ def mail(**fields: Any) -> Request:
 def sent(count: int = 1, status: int = 200, word: str = "sent", **headers: str) -> Answer:
     """The answer `{"count": n}`."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, count=count, headers={"X-Message-Status": word} | given)
+    return Answer(status, count=count, headers={"X-Message-Status": word, **given})
 
 
-def queued(count: int = 1, **headers: str) -> Answer:
+def queued(count: int = 1) -> Answer:
     """Durably taken; the verdict is still to come."""
-    return sent(count, word="queued", **headers)
+    return sent(count, word="queued")
 
 
 def refused(status: int, says: str, code: int | None = None, **context: Any) -> Answer:
@@ -129,7 +129,7 @@ def not_taken(request: Request, status: int, says: str, **context: Any) -> Row:
 
 def multipart(fields: Mapping[str, str], *files: tuple[str, str, str | None, bytes]) -> bytes:
     """A form with files: of each the field's name, the file's name, its type and its octets."""
-    parts = [(f'name="{name}"', value.encode()) for name, value in fields.items()]
+    parts = [(f'name="{name}"', value.encode(errors="surrogatepass")) for name, value in fields.items()]
     for name, file_name, content_type, octets in files:
         said = f"\r\nContent-Type: {content_type}" if content_type else ""
         parts.append((f'name="{name}"; filename="{file_name}"{said}', octets))

@@ -129,6 +129,18 @@ REFUSED = {
     "a path of the server": not_taken(mail(attachment="/etc/passwd"), 400, f"The field 'attachment' {BY_PATH}"),
     "another scheme": not_taken(mail(attachment="file:///etc/passwd"), 400, f"The field 'attachment' {BY_PATH}"),
     "a path to import": not_taken(mail(import_url="ftp://x.example/a"), 400, f"The field 'import_url' {BY_PATH}"),
+    "a URL of a host that is not listed": not_taken(
+        mail(attachment="https://files.example/a.txt"),
+        400,
+        "This server fetches no files from the host 'files.example'",
+        field="attachment.0",
+    ),
+    "a URL to import of a host that is not listed": not_taken(
+        mail(import_url="http://127.0.0.1:1/"),
+        400,
+        "This server fetches no files from the host '127.0.0.1'",
+        field="import_url.0",
+    ),
     "two of one content id": not_taken(
         mail(attachments=[PICTURE | {"content_id": "a"}, TEXT | {"content_id": "a"}]),
         400,

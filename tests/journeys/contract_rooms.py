@@ -75,7 +75,7 @@ class Rooms:
 
 async def _made_keys(doors: Doors) -> dict[str, str]:
     await doors.graphql.create_service("other", fromEmail=None)
-    grants = {
+    grants: dict[str, dict[str, Any]] = {
         "sender": SEND_ALL,
         "reader": {"actions": ["READ_MESSAGES"]},
         "elsewhere": SEND_ALL | {"service": "other"},

@@ -51,7 +51,7 @@ TEMPLATES: list[dict[str, Any]] = [
 WELCOME = {"subject": "Welcome, Ann", "text": "Dear Ann, {from_name} greets you.\r\n"} | {
     "html": "<style>b{color:red}</style><b>Ann</b>\r\n"
 }
-BY_NAME = {"subject": "Named 43", "text": "By its name.\r\n"}
+BY_NAME: dict[str, Any] = {"subject": "Named 43", "text": "By its name.\r\n"}
 BY_NUMBER = {"subject": "Number 43", "text": "By its number.\r\n"}
 OF_WHOLE = replace(
     AS_SENT,

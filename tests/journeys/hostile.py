@@ -24,6 +24,7 @@ PAYLOADS = (
     f"=?utf-8?q?x=0D=0ABcc:_{EVIL}?=",
     f"=?utf-8?b?{ENCODED}?=",
     *(f"a{dot}{SMUGGLED}" for dot in ("\r\n.\r\n", "\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r\n\x00.\r\n")),
+    "a\ud800b",
     *(".", ".\r\n", "..", "\r\n.\r\n", "\n.\n", ".a\r\n..b\r\n.", "QUIT\r\n", "a\r\n.\r\n\r\n.\r\n"),
     *("x" * 100_000, "ü" * 100_000, "x " * 2000, "\n" * 1000, "." * 2000, "=" * 2000),
     *("../../etc/passwd", "..\\..\\boot.ini", "/", "C:", 'a"; filename="evil.exe', "a\\", '"', "a\r\n\r\n--=_"),
@@ -60,9 +61,9 @@ def same_name(read: str | None, given: str) -> bool:
 
 
 def same_lines(read: str | None, given: str) -> bool:
-    """A body: its line ends are CRLF, and the last line has one."""
+    """A body: its line ends are CRLF, and the last line has one. What is empty is no body."""
     lines = re.split(r"\r\n|\r|\n", given)
-    return read == "\r\n".join(lines if lines[-1] == "" else [*lines, ""])
+    return not read if not given else read == "\r\n".join(lines if lines[-1] == "" else [*lines, ""])
 
 
 def same_lines_escaped(read: str | None, given: str) -> bool:
@@ -109,15 +110,15 @@ def of_file(read: Callable[[EmailMessage], str | None]) -> Callable[[EmailMessag
 
 
 def file_name(part: EmailMessage) -> str | None:
-    """Its name."""
-    return part.get_filename()
+    """Its name, from which Python's own method would take angle brackets."""
+    return str(part["Content-Disposition"].params["filename"])
 
 
 def file_text(part: EmailMessage) -> str:
     """Its octets, as text."""
     octets = part.get_payload(decode=True)
     assert isinstance(octets, bytes)
-    return octets.decode()
+    return octets.decode(errors="surrogatepass")
 
 
 def assert_harmless(arrival: Arrival, key: str, place: Place, given: str) -> None:

@@ -37,7 +37,7 @@ def raw_base64(text: str) -> dict[str, Any]:
 
 def encoded(text: str) -> str:
     """As the content of a file."""
-    return b64encode(text.encode()).decode()
+    return b64encode(text.encode(errors="surrogatepass")).decode()
 
 
 def filling(part: str, by: str) -> Callable[[str], dict[str, Any]]:
