@@ -134,4 +134,9 @@ def multipart(fields: Mapping[str, str], *files: tuple[str, str, str | None, byt
         said = f"\r\nContent-Type: {content_type}" if content_type else ""
         parts.append((f'name="{name}"; filename="{file_name}"{said}', octets))
     head = b"--XX\r\nContent-Disposition: form-data; "
-    return b"".join(head + header.encode() + b"\r\n\r\n" + octets + b"\r\n" for header, octets in parts) + b"--XX--\r\n"
+    return (
+        b"".join(
+            head + header.encode(errors="surrogatepass") + b"\r\n\r\n" + octets + b"\r\n" for header, octets in parts
+        )
+        + b"--XX--\r\n"
+    )

@@ -11,6 +11,7 @@ from tests.journeys.hostile import (
     field,
     file_name,
     file_text,
+    harmless_name,
     no_path,
     of_file,
     same,
@@ -78,9 +79,11 @@ def places(names: dict[str, str]) -> dict[str, Place]:
             ("name",),
             display_name("Cc"),
             same_name,
-            address=lambda _: "cc@evil.example",
+            others=lambda _: ("cc@evil.example",),
         ),
-        "an address": Place(lambda text: {"cc": [{"email": local_part(text)}]}, ("email",), address=local_part),
+        "an address": Place(
+            lambda text: {"cc": [{"email": local_part(text)}]}, ("email",), others=lambda text: (local_part(text),)
+        ),
         **by_data,
         **files,
     }
@@ -118,7 +121,11 @@ GRAPHQL = places(NAMES) | {
 }
 
 ADDRESS = {
-    "addresses in a string": Place(lambda text: {"cc": text}, ("email", "name", "cc")),
+    "addresses in a string": Place(
+        lambda text: {"cc": text},
+        ("email", "name", "cc"),
+        others=lambda text: (text.strip("<>"),) if text.strip() else (),
+    ),
 }
 
 PLAIN = {
@@ -152,3 +159,16 @@ REST = (
         "a link": Place(lambda text: {"attachment": f"/{text}"}, ("attachment",)),
     }
 )
+
+IN_A_FORM = {
+    "the name of a file": Place(
+        lambda text: {"file": ("file", text, "text/plain")}, ("name",), of_file(file_name), harmless_name
+    ),
+    "the type of a file": Place(
+        lambda text: {"file": ("file", "a.txt", text)}, ("content_type",), of_file(file_name), harmless_name
+    ),
+    "the field of a file": Place(
+        lambda text: {"file": (text, "a.txt", "text/plain")}, ("name",), of_file(file_name), harmless_name
+    ),
+}
+"""Those of the header of a part."""
