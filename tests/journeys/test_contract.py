@@ -29,7 +29,7 @@ from tests.journeys.doors import error_of
 from tests.journeys.program import ADMIN_KEY
 from tests.journeys.reading import read_mail
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("contract")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SUBJECTS = {
     "route": contract_route.ROWS,
@@ -87,7 +87,7 @@ async def test_the_row_holds(
         assert len(receiver.mails) == len(row.arrives)
 
 
-def test_there_are_rows_enough() -> None:
+async def test_there_are_rows_enough() -> None:
     assert sum(len(row.exchanges) for row in ROWS.values()) >= 60
     assert len(ROWS) == sum(len(rows) for rows in SUBJECTS.values())
 
