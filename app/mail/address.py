@@ -10,7 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 import idna
 
 from app.errors import ErrorCode, Problem
-from app.mail.characters import header_breaking, shown
+from app.mail.characters import header_breaking, poses_as_encoded_word, shown
 
 # RFC 5321 section 4.5.3.1, in octets: a path may have 256, and two of them are its angle brackets.
 _MAX_LOCAL_PART = 64
@@ -169,7 +169,7 @@ def check_email(email: str) -> Problem | None:
     """INVALID_EMAIL unless `email` is an addr-spec that fits in an SMTP path (RFC 5321, RFC 6531).
 
     Quoted local parts, non-ASCII local parts, IDN domains, address literals and domains without a dot pass;
-    comments, folding white space and obsolete forms do not.
+    comments, folding white space, encoded-words and obsolete forms do not.
     """
     local_part, at, domain = email.rpartition("@")
     if at and _is_local_part(local_part) and _is_domain(domain):
@@ -181,6 +181,9 @@ def check_email(email: str) -> Problem | None:
 
 def _is_local_part(local_part: str) -> bool:
     if not (_DOT_ATOM.fullmatch(local_part) or _QUOTED_STRING.fullmatch(local_part)):
+        return False
+    # None may stand in an addr-spec (RFC 2047 section 5), yet there are servers and readers that decode it there.
+    if poses_as_encoded_word(local_part):
         return False
     if any(unicodedata.category(char) in _NOT_IN_LOCAL_PART for char in local_part if char > "\x7f"):
         return False

@@ -5,6 +5,7 @@ import re
 _SURROGATES = "\ud800-\udfff"
 _UNSTORABLE = re.compile(f"[\x00{_SURROGATES}]")
 _UNPRINTABLE_IN_HEADER = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_SURROGATES}]")
+_ENCODED_WORD = re.compile(r"=\?[^?]*\?[BbQq]\?")
 _SHOWN_CHARACTERS = 100
 
 
@@ -22,6 +23,11 @@ def header_breaking(text: str) -> str | None:
     None of them may stand in a value bound for a header field: CR and LF would start a field of their own.
     """
     return _first(_UNPRINTABLE_IN_HEADER, text)
+
+
+def poses_as_encoded_word(text: str) -> bool:
+    """Whether a reader may take a part of `text` for an encoded-word (RFC 2047) and decode it, line breaks and all."""
+    return _ENCODED_WORD.search(text) is not None
 
 
 def _first(forbidden: re.Pattern[str], text: str) -> str | None:

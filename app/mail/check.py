@@ -94,8 +94,9 @@ def _author(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     ):
         if email and (problem := check_email(email)):
             yield replace(problem, field=(f"{prefix}_email",))
-        for problem in _name(name, limits):
+        if problem := check_name(name):
             yield replace(problem, field=(f"{prefix}_name",))
+        yield from _length((f"{prefix}_name",), name, limits.max_name_chars)
 
 
 def _subject(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:

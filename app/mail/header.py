@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 from app.mail.address import Mailbox, wire_address
-from app.mail.characters import header_breaking
+from app.mail.characters import header_breaking, poses_as_encoded_word
 
 _LINE = 78
 _LONGEST_LINE = 998
@@ -20,7 +20,6 @@ _SHORTEST_ROOM = 32
 _NAME_WORD_LENGTH = 980
 _PARAMETER_LENGTH = 56
 _TOKEN = re.compile(r" +[^ ]+")
-_ENCODED_WORD = re.compile(r"=\?[^?]*\?[BbQq]\?")
 _PLAIN_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _PLAIN_PARAMETER = re.compile(r"[ !#-\[\]-~]*")
 _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
@@ -81,7 +80,7 @@ def _phrase_tokens(name: str) -> list[str]:
 
 def _must_be_encoded(text: str) -> bool:
     """Text that a reader would not give back as it is: beyond ASCII, spaces at an end, or posing as an encoded-word."""
-    return not text.isascii() or text != text.strip() or _ENCODED_WORD.search(text) is not None
+    return not text.isascii() or text != text.strip() or poses_as_encoded_word(text)
 
 
 def _encoded_words(text: str, first: int, rest: int) -> list[str]:
@@ -126,7 +125,7 @@ def _b_word(text: str) -> str:
 
 
 def _parameter_tokens(attribute: str, text: str) -> list[str]:
-    plain = _PLAIN_PARAMETER.fullmatch(text) and not _ENCODED_WORD.search(text) and text == text.strip()
+    plain = _PLAIN_PARAMETER.fullmatch(text) and not poses_as_encoded_word(text) and text == text.strip()
     if plain and len(text) <= _PARAMETER_LENGTH:
         return [f' {attribute}="{text}"']
     pieces = [""]

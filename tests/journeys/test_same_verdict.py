@@ -1,134 +1,42 @@
 """The same mistake, made at either door, has the same code; door two answers with the status of its contract."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from tests.journeys.conftest import Running
-from tests.journeys.doors import Refused, error_of
+from tests.journeys.doors import (
+    CREATE_API_KEY,
+    CREATE_ROLE,
+    CREATE_TEMPLATE,
+    REVOKE_API_KEY,
+    SEND_EMAIL,
+    Doors,
+    Refused,
+    error_of,
+)
+from tests.journeys.mistakes import LIMITS, MISTAKES, TEMPLATES
+
+RIGHT = {"service": "email", "to": [{"email": "a@x.example"}], "subject": "Hello", "text": "Hello."}
+RIGHT_FOR_REST = {"to": "a@x.example", "subject": "Hello", "body_text": "Hello."}
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """What is wrong, in the words of each door; laid over a mail that is right."""
-
-    code: str
-    status: int
-    graphql: dict[str, Any] = field(default_factory=dict)
-    rest: dict[str, Any] = field(default_factory=dict)
-    service: str = "email"
-    says: str = ""
-
-
-def nested(levels: int) -> Any:
-    """An empty list in lists."""
-    value: list[Any] = []
-    for _ in range(levels - 1):
-        value = [value]
-    return value
-
-
-LONG_NAME = "n" * 300
-
-MISTAKES = {
-    "no such service": Mistake(
-        "SERVICE_NOT_FOUND", 404, service="nowhere", says="Could not find a service for nowhere"
-    ),
-    "a service with an impossible name": Mistake(
-        "SERVICE_NOT_FOUND", 404, service="no way", says="Could not find a service for no way"
-    ),
-    "no recipient": Mistake("NO_RECIPIENTS", 400, {"to": []}, {"to": []}, says="Invalid email - ''."),
-    "an empty address": Mistake(
-        "INVALID_EMAIL", 400, {"to": [{"email": ""}]}, {"to": [{"email": ""}]}, says="Invalid email - ''."
-    ),
-    "half an address": Mistake(
-        "INVALID_EMAIL", 400, {"to": [{"email": "ann@"}]}, {"to": "ann@"}, says="Invalid email - 'ann@'."
-    ),
-    "two addresses in one": Mistake(
-        "INVALID_EMAIL",
-        400,
-        {"to": [{"email": "a@x.example, b@x.example"}]},
-        {"to": [{"email": "a@x.example, b@x.example"}]},
-        says="Invalid email - 'a@x.example, b@x.example'.",
-    ),
-    "a bad address in bcc": Mistake(
-        "INVALID_EMAIL", 400, {"bcc": [{"email": "x"}]}, {"bcc": ["x"]}, says="Invalid email - 'x'."
-    ),
-    "a header in a display name": Mistake(
-        "INVALID_INPUT",
-        400,
-        {"to": [{"email": "a@x.example", "name": "A\r\nBcc: b@x.example"}]},
-        {"to": [{"email": "a@x.example", "name": "A\r\nBcc: b@x.example"}]},
-    ),
-    "a header in the subject": Mistake(
-        "INVALID_INPUT", 400, {"subject": "A\r\nBcc: b@x.example"}, {"subject": "A\r\nBcc: b@x.example"}
-    ),
-    "a header that comes by a placeholder": Mistake(
-        "INVALID_INPUT",
-        400,
-        {"subject": "{name}", "templateData": {"name": "A\r\nBcc: b@x.example"}},
-        {"subject": "{name}", "template_data": {"name": "A\r\nBcc: b@x.example"}},
-    ),
-    "a bad sender": Mistake(
-        "INVALID_EMAIL", 400, {"from": {"email": "me@"}}, {"from_email": "me@"}, says="Invalid email - 'me@'."
-    ),
-    "a bad reply-to": Mistake(
-        "INVALID_EMAIL", 400, {"replyTo": {"email": "me@"}}, {"reply_to_email": "me@"}, says="Invalid email - 'me@'."
-    ),
-    "no sender anywhere": Mistake("NO_SENDER", 400, service="senderless", says="No sender"),
-    "no body": Mistake(
-        "NO_BODY",
-        400,
-        {"text": None},
-        {"body_text": None},
-        says="A message must have a text or an HTML part or attachments.",
-    ),
-    "an attachment that is not base64": Mistake(
-        "INVALID_INPUT",
-        400,
-        {"attachments": [{"name": "a.txt", "content": "no base64!"}]},
-        {"attachments": [{"name": "a.txt", "content": "no base64!"}]},
-    ),
-    "an attachment that is too large": Mistake(
-        "TOO_LARGE",
-        413,
-        {"attachments": [{"name": "a.txt", "content": "A" * 4000}]},
-        {"attachments": [{"name": "a.txt", "content": "A" * 4000}]},
-    ),
-    "a text that is too long": Mistake("TOO_LARGE", 413, {"text": "x" * 3000}, {"body_text": "x" * 3000}),
-    "a name that is too long": Mistake(
-        "TOO_LARGE",
-        413,
-        {"to": [{"email": "a@x.example", "name": LONG_NAME}]},
-        {"to": [{"email": "a@x.example", "name": LONG_NAME}]},
-    ),
-    "too many recipients": Mistake(
-        "TOO_LARGE",
-        413,
-        {"to": [{"email": f"{number}@x.example"} for number in range(11)]},
-        {"to": [f"{number}@x.example" for number in range(11)]},
-    ),
-    "template data that is a list": Mistake("INVALID_INPUT", 400, {"templateData": ["x"]}, {"template_data": ["x"]}),
-    "template data that nests too deeply": Mistake(
-        "INVALID_INPUT", 400, {"templateData": {"x": nested(9)}}, {"template_data": {"x": nested(9)}}
-    ),
-    "a character that cannot be stored": Mistake("INVALID_INPUT", 400, {"text": "nul \x00"}, {"body_text": "nul \x00"}),
-}
+async def prepare(doors: Doors) -> None:
+    """What the mistakes are made with."""
+    await doors.graphql.create_service("senderless", fromEmail=None)
+    await doors.graphql.create_service("asleep", isActive=False)
+    for template in TEMPLATES:
+        await doors.graphql.change(CREATE_TEMPLATE, **template)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 async def test_both_doors_refuse_for_the_same_reason(name: str, sqlite_running: Running) -> None:
     mistake = MISTAKES[name]
-    limits = {"max_attachment_bytes": 2000, "max_body_chars": 2000, "max_recipients": 10, "max_json_depth": 9}
-    async with sqlite_running(**limits) as doors:
-        await doors.graphql.create_service("senderless", fromEmail=None)
-        right = {"service": mistake.service, "to": [{"email": "a@x.example"}], "subject": "Hello", "text": "Hello."}
+    async with sqlite_running(**LIMITS) as doors:
+        await prepare(doors)
         with pytest.raises(Refused) as caught:
-            await doors.graphql.send_email(**right | mistake.graphql)
-        response = await doors.rest.send(
-            mistake.service, {"to": "a@x.example", "subject": "Hello", "body_text": "Hello."} | mistake.rest
-        )
+            await doors.graphql.send_email(**RIGHT | {"service": mistake.service} | mistake.graphql)
+        response = await doors.rest.send(mistake.service, RIGHT_FOR_REST | mistake.rest, **mistake.headers)
         assert await doors.graphql.messages() == []
     [problem] = caught.value.problems
     error = error_of(response)
@@ -137,9 +45,77 @@ async def test_both_doors_refuse_for_the_same_reason(name: str, sqlite_running: 
     assert error["message"].startswith(mistake.says)
     assert problem.message.startswith(mistake.says)
     assert problem.retryable is False
-    if mistake.service == "email":
+    if mistake.service == "email" and mistake.names_field:
         assert problem.field
         assert "field" in error["context"]
+
+
+CLIENTS = {
+    "without a key": ("UNAUTHENTICATED", 401, "No session token (JWT) or API Key detected in request."),
+    "with a key that is none": ("INVALID_API_KEY", 401, "Invalid API key."),
+    "with a revoked key": ("INVALID_API_KEY", 401, "Invalid API key."),
+    "of an inactive role": ("ROLE_INACTIVE", 403, "Access Forbidden. The role is inactive."),
+    "that may not send": ("FORBIDDEN", 403, "Access Forbidden."),
+    "that may send by another service": ("FORBIDDEN", 403, "Access Forbidden."),
+}
+
+
+async def key_of(client: str, doors: Doors) -> str | None:
+    """The key that such a client has."""
+    if client in ("without a key", "with a key that is none"):
+        return None if client == "without a key" else "hg_" + "0" * 43
+    granted = "READ_MESSAGES" if client == "that may not send" else "SEND"
+    grant = {"actions": [granted]} | ({"service": "senderless"} if "another" in client else {})
+    role = {"name": "limited", "isActive": client != "of an inactive role", "grants": [grant]}
+    role_id = (await doors.graphql.change(CREATE_ROLE, **role))["role"]["id"]
+    made = await doors.graphql.change(CREATE_API_KEY, roleId=role_id, name="limited")
+    if client == "with a revoked key":
+        await doors.graphql.change(REVOKE_API_KEY, id=made["apiKey"]["id"])
+    key: str = made["key"]
+    return key
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_both_doors_turn_the_same_client_away(client: str, sqlite_running: Running) -> None:
+    code, status, says = CLIENTS[client]
+    async with sqlite_running() as doors:
+        await doors.graphql.create_service("senderless", fromEmail=None)
+        turned_away = doors.with_key(await key_of(client, doors))
+        for service in ("email", "nowhere"):
+            with pytest.raises(Refused) as caught:
+                await turned_away.graphql.change(SEND_EMAIL, **RIGHT | {"service": service})
+            response = await turned_away.rest.send(service, RIGHT_FOR_REST)
+            error = error_of(response)
+            assert [problem.code for problem in caught.value.problems] == [code]
+            assert (response.status_code, error["context"]["error_code"]) == (status, code)
+            assert error["message"] == caught.value.problems[0].message
+            assert error["message"].startswith(says)
+        assert await doors.graphql.messages() == []
+
+
+DIFFERENT: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no value for what is required": ("MISSING_VARIABLE", {"count": 2}, "Dear {name}, 2 times."),
+    "null for what is required": ("MISSING_VARIABLE", {"name": None, "count": 2}, "Dear {name}, 2 times."),
+    "a value of another type": ("INVALID_INPUT", {"name": "Ann", "count": "two"}, "Dear Ann, two times."),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+async def test_what_a_template_requires_is_the_one_thing_that_only_door_one_insists_on(
+    what: str, sqlite_running: Running
+) -> None:
+    code, data, text = DIFFERENT[what]
+    async with sqlite_running() as doors:
+        await prepare(doors)
+        to = {"template": "needy", "to": [{"email": "a@x.example"}]}
+        with pytest.raises(Refused) as caught:
+            await doors.graphql.send_email(service="email", templateData=data, **to)
+        assert [problem.code for problem in caught.value.problems] == [code]
+        assert caught.value.problems[0].field[0] == "templateData"
+        response = await doors.rest.send("email", to | {"template_data": data})
+        assert (response.status_code, response.headers["x-message-status"]) == (200, "sent")
+        [mail] = await doors.graphql.inbox()
+        assert mail["content"]["text"].strip() == text
 
 
 async def test_every_mistake_of_one_mail_is_named_at_once(sqlite_running: Running) -> None:
