@@ -20,10 +20,19 @@ HEADERS = {
 }
 """For every page and every asset."""
 
+_PAGE_HEADERS = {
+    **HEADERS,
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-store",
+    # Browsers look up the hosts of links ahead of a click, which tells those hosts that a mail was opened.
+    "X-DNS-Prefetch-Control": "off",
+}
 
-def page_routes(path: str, page_file: Path, headers: Mapping[str, str]) -> list[BaseRoute]:
-    """GET `path`, with and without a slash at its end, is `page_file` with the application's own path for {{root}}; the
-    assets of its folder are below `path`/assets."""
+
+def page_routes(path: str, page_file: Path, policy: str) -> list[BaseRoute]:
+    """GET `path`, with and without a slash at its end, is `page_file` with the application's own path for {{root}}, and
+    `policy` as its Content-Security-Policy; the assets of its folder are below `path`/assets."""
+    headers = {**_PAGE_HEADERS, "Content-Security-Policy": policy}
     text = page_file.read_text(encoding="utf-8")
     assets = {file.name: file.read_bytes() for file in page_file.parent.iterdir() if file.suffix in MEDIA_TYPES}
 

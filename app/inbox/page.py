@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
-from app.assets import HEADERS, page_routes
+from app.assets import page_routes
 
 PATH = "/inbox"
 
@@ -20,16 +20,7 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; frame-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-PAGE_HEADERS = {
-    **HEADERS,
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Content-Type": "text/html; charset=utf-8",
-    "Cache-Control": "no-store",
-    # Browsers look up the hosts of links ahead of a click, which tells those hosts that the mail was opened.
-    "X-DNS-Prefetch-Control": "off",
-}
-
 
 def inbox_routes() -> list[BaseRoute]:
     """GET /inbox, with and without a slash at its end, and the page's assets below it."""
-    return page_routes(PATH, PAGE, PAGE_HEADERS)
+    return page_routes(PATH, PAGE, CONTENT_SECURITY_POLICY)

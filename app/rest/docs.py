@@ -25,13 +25,6 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-PAGE_HEADERS = {
-    **HEADERS,
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Content-Type": "text/html; charset=utf-8",
-    "Cache-Control": "no-store",
-}
-
 
 def docs_routes(settings: Settings) -> list[BaseRoute]:
     """GET /openapi.json, made once, revalidated by ETag; GET /docs and the page's assets below it."""
@@ -43,4 +36,4 @@ def docs_routes(settings: Settings) -> list[BaseRoute]:
             return Response(status_code=304, headers=described)
         return Response(octets, headers=described, media_type="application/json")
 
-    return [Route(DOCUMENT_PATH, document, methods=["GET"]), *page_routes(PATH, PAGE, PAGE_HEADERS)]
+    return [Route(DOCUMENT_PATH, document, methods=["GET"]), *page_routes(PATH, PAGE, CONTENT_SECURITY_POLICY)]
