@@ -5,16 +5,20 @@ import fcntl
 import logging
 import os
 import pkgutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
 from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.context import TortoiseContext
-from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
+from tortoise.migrations.executor import MigrationExecutor
+from tortoise.migrations.graph import MigrationKey
+from tortoise.migrations.migration import Migration
 from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.migrations.schema_editor.sqlite import SqliteSchemaEditor
+from tortoise.migrations.schema_generator.state import State
+from tortoise.migrations.schema_generator.state_apps import StateApps
 
 from app.database import configuration
 from app.database.configuration import (
@@ -63,9 +67,8 @@ async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
         async with _migration_lock(settings, client):
             pending = await _pending(client.execute_query_dict, client.capabilities.dialect)
             pending = [name for name in pending if until is None or name <= until]
-            for name in pending:
-                _log.info("applying migration %s", name)
-                await _apply(name, context, config["apps"])
+            if pending:
+                await _apply_all(pending, context, config["apps"])
             if until is None and await _migrate_jobs(settings):
                 pending.append(JOBS)
         return pending
@@ -118,26 +121,58 @@ async def _migrate_jobs(settings: Settings) -> bool:
     return await migrate_jobs(settings)
 
 
-async def _apply(name: str, context: TortoiseContext, apps: dict[str, Any]) -> None:
-    """One migration and its record, in one transaction unless the migration says `atomic = False`."""
+async def _apply_all(names: Sequence[str], context: TortoiseContext, apps: dict[str, Any]) -> None:
+    """Each migration and its record, in one transaction unless the migration says `atomic = False`."""
     client = context.db()
-    target = [MigrationTarget(APP_LABEL, name)]
     executor = _Executor(client, apps)
+    await executor.loader.build_graph()
     # Tortoise asks for records even where there is no table of them, which would spoil a PostgreSQL transaction.
     await executor.recorder.ensure_schema(executor._schema_editor(atomic=False))
-    (step,) = [step for step in await executor.plan(target) if step.migration.name == name]
-    async with client._in_transaction() if step.migration.atomic else nullcontext(client) as within:
-        # Tortoise's own order is to commit the migration first and to record it afterwards.
-        await _Executor(within, apps).migrate(target)
-        await _refuse_orphans(within)
+    state = await executor.project_state()
+    for name in names:
+        _log.info("applying migration %s", name)
+        migration = executor.migration(MigrationKey(APP_LABEL, name))
+        async with client._in_transaction() if migration.atomic else nullcontext(client) as within:
+            inside = _Executor(within, apps)
+            await migration.apply(state, schema_editor=inside._schema_editor(atomic=migration.atomic))
+            # Tortoise's own order is to commit the migration first and to record it afterwards.
+            await inside.recorder.record_applied(APP_LABEL, name)
+            await _refuse_orphans(within)
 
 
 class _Executor(MigrationExecutor):
+    async def project_state(self) -> State:
+        """The models as the migrations that are applied leave them."""
+        applied = set(await self.recorder.applied_migrations())
+        connections = {APP_LABEL: self.connection.connection_name}
+        state = State(models={}, apps=_DescribedModels(default_connections=connections))
+        for key in self._full_plan():
+            if key in applied:
+                await self.migration(key).apply(state, dry_run=True)
+        return state
+
+    def migration(self, key: MigrationKey) -> Migration:
+        """The migration of this name, which is there."""
+        found = self.loader.graph.nodes[key]
+        assert found is not None, "the names come from the files"
+        return found
+
     def _schema_editor(self, atomic: bool = True, collect_sql: bool = False) -> BaseSchemaEditor:
         editor = super()._schema_editor(atomic, collect_sql)
         if isinstance(editor, SqliteSchemaEditor):
             return _SqliteEditor(self.connection, atomic=atomic, collect_sql=collect_sql)
         return editor
+
+
+class _DescribedModels(StateApps):
+    """Models of which only the fields are asked for. Tortoise makes them ready for queries anew with every operation,
+    which takes most of the time of a first start."""
+
+    def _build_initial_querysets(self) -> None:
+        for models in self.apps.values():
+            for model in models.values():
+                if model._meta._inited:
+                    model._meta.finalise_fields()
 
 
 class _SqliteEditor(SqliteSchemaEditor):
