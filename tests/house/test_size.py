@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 from statistics import median
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "app").rglob("*.py"))
 PROOFS = sorted(module for folder in ("tests", "benchmarks") for module in (ROOT / folder).rglob("*.py"))
@@ -27,19 +25,17 @@ def named(module: Path) -> str:
     return str(module.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("module", MODULES + PROOFS, ids=named)
-def test_a_module_is_short(module: Path) -> None:
-    assert len(module.read_text().splitlines()) < 400
+def test_modules_are_short() -> None:
+    assert [named(module) for module in MODULES + PROOFS if len(module.read_text().splitlines()) >= 400] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=named)
-def test_a_module_says_what_it_is_for(module: Path) -> None:
-    assert ast.get_docstring(ast.parse(module.read_text())), "it has no docstring"
+def test_modules_say_what_they_are_for() -> None:
+    assert [named(module) for module in MODULES if not ast.get_docstring(ast.parse(module.read_text()))] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=named)
-def test_a_function_fits_on_a_screen(module: Path) -> None:
-    assert [(function.name, lines(function)) for function in functions(module) if lines(function) >= 60] == []
+def test_functions_fit_on_a_screen() -> None:
+    long = [(module, function) for module in MODULES for function in functions(module) if lines(function) >= 60]
+    assert [f"{named(module)}: {function.name}" for module, function in long] == []
 
 
 def test_half_of_the_functions_have_at_most_ten_lines() -> None:
@@ -51,15 +47,14 @@ def test_a_module_is_named_for_its_noun_or_verb() -> None:
     assert {part for part in parts if any(map(NAMES_OF_NOTHING.fullmatch, part.split("_")))} == set()
 
 
-@pytest.mark.parametrize("module", MODULES, ids=named)
-def test_what_is_public_says_what_goes_in_and_out(module: Path) -> None:
-    tree = ast.parse(module.read_text())
+def test_what_is_public_says_what_goes_in_and_out() -> None:
     public = [
-        node
-        for node in tree.body
+        (module, node)
+        for module in MODULES
+        for node in ast.parse(module.read_text()).body
         if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_") and not _is_described(node)
     ]
-    assert [node.name for node in public] == []
+    assert [f"{named(module)}: {node.name}" for module, node in public] == []
 
 
 def _is_described(node: Function | ast.ClassDef) -> bool:
