@@ -5,7 +5,7 @@ from typing import Annotated, Self
 import strawberry
 
 from app.access.policy import allows
-from app.access.principal import Action, Principal
+from app.access.principal import FOR_ALL_ONLY, Action, Principal
 from app.database.key import public_id
 from app.services.manage import find_service
 
@@ -26,7 +26,8 @@ class Viewer:
         self, service: Annotated[str, strawberry.argument(description="The service's name, in any case.")]
     ) -> list[Action]:
         row = await find_service(service)
-        return [action for action in Action if row and allows(self.principal, action, row.id)]
+        of_services = (action for action in Action if action not in FOR_ALL_ONLY)
+        return [action for action in of_services if row and allows(self.principal, action, row.id)]
 
     @classmethod
     def of(cls, principal: Principal) -> Self:
