@@ -52,12 +52,13 @@ async def _populate() -> object:
     made = {"created_at": NOW, "updated_at": NOW}
     service = {"id": service_id, "name": "email", "kind": "SANDBOX", "encryption": "NONE", "version": 1}
     await insert("service", **service, is_active=True, clear_text_auth=False, **made)
-    for name, grants in {
+    stored: dict[str, list[tuple[object, str]]] = {
         "admin": [(None, '["SEND", "READ_MESSAGES", "MANAGE"]')],
         "keeper": [(None, '["READ_MESSAGES"]'), (service_id, '["SEND","MANAGE"]')],
         "sender": [(None, '["SEND"]')],
         "manager": [(None, '["MANAGE"]'), (service_id, '["MANAGE"]')],
-    }.items():
+    }
+    for name, grants in stored.items():
         role_id = new_key()
         await insert("role", id=role_id, name=name, is_active=True, **made)
         key = {
