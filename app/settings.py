@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     max_tag_chars: Count = 100
     max_metadata_bytes: Count = 16 * 1024
     max_template_variables: Count = 100
+    max_grant_patterns: Count = 100
+    max_grant_templates: Count = 100
     max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
     max_form_fields: Count = 1000
     max_schedule_ahead: Seconds = 366 * 24 * 3600

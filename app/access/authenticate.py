@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app import clock
-from app.access.principal import Action, GrantRule, Principal
+from app.access.principal import GrantRule, Principal, grant_rule
 from app.access.raw_key import digest_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
 from app.database.transient import is_transient
@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 _KEY_WITH_ROLE_AND_GRANTS = """
 SELECT k.id, k.name, k.expires_at, k.revoked_at, k.last_used_at, k.role_id,
-       r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions
+       r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions, g.restrictions
 FROM api_key k
 JOIN role r ON r.id = k.role_id
 LEFT JOIN access_grant g ON g.role_id = r.id
@@ -81,6 +81,4 @@ def _principal(found: Sequence[dict[str, Any]]) -> Principal:
 
 def _rule(row: dict[str, Any]) -> GrantRule:
     service_id: UUID | None = as_key(row["service_id"])
-    granted = as_document(row["actions"])
-    # An action that a newer version knows is not granted by this one.
-    return GrantRule(service_id, frozenset(action for action in Action if action in granted))
+    return grant_rule(service_id, as_document(row["actions"]), as_document(row["restrictions"]))

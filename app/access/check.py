@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
+from uuid import UUID
 
-from app.access.principal import Action
+from app.access.patterns import is_pattern, pattern_key
+from app.access.principal import FOR_ALL_ONLY, Action
 from app.access.raw_key import MAX_SUPPLIED_CHARS, MIN_SUPPLIED_CHARS, is_suppliable
+from app.access.restrictions import NO_RESTRICTIONS, PATTERN_FIELDS, Restrictions
 from app.errors import ErrorCode, Problem
 from app.mail.characters import shown, unstorable
 
@@ -24,6 +27,7 @@ class GrantValues:
 
     service: str | None
     actions: Collection[str]
+    restrictions: Restrictions = NO_RESTRICTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,33 @@ class RoleValues:
     grants: tuple[GrantValues, ...] = ()
 
 
-def check_role(values: RoleValues, service_names: Collection[str]) -> tuple[Problem, ...]:
-    """Everything that is wrong with a role; grants may name the services in `service_names` (in lower case)."""
+@dataclass(frozen=True, slots=True)
+class RoleLimits:
+    """Sizes a grant must keep; both are settings."""
+
+    max_grant_patterns: int = 100
+    max_grant_templates: int = 100
+
+
+_DEFAULT_LIMITS = RoleLimits()
+
+
+def check_role(
+    values: RoleValues,
+    service_names: Collection[str],
+    template_ids: Collection[UUID] = (),
+    limits: RoleLimits = _DEFAULT_LIMITS,
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with a role; grants may name the services in `service_names` (in lower case), and the
+    templates in `template_ids`."""
     grants = (
         problem.under("grants", str(index))
         for index, grant in enumerate(values.grants)
-        for problem in chain(_check_grant(grant, service_names), _check_repeated(grant, values.grants[:index]))
+        for problem in chain(
+            _check_grant(grant, service_names),
+            _check_repeated(grant, values.grants[:index]),
+            _check_restrictions(grant.restrictions, template_ids, limits),
+        )
     )
     return (*_check_name(values.name), *_check_description(values.description), *grants)
 
@@ -80,11 +105,65 @@ def _check_grant(grant: GrantValues, service_names: Collection[str]) -> Iterator
         yield _problem("actions", "A grant needs at least one action.")
     if not set(grant.actions) <= set(Action):
         yield _problem("actions", f"The actions are {', '.join(Action)}.")
+    if grant.service is not None and FOR_ALL_ONLY & set(grant.actions):
+        yield _problem("actions", f"Only a grant for all services has {' and '.join(sorted(FOR_ALL_ONLY))}.")
 
 
 def _check_repeated(grant: GrantValues, earlier: Collection[GrantValues]) -> Iterator[Problem]:
     if granted_service(grant) in map(granted_service, earlier):
         yield _problem("service", "A role has one grant per service, and one for all services.")
+
+
+def _check_restrictions(
+    restrictions: Restrictions, template_ids: Collection[UUID], limits: RoleLimits
+) -> Iterator[Problem]:
+    for name in PATTERN_FIELDS:
+        kind, of = name.split("_")
+        patterns: tuple[str, ...] = getattr(restrictions, name)
+        path = f"{kind}{of.capitalize()}"
+        yield from _check_patterns(path, patterns, limits.max_grant_patterns, loosely=kind == "denied")
+    yield from _check_templates(restrictions.templates, template_ids, limits.max_grant_templates)
+    required = restrictions.required_reply_to
+    if required is not None and not is_pattern(required):
+        yield _no_pattern("requiredReplyTo", text=required)
+
+
+def _check_patterns(name: str, patterns: tuple[str, ...], most: int, loosely: bool) -> Iterator[Problem]:
+    if len(patterns) > most:
+        yield _too_many(name, len(patterns), most)
+        return
+    seen = set()
+    for index, pattern in enumerate(patterns):
+        if not is_pattern(pattern):
+            yield _no_pattern(name, str(index), text=pattern)
+            continue
+        key = pattern_key(pattern, loosely=loosely)
+        if key in seen:
+            yield _problem(name, f"'{shown(pattern)}' is there twice.", str(index))
+        seen.add(key)
+
+
+def _check_templates(templates: tuple[UUID, ...], template_ids: Collection[UUID], most: int) -> Iterator[Problem]:
+    if len(templates) > most:
+        yield _too_many("templates", len(templates), most)
+        return
+    for index, template_id in enumerate(templates):
+        path = ("templates", str(index))
+        if template_id not in template_ids:
+            yield Problem(ErrorCode.TEMPLATE_NOT_FOUND, "There is no such template.", path)
+        elif template_id in templates[:index]:
+            yield _problem("templates", "The template is there twice.", str(index))
+
+
+def _no_pattern(*path: str, text: str) -> Problem:
+    message = (
+        f"'{shown(text)}' is no pattern of addresses such as ada@example.com, *@example.com, *@*.example.com or *."
+    )
+    return Problem(ErrorCode.INVALID_INPUT, message, path)
+
+
+def _too_many(name: str, count: int, most: int) -> Problem:
+    return Problem(ErrorCode.TOO_LARGE, f"{name} has {count} entries; the limit is {most}.", (name,))
 
 
 def granted_service(grant: GrantValues) -> str | None:
@@ -115,5 +194,5 @@ def _check_raw_key(raw_key: str | None) -> Iterator[Problem]:
         yield _problem("apiKey", message)
 
 
-def _problem(path: str, message: str) -> Problem:
-    return Problem(ErrorCode.INVALID_INPUT, message, (path,))
+def _problem(path: str, message: str, *below: str) -> Problem:
+    return Problem(ErrorCode.INVALID_INPUT, message, (path, *below))

@@ -1,11 +1,12 @@
 """Make, change, find and remove roles and API keys.
 
-What changes something takes the principal who asks, `by`, and needs MANAGE for all services; None is the operator
-at the machine, who may do everything. Reading is checked by the doors, with `require_for_all`.
+What changes something takes the principal who asks, `by`, and needs MANAGE_ACCESS; None is the operator at the machine,
+who may do everything. Reading is checked by the doors, with `require_for_all`.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TypedDict
 from uuid import UUID
@@ -13,11 +14,12 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app import clock
-from app.access.check import GrantValues, RoleValues, check_api_key, check_role, granted_service
+from app.access.check import GrantValues, RoleLimits, RoleValues, check_api_key, check_role, granted_service
 from app.access.models import ApiKey, Grant, Role
 from app.access.policy import require_for_all
-from app.access.principal import Action, Principal
+from app.access.principal import Action, Principal, grant_rule
 from app.access.raw_key import digest_of, new_raw_key, prefix_of
+from app.access.restrictions import stored_restrictions
 from app.database.connection import as_key, rows, transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem
 
@@ -31,11 +33,20 @@ class RoleChanges(TypedDict, total=False):
     grants: tuple[GrantValues, ...]
 
 
-async def create_role(values: RoleValues, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> Role:
+_DEFAULT_LIMITS = RoleLimits()
+
+
+async def create_role(
+    values: RoleValues,
+    by: Principal | None,
+    *,
+    limits: RoleLimits = _DEFAULT_LIMITS,
+    now: Callable[[], datetime] = clock.now,
+) -> Role:
     """The new role, with its grants. Raises InvalidInput with every problem, Conflict NAME_TAKEN, Forbidden."""
     _require_manage(by)
     service_ids = await _service_ids()
-    _refuse(check_role(values, service_ids.keys()))
+    _refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
     moment = now()
     role = Role(created_at=moment)
     async with _unique_name(role.id, values.name), transaction():
@@ -45,19 +56,24 @@ async def create_role(values: RoleValues, by: Principal | None, *, now: Callable
 
 
 async def update_role(
-    role_id: UUID, changes: RoleChanges, by: Principal | None, *, now: Callable[[], datetime] = clock.now
+    role_id: UUID,
+    changes: RoleChanges,
+    by: Principal | None,
+    *,
+    limits: RoleLimits = _DEFAULT_LIMITS,
+    now: Callable[[], datetime] = clock.now,
 ) -> Role:
     """The changed role, with its grants.
 
     Raises NotFound, InvalidInput with every problem, Conflict NAME_TAKEN, Forbidden, and Conflict IN_USE where
-    principals would make their own role inactive, or take MANAGE for all services from it.
+    principals would make their own role inactive, or take MANAGE_ACCESS from it.
     """
     _require_manage(by)
     service_ids = await _service_ids()
     async with _unique_name(role_id, changes.get("name", "")), transaction():
         role = await _locked_role(role_id)
         values = _changed(role, changes)
-        _refuse(check_role(values, service_ids.keys()))
+        _refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
         if by is not None and by.role_id == role_id:
             _refuse_locking_out(changes)
         await _save(role, values, now())
@@ -82,6 +98,12 @@ async def get_role(role_id: UUID) -> Role:
     if role is None:
         raise NotFound("There is no such role.")
     return role
+
+
+def in_role(role: Role, by: Principal) -> Principal:
+    """The principal as it would be in this role."""
+    grants = tuple(grant_rule(grant.service_id, grant.actions, grant.restrictions) for grant in role.grants)
+    return replace(by, role_id=role.id, role_name=role.name, grants=grants)
 
 
 async def find_role(name: str) -> Role | None:
@@ -163,12 +185,18 @@ async def list_api_keys(after: UUID | None, limit: int, role_id: UUID | None = N
 
 def _require_manage(by: Principal | None) -> None:
     if by is not None:
-        require_for_all(by, Action.MANAGE)
+        require_for_all(by, Action.MANAGE_ACCESS)
 
 
 async def _service_ids() -> dict[str, UUID]:
     # Plain SQL, because the package of services stands above this one.
     return {row["name"]: as_key(row["id"]) for row in await rows("SELECT id, name FROM service")}
+
+
+async def _template_ids(values: RoleValues) -> frozenset[UUID]:
+    if not any(grant.restrictions.templates for grant in values.grants):
+        return frozenset()
+    return frozenset(as_key(row["id"]) for row in await rows("SELECT id FROM template"))
 
 
 def _refuse(problems: tuple[Problem, ...]) -> None:
@@ -207,8 +235,8 @@ def _refuse_locking_out(changes: RoleChanges) -> None:
     if not changes.get("is_active", True):
         raise Conflict("The role is your own; another role has to make it inactive.", field=("isActive",))
     for_all = (grant for grant in changes.get("grants", ()) if grant.service is None)
-    if "grants" in changes and not any(Action.MANAGE in grant.actions for grant in for_all):
-        raise Conflict("The role is your own; another role has to take MANAGE from it.", field=("grants",))
+    if "grants" in changes and not any(Action.MANAGE_ACCESS in grant.actions for grant in for_all):
+        raise Conflict("The role is your own; another role has to take MANAGE_ACCESS from it.", field=("grants",))
 
 
 async def _save(role: Role, values: RoleValues, moment: datetime) -> None:
@@ -224,4 +252,5 @@ async def _put_grants(role: Role, grants: tuple[GrantValues, ...], service_ids: 
         name = granted_service(grant)
         service_id = None if name is None else service_ids[name]
         actions = [action.value for action in Action if action in grant.actions]
-        await Grant.create(role_id=role.id, service_id=service_id, actions=actions)
+        restrictions = stored_restrictions(grant.restrictions)
+        await Grant.create(role_id=role.id, service_id=service_id, actions=actions, restrictions=restrictions)

@@ -1,5 +1,6 @@
 """The tables of roles, their grants, and API keys."""
 
+from typing import Any
 from uuid import UUID
 
 from tortoise import fields
@@ -27,7 +28,8 @@ class Role(Model):
 class Grant(Model):
     """Actions a role may do with one service, or with every service where `service` is null.
 
-    `actions` is a JSON list of action names. A row for a service replaces the row for all services.
+    `actions` is a JSON list of action names, `restrictions` a JSON object of which mail SEND covers (restrictions.py);
+    null: any. A row for a service replaces the row for all services, as a whole.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -40,6 +42,7 @@ class Grant(Model):
     )
     service_id: UUID | None
     actions: fields.JSONField[list[str]] = fields.JSONField()
+    restrictions: fields.Field[dict[str, Any] | None] = fields.JSONField(null=True)
 
     class Meta:
         table = "access_grant"

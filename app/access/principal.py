@@ -1,25 +1,37 @@
 """Who is asking, and what their role was granted."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
+
+from app.access.restrictions import NO_RESTRICTIONS, Restrictions, restrictions_of
 
 
 class Action(StrEnum):
-    """SEND: submit mail. READ_MESSAGES: read messages and captured mail. MANAGE: change a service; granted
-    for all services, also make services, roles and API keys."""
+    """What a grant allows. Those of FOR_ALL_ONLY are not of any service: only the grant for all services holds them."""
 
     SEND = "SEND"
     READ_MESSAGES = "READ_MESSAGES"
-    MANAGE = "MANAGE"
+    READ_SERVICES = "READ_SERVICES"
+    MANAGE_SERVICES = "MANAGE_SERVICES"
+    MANAGE_ACCESS = "MANAGE_ACCESS"
+    MANAGE_TEMPLATES = "MANAGE_TEMPLATES"
+
+
+FOR_ALL_ONLY = frozenset({Action.MANAGE_ACCESS, Action.MANAGE_TEMPLATES})
+SEES_SERVICE = (Action.READ_SERVICES, Action.MANAGE_SERVICES)
+"""Either lets a service be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class GrantRule:
-    """What may be done with one service, or with all services where `service_id` is None."""
+    """What may be done with one service, or with all services where `service_id` is None; and with which mail."""
 
     service_id: UUID | None
     actions: frozenset[Action]
+    restrictions: Restrictions = NO_RESTRICTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +43,13 @@ class Principal:
     api_key_id: UUID
     api_key_name: str
     grants: tuple[GrantRule, ...]
+
+
+def grant_rule(service_id: UUID | None, actions: Collection[str], restrictions: Mapping[str, Any] | None) -> GrantRule:
+    """The rule in the columns of a grant.
+
+    An action that a newer version knows is not granted by this one; with a restriction of that kind, SEND is not.
+    """
+    known = restrictions_of(restrictions)
+    granted = frozenset(action for action in Action if action in actions)
+    return GrantRule(service_id, granted if known is not None else granted - {Action.SEND}, known or NO_RESTRICTIONS)

@@ -70,9 +70,9 @@ class Context:
         named = {name.lower(): value for name, value in params.items() if isinstance(value, str)}
         return self.api_key or offered_key(named)
 
-    async def scope(self, action: Action) -> ServiceScope:
-        """The services with which the principal may do `action`."""
-        return visible_services(await self.principal(), action)
+    async def scope(self, *actions: Action) -> ServiceScope:
+        """The services with which the principal may do any of the actions."""
+        return visible_services(await self.principal(), *actions)
 
     @cached_property
     def recipients(self) -> DataLoader[UUID, Sequence[StoredRecipient]]:

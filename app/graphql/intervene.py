@@ -78,15 +78,15 @@ async def cancel(
     info: Info, input: Annotated[CancelEmailInput, strawberry.argument(description="Which one.")]
 ) -> InterventionPayload:
     """Cancel what has not left: queued, deferred and held recipients. For a recipient that is being sent right now, or
-    was sent, it is too late. Needs MANAGE on the service, or SEND for mail that the same role sent."""
+    was sent, it is too late. Needs MANAGE_SERVICES on the service, or SEND for mail that the same role sent."""
     return await _payload(info, input.id, info.context.parts.intervener.cancel)
 
 
 async def reschedule(
     info: Info, input: Annotated[RescheduleEmailInput, strawberry.argument(description="Which one, and when.")]
 ) -> InterventionPayload:
-    """Try queued and deferred recipients at another time; held ones not before it, once released. Needs MANAGE on the
-    service, or SEND for mail that the same role sent."""
+    """Try queued and deferred recipients at another time; held ones not before it, once released. Needs
+    MANAGE_SERVICES on the service, or SEND for mail that the same role sent."""
 
     async def verb(key: UUID, by: Principal, moment: datetime) -> Intervention:
         send_at = in_utc(input.send_at, "sendAt")
@@ -100,23 +100,23 @@ async def retry(
     info: Info, input: Annotated[RetryEmailInput, strawberry.argument(description="Which one.")]
 ) -> InterventionPayload:
     """Try failed and expired recipients again, at once. Whoever was sent to gets no second copy. Refused when the
-    mail's own expiresAt has passed. Needs MANAGE on the service, or SEND for mail that the same role sent."""
+    mail's own expiresAt has passed. Needs MANAGE_SERVICES on the service, or SEND for mail that the same role sent."""
     return await _payload(info, input.id, info.context.parts.intervener.retry)
 
 
 async def hold(
     info: Info, input: Annotated[HoldEmailInput, strawberry.argument(description="Which one.")]
 ) -> InterventionPayload:
-    """Keep queued and deferred recipients back until they are released; expiresAt goes on counting. Needs MANAGE on the
-    service, or SEND for mail that the same role sent."""
+    """Keep queued and deferred recipients back until they are released; expiresAt goes on counting. Needs
+    MANAGE_SERVICES on the service, or SEND for mail that the same role sent."""
     return await _payload(info, input.id, info.context.parts.intervener.hold)
 
 
 async def release(
     info: Info, input: Annotated[ReleaseEmailInput, strawberry.argument(description="Which one.")]
 ) -> InterventionPayload:
-    """Queue held recipients again: at once, or at the scheduled time if that is still to come. Needs MANAGE on the
-    service, or SEND for mail that the same role sent."""
+    """Queue held recipients again: at once, or at the scheduled time if that is still to come. Needs
+    MANAGE_SERVICES on the service, or SEND for mail that the same role sent."""
     return await _payload(info, input.id, info.context.parts.intervener.release)
 
 

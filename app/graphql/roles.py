@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from app.access import models
-from app.access.check import GrantValues, RoleValues
+from app.access.check import GrantValues, RoleLimits, RoleValues
 from app.access.manage import (
     RoleChanges,
     create_api_key,
@@ -26,15 +26,10 @@ from app.database.key import public_id
 from app.errors import NotFound, Refusal
 from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
+from app.graphql.grant_types import GrantInput
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import ApiKey, Connection, Role, UserError, user_errors
 from app.graphql.viewer import Viewer
-
-
-@strawberry.input(description="What a role may do with one service, or with all of them.")
-class GrantInput:
-    service: str | None = strawberry.field(default=None, description="The service's name; absent: all services.")
-    actions: list[Action] = strawberry.field(description="What is allowed; at least one.")
 
 
 @strawberry.input(description="A new role.")
@@ -110,16 +105,16 @@ async def viewer(info: Info) -> Viewer:
 
 
 async def roles(info: Info, first: First, after: After = None) -> Connection[Role]:
-    """All roles, in the order they were made. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
+    """All roles, in the order they were made. Needs MANAGE_ACCESS."""
+    require_for_all(await info.context.principal(), Action.MANAGE_ACCESS)
     return await page(first, after, "role", list_roles, Role.of)
 
 
 async def role(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The role's id.")]
 ) -> Role | None:
-    """The role; null when there is none. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
+    """The role; null when there is none. Needs MANAGE_ACCESS."""
+    require_for_all(await info.context.principal(), Action.MANAGE_ACCESS)
     key = key_of(id, "role")
     try:
         return Role.of(await get_role(key)) if key else None
@@ -130,8 +125,8 @@ async def role(
 async def api_key(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The API key's id.")]
 ) -> ApiKey | None:
-    """What is stored of the API key; null when there is none. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
+    """What is stored of the API key; null when there is none. Needs MANAGE_ACCESS."""
+    require_for_all(await info.context.principal(), Action.MANAGE_ACCESS)
     key = key_of(id, "key")
     try:
         return ApiKey.of(await get_api_key(key)) if key else None
@@ -145,8 +140,8 @@ async def api_keys(
     after: After = None,
     role_id: Annotated[strawberry.ID | None, strawberry.argument(description="Only those of this role.")] = None,
 ) -> Connection[ApiKey]:
-    """API keys, in the order they were made. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
+    """API keys, in the order they were made. Needs MANAGE_ACCESS."""
+    require_for_all(await info.context.principal(), Action.MANAGE_ACCESS)
     of_role = _key(role_id, "role", "roleId") if role_id else None
 
     async def load(after: UUID | None, limit: int) -> list[models.ApiKey]:
@@ -158,10 +153,10 @@ async def api_keys(
 async def create(
     info: Info, input: Annotated[CreateRoleInput, strawberry.argument(description="The role.")]
 ) -> RolePayload:
-    """Make a role. Needs MANAGE on all services."""
+    """Make a role. Needs MANAGE_ACCESS."""
     values = RoleValues(input.name, input.description, input.is_active, _grants(input.grants))
     try:
-        made = await create_role(values, await info.context.principal())
+        made = await create_role(values, await info.context.principal(), limits=_limits(info))
     except Refusal as refusal:
         return RolePayload(role=None, user_errors=user_errors(refusal))
     note_carried_out(info, public_id("role", made.id))
@@ -171,13 +166,14 @@ async def create(
 async def update(
     info: Info, input: Annotated[UpdateRoleInput, strawberry.argument(description="The changes.")]
 ) -> RolePayload:
-    """Change a role; its keys have the new grants at once. Needs MANAGE on all services."""
+    """Change a role; its keys have the new grants at once. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
         changes = given_changes(input, "name", "is_active", "grants")
         if "grants" in changes:
             changes["grants"] = _grants(changes["grants"])
-        changed = await update_role(_key(input.id, "role"), cast(RoleChanges, changes), principal)
+        key, given = _key(input.id, "role"), cast(RoleChanges, changes)
+        changed = await update_role(key, given, principal, limits=_limits(info))
     except Refusal as refusal:
         return RolePayload(role=None, user_errors=user_errors(refusal))
     note_carried_out(info, input.id)
@@ -187,7 +183,7 @@ async def update(
 async def delete(
     info: Info, input: Annotated[DeleteRoleInput, strawberry.argument(description="Which one.")]
 ) -> DeleteRolePayload:
-    """Delete a role with its grants and API keys. Needs MANAGE on all services."""
+    """Delete a role with its grants and API keys. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
         await delete_role(_key(input.id, "role"), principal)
@@ -200,7 +196,7 @@ async def delete(
 async def create_key(
     info: Info, input: Annotated[CreateApiKeyInput, strawberry.argument(description="The API key.")]
 ) -> CreateApiKeyPayload:
-    """Make an API key of a role. Needs MANAGE on all services."""
+    """Make an API key of a role. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
         role_id = _key(input.role_id, "role", "roleId")
@@ -214,7 +210,7 @@ async def create_key(
 async def revoke_key(
     info: Info, input: Annotated[RevokeApiKeyInput, strawberry.argument(description="Which one.")]
 ) -> ApiKeyPayload:
-    """Revoke an API key: from now on it opens nothing. Needs MANAGE on all services."""
+    """Revoke an API key: from now on it opens nothing. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
         revoked = await revoke_api_key(_key(input.id, "key"), principal)
@@ -225,7 +221,12 @@ async def revoke_key(
 
 
 def _grants(given: list[GrantInput]) -> tuple[GrantValues, ...]:
-    return tuple(GrantValues(grant.service, [action.value for action in grant.actions]) for grant in given)
+    return tuple(grant.values() for grant in given)
+
+
+def _limits(info: Info) -> RoleLimits:
+    settings = info.context.parts.settings
+    return RoleLimits(settings.max_grant_patterns, settings.max_grant_templates)
 
 
 def _key(text: str, kind: str, field: str = "id") -> UUID:

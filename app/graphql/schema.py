@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from app.access.policy import allows
+from app.access.policy import allows, sees_service
 from app.access.principal import Action
 from app.database.key import parse_public_id
 from app.errors import NotFound
+from app.graphql import can_send as _can_send
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
@@ -38,13 +39,13 @@ async def node(
             return await _messages.message(info, id)
         case "cap":
             return await _inbox.captured_mail(info, id)
-        case "tmpl" | "tver" if key and allows(principal, Action.MANAGE, None):
+        case "tmpl" | "tver" if key and allows(principal, Action.MANAGE_TEMPLATES, None):
             return await _templates.template_node(kind, key)
-        case "role" if allows(principal, Action.MANAGE, None):
+        case "role" if allows(principal, Action.MANAGE_ACCESS, None):
             return await _roles.role(info, id)
-        case "key" if allows(principal, Action.MANAGE, None):
+        case "key" if allows(principal, Action.MANAGE_ACCESS, None):
             return await _roles.api_key(info, id)
-        case "svc" if key and allows(principal, Action.MANAGE, key):
+        case "svc" if key and sees_service(principal, key):
             try:
                 return Service.of(await get_service(key))
             except NotFound:
@@ -60,6 +61,7 @@ def _field(resolver: Callable[..., Any], name: str | None = None) -> Any:
 class Query:
     viewer: Viewer = _field(_roles.viewer)
     node: Node | None = _field(node)
+    can_send: _can_send.MailPermission = _field(_can_send.can_send)
     message: Message | None = _field(_messages.message)
     messages: Connection[Message] = _field(_messages.messages)
     inbox: Connection[CapturedSummary] = _field(_inbox.inbox)

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import strawberry
 
-from app.access.policy import allows, require
-from app.access.principal import Action
+from app.access.policy import require, sees_service
+from app.access.principal import SEES_SERVICE, Action
 from app.clock import now
 from app.database.key import public_id
 from app.errors import ErrorCode, NotFound, Refusal
@@ -157,15 +157,15 @@ class DeleteServicePayload:
 async def service(
     info: Info, name: Annotated[str, strawberry.argument(description="The service's name, in any case.")]
 ) -> Service | None:
-    """The service; null when there is none, or the API key may not manage it."""
+    """The service; null when there is none, or the API key has neither READ_SERVICES nor MANAGE_SERVICES on it."""
     principal = await info.context.principal()
     found = await find_service(name)
-    return Service.of(found) if found and allows(principal, Action.MANAGE, found.id) else None
+    return Service.of(found) if found and sees_service(principal, found.id) else None
 
 
 async def services(info: Info, first: First, after: After = None) -> Connection[Service]:
-    """The services that the API key may manage, in the order they were made."""
-    scope = await info.context.scope(Action.MANAGE)
+    """The services on which the API key has READ_SERVICES or MANAGE_SERVICES, in the order they were made."""
+    scope = await info.context.scope(*SEES_SERVICE)
 
     async def load(after: UUID | None, limit: int) -> list[models.Service]:
         return await list_services(after, limit, scope)
@@ -176,7 +176,7 @@ async def services(info: Info, first: First, after: After = None) -> Connection[
 async def create(
     info: Info, input: Annotated[CreateServiceInput, strawberry.argument(description="The service.")]
 ) -> ServicePayload:
-    """Make a service. Needs MANAGE on all services."""
+    """Make a service. Needs MANAGE_SERVICES on all services."""
     try:
         principal = await info.context.principal()
         most = info.context.parts.settings.max_trusted_ca_chars
@@ -192,11 +192,11 @@ async def update(
     info: Info, input: Annotated[UpdateServiceInput, strawberry.argument(description="The changes.")]
 ) -> ServicePayload:
     """Change a service; mail that waits for it leaves with the new values. One that isManaged is refused
-    (MANAGED_BY_ENVIRONMENT). Needs MANAGE on it."""
+    (MANAGED_BY_ENVIRONMENT). Needs MANAGE_SERVICES on it."""
     try:
         principal = await info.context.principal()
         key = _key(input.id)
-        require(principal, Action.MANAGE, key)
+        require(principal, Action.MANAGE_SERVICES, key)
         found = await get_service(key)
         changes = cast(ServiceChanges, given_changes(input, "name", "is_active", "clear_text_auth"))
         most, sealer = info.context.parts.settings.max_trusted_ca_chars, info.context.parts.sealer
@@ -214,7 +214,7 @@ async def delete(
 ) -> DeleteServicePayload:
     """Delete a service. The messages sent through it stay readable, for those who may read the mail of all services;
     the mail that a SANDBOX service captured is deleted with it. One that isManaged is refused (MANAGED_BY_ENVIRONMENT).
-    Needs MANAGE on all services, and on this one."""
+    Needs MANAGE_SERVICES on all services, and on this one."""
     try:
         principal = await info.context.principal()
         grace = info.context.parts.settings.lease_grace
@@ -232,7 +232,7 @@ async def pause(
 ) -> ServicePayload:
     """Pause a service: mail for it is accepted and kept, and nothing is tried until it is resumed; what is being sent
     right now is not stopped. An inactive service, in contrast, takes no mail. Paused again, it gets the new reason.
-    Needs MANAGE on it."""
+    Needs MANAGE_SERVICES on it."""
     try:
         principal = await info.context.principal()
         key, most = _key(input.id), info.context.parts.settings.max_pause_reason_chars
@@ -248,7 +248,7 @@ async def resume(
     info: Info, input: Annotated[ResumeServiceInput, strawberry.argument(description="Which one.")]
 ) -> ServicePayload:
     """End the pause of a service: its mail that is due leaves. If its circuit is open, a probe goes at once; after a
-    refused AUTH, as soon as that may be tried again. Does nothing to any other service. Needs MANAGE on it."""
+    refused AUTH, as soon as that may be tried again. Does nothing to any other service. Needs MANAGE_SERVICES on it."""
     try:
         principal = await info.context.principal()
         key = _key(input.id)

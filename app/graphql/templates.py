@@ -162,8 +162,8 @@ class PreviewTemplatePayload:
 async def template(
     info: Info, name: Annotated[str, strawberry.argument(description="The template's name, in any case.")]
 ) -> Template | None:
-    """The template; null when there is none. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
+    """The template; null when there is none. Needs MANAGE_TEMPLATES."""
+    require_for_all(await info.context.principal(), Action.MANAGE_TEMPLATES)
     found = await find_template(name)
     return Template.of(found) if found else None
 
@@ -179,17 +179,17 @@ async def template_node(kind: str, key: UUID) -> Template | TemplateVersion | No
 
 
 async def templates(info: Info, first: First, after: After = None) -> Connection[Template]:
-    """All templates, in the order they were made. Needs MANAGE on all services."""
-    require_for_all(await info.context.principal(), Action.MANAGE)
+    """All templates, in the order they were made. Needs MANAGE_TEMPLATES."""
+    require_for_all(await info.context.principal(), Action.MANAGE_TEMPLATES)
     return await page(first, after, TEMPLATE_KIND, list_templates, Template.of)
 
 
 async def preview(
     info: Info, input: Annotated[PreviewTemplateInput, strawberry.argument(description="Which one, and the values.")]
 ) -> PreviewTemplatePayload:
-    """Fill a template without sending anything. Needs MANAGE on all services."""
+    """Fill a template without sending anything. Needs MANAGE_TEMPLATES."""
     try:
-        require_for_all(await info.context.principal(), Action.MANAGE)
+        require_for_all(await info.context.principal(), Action.MANAGE_TEMPLATES)
         draft = Draft(template=input.template, template_data=_values(input.template_data))
         found = await find_used_template(draft)
         assert found is not None, "the draft names one"
@@ -203,7 +203,7 @@ async def preview(
 async def create(
     info: Info, input: Annotated[CreateTemplateInput, strawberry.argument(description="The template.")]
 ) -> TemplatePayload:
-    """Make a template; what it holds is its version 1. Needs MANAGE on all services."""
+    """Make a template; what it holds is its version 1. Needs MANAGE_TEMPLATES."""
     given = {name: _held(name, value) for name, value in vars(input).items()}
     own = {name: given.pop(name) for name in ("name", "number", "description")}
     try:
@@ -220,7 +220,7 @@ async def update(
     info: Info, input: Annotated[UpdateTemplateInput, strawberry.argument(description="The changes.")]
 ) -> TemplatePayload:
     """Change a template. What it holds becomes a new version, which mail is made from at once; the earlier ones stay.
-    Needs MANAGE on all services."""
+    Needs MANAGE_TEMPLATES."""
     try:
         principal = await info.context.principal()
         changes = {field: _held(field, value) for field, value in given_changes(input, "name").items()}
@@ -235,7 +235,7 @@ async def update(
 async def restore(
     info: Info, input: Annotated[RestoreTemplateVersionInput, strawberry.argument(description="Which version.")]
 ) -> TemplatePayload:
-    """Make another version of a template the current one; all versions stay. Needs MANAGE on all services."""
+    """Make another version of a template the current one; all versions stay. Needs MANAGE_TEMPLATES."""
     try:
         principal = await info.context.principal()
         restored = await restore_version(_key(input.id), input.version, principal)
@@ -248,7 +248,7 @@ async def restore(
 async def delete(
     info: Info, input: Annotated[DeleteTemplateInput, strawberry.argument(description="Which one.")]
 ) -> DeleteTemplatePayload:
-    """Delete a template with all its versions. Mail made from it stays as it is. Needs MANAGE on all services."""
+    """Delete a template with all its versions. Mail made from it stays as it is. Needs MANAGE_TEMPLATES."""
     try:
         principal = await info.context.principal()
         await delete_template(_key(input.id), principal)

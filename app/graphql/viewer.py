@@ -5,9 +5,12 @@ from typing import Annotated, Self
 import strawberry
 
 from app.access.policy import allows
-from app.access.principal import Action, Principal
+from app.access.principal import FOR_ALL_ONLY, Action, Principal
 from app.database.key import public_id
+from app.graphql import can_send as permission
+from app.graphql.context import Info
 from app.services.manage import find_service
+from app.submission.permission import MailQuestion, answer
 
 
 @strawberry.type(description="Who is asking.")
@@ -26,7 +29,21 @@ class Viewer:
         self, service: Annotated[str, strawberry.argument(description="The service's name, in any case.")]
     ) -> list[Action]:
         row = await find_service(service)
-        return [action for action in Action if row and allows(self.principal, action, row.id)]
+        of_services = (action for action in Action if action not in FOR_ALL_ONLY)
+        return [action for action in of_services if row and allows(self.principal, action, row.id)]
+
+    @strawberry.field(description="Whether this API key may send a mail, decided as for a real one; nothing is sent.")
+    async def can_send(
+        self,
+        info: Info,
+        service: permission.Service,
+        from_: permission.From,
+        to: permission.To,
+        template: permission.Template = None,
+        reply_to: permission.ReplyTo = None,
+    ) -> permission.MailPermission:
+        question = MailQuestion(service, from_, tuple(to), template, reply_to)
+        return permission.MailPermission.of(await answer(question, self.principal, info.context.parts.settings))
 
     @classmethod
     def of(cls, principal: Principal) -> Self:

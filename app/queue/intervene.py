@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from app.access.policy import allows, require_intervene
+from app.access.policy import require_intervene, visible_services
 from app.access.principal import Action, Principal
 from app.database.connection import as_moment, execute, finish, rows, transaction
 from app.errors import ErrorCode, InvalidInput, NotFound, Problem
@@ -39,7 +39,7 @@ class Intervention:
 
 @dataclass(frozen=True, slots=True)
 class Intervener:
-    """Every verb needs MANAGE on the message's service, or SEND on it for mail that the same role sent.
+    """Every verb needs MANAGE_SERVICES on the message's service, or SEND on it for mail that the same role sent.
 
     All raise NotFound where the message does not exist or may not be seen, and Forbidden. `max_ahead`: how many
     seconds ahead a mail may be scheduled. `lease_grace`: so many seconds after a lease that no worker has found to be
@@ -120,7 +120,8 @@ async def _permitted(message_id: UUID, by: Principal, moment: datetime, lease_gr
     if message is None:
         raise NotFound("There is no such message.", field=("id",))
     own = message.role_id == by.role_id
-    if not own and not any(allows(by, action, message.service_id) for action in (Action.READ_MESSAGES, Action.MANAGE)):
+    known = visible_services(by, Action.READ_MESSAGES, Action.MANAGE_SERVICES).includes(message.service_id)
+    if not own and not known:
         raise NotFound("There is no such message.", field=("id",))
     require_intervene(by, message.service_id, own=own)
     return message

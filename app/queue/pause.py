@@ -17,11 +17,11 @@ async def pause_service(
 ) -> None:
     """From now on no mail of the service is claimed; what is being sent right now is not stopped.
 
-    A service that is paused already gets the new reason. Needs MANAGE on it; None is the operator at the machine.
-    Raises Forbidden, NotFound, InvalidInput.
+    A service that is paused already gets the new reason. Needs MANAGE_SERVICES on it; None is the operator at the
+    machine. Raises Forbidden, NotFound, InvalidInput.
     """
     if by is not None:
-        require(by, Action.MANAGE, service_id)
+        require(by, Action.MANAGE_SERVICES, service_id)
     if not reason.strip() or len(reason) > max_reason_chars or unstorable(reason):
         message = f"A reason has 1 to {max_reason_chars} characters that can be stored."
         raise InvalidInput(message, field=("reason",))
@@ -38,10 +38,11 @@ async def resume_service(service_id: UUID, by: Principal | None, moment: datetim
     """End the pause: what is due leaves now. The pause does not count towards the give-up age of mail tried before.
 
     If its circuit is open, a probe goes now, or when AUTH may be tried again; the outage until then does not count
-    either. Else it does nothing to a service that is not paused. Needs MANAGE on it. Raises Forbidden, NotFound.
+    either. Else it does nothing to a service that is not paused. Needs MANAGE_SERVICES on it. Raises Forbidden,
+    NotFound.
     """
     if by is not None:
-        require(by, Action.MANAGE, service_id)
+        require(by, Action.MANAGE_SERVICES, service_id)
     async with transaction():
         # Service, circuit, recipients: who else ends an outage locks them in this order too.
         resumed = await execute(

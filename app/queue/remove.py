@@ -23,14 +23,14 @@ async def remove_service(
     """Delete the service; returns how many recipients were cancelled. Its messages stay, for those who
     read the mail of all services; what a SANDBOX captured is deleted with it.
 
-    `by` needs MANAGE for all services and for this one; None is the operator at the machine.
+    `by` needs MANAGE_SERVICES for all services and for this one; None is the operator at the machine.
     Raises Forbidden, NotFound, Conflict MANAGED_BY_ENVIRONMENT, and Conflict (IN_USE) while mail is unsent unless
     `cancel_unsent`; mail that is being sent at this very moment is never cancelled: the Conflict then says to try
     again. It counts as being sent for `grace` seconds after a lease that no worker has found to be lost.
     """
     if by is not None:
-        require_for_all(by, Action.MANAGE)
-        require(by, Action.MANAGE, service_id)
+        require_for_all(by, Action.MANAGE_SERVICES)
+        require(by, Action.MANAGE_SERVICES, service_id)
     async with transaction():
         # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
         found = await rows(f"SELECT name, is_managed FROM service WHERE id = $1{row_lock()}", service_id)  # noqa: S608

@@ -33,7 +33,9 @@ request leaves out comes from the template, then from the service, then from the
 FAILURES: Mapping[int, str] = {
     400: "Something in the request is wrong. The message names it.",
     401: "There is no API key, or not a valid one.",
-    403: "The API key's role may not do this, whether or not the service exists.",
+    403: "The API key's role may not do this, whether or not the service exists: send with this service, as this "
+    "sender, to this recipient (one that is forbidden refuses the whole mail), or what its templates do not hold. The message "
+    "says which rule, and `field` where. Nothing was accepted.",
     404: "There is no such service, template or path.",
     405: "Only POST sends.",
     409: "The idempotency key was used for another request.",

@@ -18,7 +18,7 @@ ERROR_CODES: Mapping[ErrorCode, str] = {
     ErrorCode.TOO_LARGE: "Something is over a limit, which the message names.",
     ErrorCode.UNAUTHENTICATED: "The request carries no API key.",
     ErrorCode.INVALID_API_KEY: "The API key is unknown, expired or revoked.",
-    ErrorCode.FORBIDDEN: "The API key's role may not do this.",
+    ErrorCode.FORBIDDEN: "The API key's role may not do this, or not with this mail.",
     ErrorCode.ROLE_INACTIVE: "The API key's role is switched off.",
     ErrorCode.SERVICE_INACTIVE: "The service is switched off.",
     ErrorCode.SERVICE_NOT_FOUND: "No service has this name.",

@@ -67,13 +67,13 @@ async def create_service(
     max_trusted_ca_chars: int | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
-    """The new service, its password sealed. Credentials are proven by one connection before more are made. Needs MANAGE
-    for all services.
+    """The new service, its password sealed. Credentials are proven by one connection before more are made. Needs
+    MANAGE_SERVICES for all services.
 
     Raises Forbidden, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
-        require_for_all(by, Action.MANAGE)
+        require_for_all(by, Action.MANAGE_SERVICES)
     _refuse_problems(values, max_trusted_ca_chars)
     service = Service(version=0, created_at=now())
     async with _unique_name(service.id, values.name), transaction():
@@ -91,7 +91,7 @@ async def update_service(
     max_trusted_ca_chars: int | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
-    """The service as changed, read again before; its version has grown. Needs MANAGE for this service.
+    """The service as changed, read again before; its version has grown. Needs MANAGE_SERVICES for this service.
 
     User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host,
     port or encryption, another trusted authority, and leave to authenticate in clear text, need the password again:
@@ -102,7 +102,7 @@ async def update_service(
     MANAGED_BY_ENVIRONMENT.
     """
     if by is not None:
-        require(by, Action.MANAGE, service.id)
+        require(by, Action.MANAGE_SERVICES, service.id)
     async with _unique_name(service.id, changes.get("name", "")), transaction():
         current = await Service.filter(id=service.id).select_for_update().first()
         if current is None:

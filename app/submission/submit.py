@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from app.access.mail_policy import require_mail, restrictions
 from app.access.policy import require
 from app.access.principal import Action, Principal
+from app.access.restrictions import NO_RESTRICTIONS
 from app.clock import now
 from app.database.finish import finish
 from app.database.key import new_key
-from app.errors import ErrorCode, Forbidden, InvalidInput, NotFound, Problem, TooLarge
+from app.errors import ErrorCode, Forbidden, InvalidInput, TooLarge
 from app.mail.address import Mailbox, wire_address
-from app.mail.characters import shown
 from app.mail.check import check_draft
 from app.mail.compose import compose
 from app.mail.draft import Draft, DraftLimits
@@ -28,10 +29,11 @@ from app.services.environment import check_default_sender
 from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
+from app.submission.author import resolve_sender
 from app.submission.digest import digest_request
 from app.submission.links import attach_links
+from app.submission.permission import asked_mail, escape_variables, no_such_service, permitted_template
 from app.templates.content import UsedTemplate, apply_template, check_values
-from app.templates.find import find_used_template
 
 MAX_IDEMPOTENCY_KEY_CHARS = 256
 MAX_MESSAGE_ID_DOMAIN_CHARS = 200
@@ -92,7 +94,8 @@ class Submitter:
             earlier = await find_receipt(submission.principal.role_id, idempotency)
             if earlier is not None:
                 return replace(earlier, verdict_awaited=awaited)
-        template = await find_used_template(submission.draft)
+        template = await permitted_template(submission.draft, submission.principal, service.id)
+        submission = await self._permitted_mail(submission, service, template)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)
         key = new_key()
@@ -109,14 +112,26 @@ class Submitter:
         service = await find_service(name)
         require(principal, Action.SEND, service.id if service else None)
         if service is None:
-            raise NotFound(
-                f"Could not find a service for {shown(name)}", code=ErrorCode.SERVICE_NOT_FOUND, field=("service",)
-            )
+            raise no_such_service(name)
         if not service.is_active:
             raise Forbidden(
                 f"Service {service.name} is deactivated.", code=ErrorCode.SERVICE_INACTIVE, field=("service",)
             )
         return service
+
+    async def _permitted_mail(
+        self, submission: Submission, service: Service, template: UsedTemplate | None
+    ) -> Submission:
+        """With what comes from the template filled in. The role is asked before any file is fetched for the mail."""
+        draft, principal = submission.draft, submission.principal
+        if template is not None:
+            draft = apply_template(draft, template.content)
+        sender, reply_to, _ = resolve_sender(draft, service, self._settings)
+        if restrictions(principal, service.id) != NO_RESTRICTIONS:
+            mail = asked_mail(submission.draft, draft, sender, reply_to, template, self._limits.max_recipients)
+            await asyncio.to_thread(require_mail, principal, service.id, mail)
+            draft = escape_variables(draft) if restrictions(principal, service.id).templates else draft
+        return replace(submission, draft=draft)
 
     async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
         key = submission.idempotency_key
@@ -135,9 +150,9 @@ class Submitter:
     def _prepare(
         self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime
     ) -> Prepared:
-        draft = apply_template(submission.draft, template.content) if template else submission.draft
+        draft = submission.draft
         unfit = check_values(draft, template) if template and submission.values_required else ()
-        sender, reply_to, missing = _resolve_sender(draft, service, self._settings)
+        sender, reply_to, missing = resolve_sender(draft, service, self._settings)
         filled = fill(draft, self._limits, _sender_fields(sender, reply_to))
         ill_timed = check_schedule(submission.schedule, moment, self._settings.max_schedule_ahead)
         problems = (*unfit, *check_draft(filled, self._limits), *missing, *ill_timed)
@@ -160,27 +175,6 @@ def _message_id(key: UUID, sender: Mailbox) -> str:
     while len(domain) > MAX_MESSAGE_ID_DOMAIN_CHARS:
         domain = domain.partition(".")[2]
     return f"<{key.hex}@{domain}>"
-
-
-def _resolve_sender(
-    draft: Draft, service: Service, settings: Settings
-) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
-    """From and Reply-To, each field by itself: the draft's, else the service's default, else that of MAIL_FROM_*; never
-    an invented sender."""
-    from_email, from_name = draft.from_email, draft.from_name
-    if from_email is None:
-        from_email = service.from_email or settings.mail_from_address
-    if from_name is None:
-        from_name = service.from_name or settings.mail_from_name
-    reply_email = service.reply_to_email if draft.reply_to_email is None else draft.reply_to_email
-    reply_name = service.reply_to_name if draft.reply_to_name is None else draft.reply_to_name
-    reply_to = Mailbox(reply_email, reply_name or None) if reply_email else None
-    if not from_email:
-        missing = Problem(
-            ErrorCode.NO_SENDER, "No sender: give a from address, or a default one on the service.", ("from_email",)
-        )
-        return None, reply_to, (missing,)
-    return Mailbox(from_email, from_name or None), reply_to, ()
 
 
 def _sender_fields(sender: Mailbox | None, reply_to: Mailbox | None) -> dict[str, str | None]:

@@ -1,7 +1,7 @@
 """Make, change and remove templates, and find the one a mail asks for.
 
-What changes something takes the principal who asks, `by`, and needs MANAGE for all services; None is the operator at
-the machine, who may do everything. Reading is checked by the doors, with `require_for_all`.
+What changes something takes the principal who asks, `by`, and needs MANAGE_TEMPLATES; None is the operator at the
+machine, who may do everything. Reading is checked by the doors, with `require_for_all`.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -180,7 +180,7 @@ def name_key(name: str) -> str:
 
 def _require_manage(by: Principal | None) -> None:
     if by is not None:
-        require_for_all(by, Action.MANAGE)
+        require_for_all(by, Action.MANAGE_TEMPLATES)
 
 
 def _refuse_problems(values: TemplateValues, limits: TemplateLimits) -> None:

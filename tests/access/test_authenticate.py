@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,8 +13,10 @@ from app.access.check import GrantValues, RoleValues
 from app.access.manage import create_api_key, create_role, revoke_api_key, update_role
 from app.access.models import ApiKey, Grant, Role
 from app.access.principal import Action, GrantRule
+from app.access.restrictions import Restrictions, stored_restrictions
 from app.database.configuration import sqlite_path
 from app.database.connection import close_database, open_database
+from app.database.key import new_key
 from app.errors import ErrorCode, Forbidden, Unauthenticated
 from app.services.models import Service
 from app.settings import Settings
@@ -37,14 +40,16 @@ async def make_service(name: str) -> Service:
 @pytest.mark.usefixtures("database")
 async def test_a_key_becomes_its_role_with_all_grants() -> None:
     service = await make_service("email")
-    api_key, text = await make_key(GrantValues(None, ["READ_MESSAGES"]), GrantValues("email", ["SEND", "MANAGE"]))
+    api_key, text = await make_key(
+        GrantValues(None, ["READ_MESSAGES"]), GrantValues("email", ["SEND", "MANAGE_SERVICES"])
+    )
     principal = await authenticate(text, now=now)
 
     assert (principal.role_name, principal.api_key_id, principal.api_key_name) == ("mailer", api_key.id, "laptop")
     assert principal.role_id == (await Role.get(name="mailer")).id
     assert set(principal.grants) == {
         GrantRule(None, frozenset({Action.READ_MESSAGES})),
-        GrantRule(service.id, frozenset({Action.SEND, Action.MANAGE})),
+        GrantRule(service.id, frozenset({Action.SEND, Action.MANAGE_SERVICES})),
     }
     assert all(isinstance(value, UUID) for value in (principal.role_id, principal.api_key_id, service.id))
 
@@ -62,6 +67,23 @@ async def test_an_action_of_a_newer_version_is_not_granted() -> None:
     await Grant.all().update(actions=["SEND", "TELEPORT"])
 
     assert (await authenticate(text, now=now)).grants == (GrantRule(None, frozenset({Action.SEND})),)
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_key_comes_with_the_restrictions_of_its_grants() -> None:
+    restrictions = Restrictions(allowed_senders=("*@a.example",), templates=(new_key(),), required_reply_to="*")
+    _, text = await make_key(GrantValues(None, ["SEND"], replace(restrictions, templates=())))
+    await Grant.all().update(restrictions=stored_restrictions(restrictions))
+
+    assert (await authenticate(text, now=now)).grants == (GrantRule(None, frozenset({Action.SEND}), restrictions),)
+
+
+@pytest.mark.usefixtures("database")
+async def test_with_a_restriction_of_a_newer_version_nothing_is_sent() -> None:
+    _, text = await make_key(GrantValues(None, ["SEND", "READ_MESSAGES"]))
+    await Grant.all().update(restrictions={"allowed_moons": ["full"]})
+
+    assert (await authenticate(text, now=now)).grants == (GrantRule(None, frozenset({Action.READ_MESSAGES})),)
 
 
 @pytest.mark.usefixtures("database")

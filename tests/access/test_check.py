@@ -24,7 +24,10 @@ def fields(values: RoleValues) -> list[str]:
         RoleValues(name="  Zoë's role 1 "),
         replace(ROLE, name=" " + "n" * 64 + " "),
         replace(ROLE, description="one\ntwo" + "d" * 1993),
-        replace(ROLE, grants=(GrantValues(None, ["SEND", "READ_MESSAGES", "MANAGE"]), GrantValues("EMail", {"SEND"}))),
+        replace(
+            ROLE,
+            grants=(GrantValues(None, ["SEND", "READ_MESSAGES", "MANAGE_SERVICES"]), GrantValues("EMail", {"SEND"})),
+        ),
         replace(ROLE, grants=(GrantValues(None, ("SEND", "SEND")),)),
     ],
 )
@@ -41,8 +44,11 @@ def test_a_proper_role_passes(values: RoleValues) -> None:
         (replace(ROLE, grants=(GrantValues("email", []),)), "grants.0.actions"),
         (replace(ROLE, grants=(GrantValues("email", ["send"]),)), "grants.0.actions"),
         (replace(ROLE, grants=(*ROLE.grants, GrantValues("fax", ["SEND"]))), "grants.1.service"),
-        (replace(ROLE, grants=(*ROLE.grants, GrantValues("EMAIL", ["MANAGE"]))), "grants.1.service"),
-        (replace(ROLE, grants=(GrantValues(None, ["SEND"]), GrantValues(None, ["MANAGE"]))), "grants.1.service"),
+        (replace(ROLE, grants=(*ROLE.grants, GrantValues("EMAIL", ["MANAGE_SERVICES"]))), "grants.1.service"),
+        (
+            replace(ROLE, grants=(GrantValues(None, ["SEND"]), GrantValues(None, ["MANAGE_SERVICES"]))),
+            "grants.1.service",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(values: RoleValues, wrong: str) -> None:

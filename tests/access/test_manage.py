@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("database")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 NOBODY = UUID(int=7)
-EVERYTHING = (GrantValues(None, ["SEND", "READ_MESSAGES", "MANAGE"]),)
+EVERYTHING = (GrantValues(None, list(Action)),)
 
 
 def now() -> datetime:
@@ -57,12 +57,12 @@ def granted(role: Role) -> dict[UUID | None, list[str]]:
 
 async def test_a_role_is_made_with_its_grants() -> None:
     service = await make_service("email")
-    grants = (GrantValues(None, ["READ_MESSAGES"]), GrantValues("EMail", {"MANAGE", "SEND"}))
+    grants = (GrantValues(None, ["READ_MESSAGES"]), GrantValues("EMail", {"MANAGE_SERVICES", "SEND"}))
     role = await create_role(RoleValues(" mailer ", "sends", False, grants), None, now=now)
 
     assert (role.name, role.description, role.is_active) == ("mailer", "sends", False)
     assert (role.created_at, role.updated_at) == (NOW, NOW)
-    assert granted(role) == {None: ["READ_MESSAGES"], service.id: ["SEND", "MANAGE"]}
+    assert granted(role) == {None: ["READ_MESSAGES"], service.id: ["SEND", "MANAGE_SERVICES"]}
     assert {grant.service.name for grant in role.grants if isinstance(grant.service, Service)} == {"email"}
 
 
@@ -251,7 +251,7 @@ async def test_nobody_else_may_manage() -> None:
     api_key, _ = await create_api_key(role.id, "laptop", None, None)
     rules = (
         GrantRule(service.id, frozenset(Action)),
-        GrantRule(None, frozenset({Action.SEND, Action.READ_MESSAGES})),
+        GrantRule(None, frozenset(Action) - {Action.MANAGE_ACCESS}),
     )
     who = Principal(NOBODY, "mailer", NOBODY, "laptop", rules)
     for attempt in (
@@ -261,7 +261,9 @@ async def test_nobody_else_may_manage() -> None:
         create_api_key(NOBODY, "", None, who),
         revoke_api_key(api_key.id, who),
     ):
-        with pytest.raises(Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted MANAGE for all"):
+        with pytest.raises(
+            Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted MANAGE_ACCESS for all"
+        ):
             await attempt
 
     assert await Role.all().count() == 1
@@ -276,7 +278,8 @@ async def test_principals_cannot_lock_themselves_out() -> None:
         revoke_api_key(admin.api_key_id, admin),
         update_role(admin.role_id, {"is_active": False}, admin),
         update_role(admin.role_id, {"grants": ()}, admin),
-        update_role(admin.role_id, {"grants": (GrantValues(service.name, ["MANAGE"]),)}, admin),
+        update_role(admin.role_id, {"grants": (GrantValues(service.name, ["MANAGE_SERVICES"]),)}, admin),
+        update_role(admin.role_id, {"grants": (GrantValues(None, [*set(Action) - {"MANAGE_ACCESS"}]),)}, admin),
     ):
         with pytest.raises(Conflict) as refused:
             await attempt
@@ -290,7 +293,7 @@ async def test_principals_cannot_lock_themselves_out() -> None:
 
 async def test_principals_may_change_the_rest_of_their_own_role() -> None:
     admin = await make_admin()
-    role = await update_role(admin.role_id, {"name": "root", "grants": (GrantValues(None, ["MANAGE"]),)}, admin)
+    role = await update_role(admin.role_id, {"name": "root", "grants": (GrantValues(None, ["MANAGE_ACCESS"]),)}, admin)
 
     assert role.name == "root"
-    assert granted(role) == {None: ["MANAGE"]}
+    assert granted(role) == {None: ["MANAGE_ACCESS"]}

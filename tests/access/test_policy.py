@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.policy import ServiceScope, allows, require, require_for_all, require_intervene, visible_services
+from app.access.policy import (
+    ServiceScope,
+    allows,
+    require,
+    require_for_all,
+    require_intervene,
+    sees_service,
+    visible_services,
+)
 from app.access.principal import Action, GrantRule, Principal
 from app.errors import ErrorCode, Forbidden
 
@@ -24,13 +32,16 @@ def grant(service_id: UUID | None, *actions: Action) -> GrantRule:
     return GrantRule(service_id, frozenset(actions))
 
 
+SOME = (Action.SEND, Action.READ_MESSAGES, Action.MANAGE_SERVICES)
+
+
 def every_set_of_actions() -> Iterable[tuple[Action, ...]]:
-    return chain.from_iterable(combinations(Action, size) for size in range(len(Action) + 1))
+    return chain.from_iterable(combinations(SOME, size) for size in range(len(SOME) + 1))
 
 
 def reference(who: Principal, action: Action, service_id: UUID | None) -> bool:
     table = {rule.service_id: rule.actions for rule in who.grants}
-    if service_id in table:
+    if service_id in table and action not in (Action.MANAGE_ACCESS, Action.MANAGE_TEMPLATES):
         return action in table[service_id]
     if None in table:
         return action in table[None]
@@ -47,7 +58,7 @@ MATRIX = [
             ((None, everywhere), (SERVICES[0], here), (SERVICES[1], there))
             for everywhere in every_set_of_actions()
             for here in every_set_of_actions()
-            for there in [(Action.SEND,), (Action.READ_MESSAGES, Action.MANAGE)]
+            for there in [(Action.SEND,), (Action.READ_MESSAGES, Action.MANAGE_SERVICES)]
         ),
     )
 ]
@@ -57,7 +68,7 @@ def test_the_whole_matrix_agrees_with_the_reference() -> None:
     asked = [
         (allows(who, action, service_id), reference(who, action, service_id))
         for who in MATRIX
-        for action in Action
+        for action in SOME
         for service_id in (None, *SERVICES, STRANGER)
     ]
 
@@ -82,6 +93,14 @@ def test_any_grants_in_any_order_agree_with_the_reference(
 @given(principals, st.sampled_from(Action), st.sampled_from([None, *SERVICES, STRANGER]))
 def test_a_scope_holds_exactly_the_allowed_services(who: Principal, action: Action, service_id: UUID | None) -> None:
     assert visible_services(who, action).includes(service_id) == allows(who, action, service_id)
+    both = (action, Action.SEND)
+    assert visible_services(who, *both).includes(service_id) == any(allows(who, one, service_id) for one in both)
+
+
+@given(principals, st.sampled_from(SERVICES))
+def test_a_service_is_read_by_who_reads_or_manages_it(who: Principal, service_id: UUID) -> None:
+    expected = reference(who, Action.READ_SERVICES, service_id) or reference(who, Action.MANAGE_SERVICES, service_id)
+    assert sees_service(who, service_id) == expected
 
 
 def test_nothing_is_allowed_without_a_grant() -> None:
@@ -109,9 +128,9 @@ def test_a_refusal_names_the_role_and_the_action() -> None:
     ):
         require(principal(), Action.SEND, SERVICES[0])
     with pytest.raises(
-        Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted MANAGE for all services\.$"
+        Forbidden, match=r"^Access Forbidden\. The role 'mailer' is not granted MANAGE_SERVICES for all services\.$"
     ):
-        require_for_all(principal(grant(SERVICES[0], Action.MANAGE)), Action.MANAGE)
+        require_for_all(principal(grant(SERVICES[0], Action.MANAGE_SERVICES)), Action.MANAGE_SERVICES)
 
 
 def test_a_refusal_does_not_tell_whether_the_service_exists() -> None:
@@ -127,15 +146,17 @@ def test_a_refusal_does_not_tell_whether_the_service_exists() -> None:
 
 
 def test_what_is_allowed_is_not_refused() -> None:
-    require(principal(grant(SERVICES[0], Action.MANAGE)), Action.MANAGE, SERVICES[0])
-    require_for_all(principal(grant(None, Action.MANAGE)), Action.MANAGE)
+    require(principal(grant(SERVICES[0], Action.MANAGE_SERVICES)), Action.MANAGE_SERVICES, SERVICES[0])
+    require_for_all(principal(grant(None, Action.MANAGE_SERVICES)), Action.MANAGE_SERVICES)
 
 
 @pytest.mark.parametrize("who", MATRIX)
 @pytest.mark.parametrize("own", [True, False])
 def test_who_manages_a_service_changes_all_its_mail_and_who_sends_only_their_own(who: Principal, own: bool) -> None:
     for service_id in (*SERVICES, None):
-        expected = reference(who, Action.MANAGE, service_id) or (own and reference(who, Action.SEND, service_id))
+        expected = reference(who, Action.MANAGE_SERVICES, service_id) or (
+            own and reference(who, Action.SEND, service_id)
+        )
         if expected:
             require_intervene(who, service_id, own=own)
         else:

@@ -231,7 +231,7 @@ async def test_messages_are_seen_by_those_who_may_read_their_service(api: Api) -
         ([GrantValues(None, [Action.READ_MESSAGES])], [other["id"], mine["id"]]),
         ([GrantValues("other", [Action.READ_MESSAGES])], [other["id"]]),
         ([GrantValues(None, [Action.READ_MESSAGES]), GrantValues("other", [Action.SEND])], [mine["id"]]),
-        ([GrantValues(None, [Action.SEND, Action.MANAGE])], []),
+        ([GrantValues(None, [Action.SEND, Action.MANAGE_SERVICES])], []),
     ):
         found = await api.as_key(await make_key(str(new_key()), grants)).ask(query, id=other["id"])
         assert [node["id"] for node in found["messages"]["nodes"]] == seen

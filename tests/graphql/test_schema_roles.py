@@ -18,9 +18,17 @@ NOTHING = public_id("role", UUID(int=7))
 
 @pytest.fixture
 async def manager_of_one(api: Api) -> Api:
-    """May manage one service, which is not enough for roles."""
+    """May do everything but manage access."""
     await make_service("mine")
-    return api.as_key(await make_key("one", [GrantValues("mine", list(Action))]))
+    return api.as_key(
+        await make_key(
+            "one",
+            [
+                GrantValues("mine", ["SEND", "READ_MESSAGES", "READ_SERVICES", "MANAGE_SERVICES"]),
+                GrantValues(None, [action for action in Action if action is not Action.MANAGE_ACCESS]),
+            ],
+        )
+    )
 
 
 async def own_ids(api: Api) -> tuple[str, str]:
@@ -31,12 +39,12 @@ async def own_ids(api: Api) -> tuple[str, str]:
 
 async def test_a_role_is_made_read_changed_and_deleted(api: Api) -> None:
     await make_service("email")
-    grants = [{"actions": ["READ_MESSAGES"]}, {"service": "EMail", "actions": ["SEND", "MANAGE"]}]
+    grants = [{"actions": ["READ_MESSAGES"]}, {"service": "EMail", "actions": ["SEND", "MANAGE_SERVICES"]}]
     made = await api.mutate("createRole", f"role {{ {ROLE} }}", name="mailer", description="sends", grants=grants)
     role = made["role"]
     expected = [
         {"serviceName": None, "actions": ["READ_MESSAGES"]},
-        {"serviceName": "email", "actions": ["SEND", "MANAGE"]},
+        {"serviceName": "email", "actions": ["SEND", "MANAGE_SERVICES"]},
     ]
     assert (made["userErrors"], role["isActive"]) == ([], True)
     assert sorted(role["grants"], key=str) == sorted(expected, key=str)
@@ -161,7 +169,7 @@ async def test_who_does_not_manage_all_services_sees_and_changes_nothing(api: Ap
     ):
         assert await manager_of_one.refused(query) == {"code": "FORBIDDEN"}
     for mutation, given in (
-        ("createRole", {"name": "x", "grants": [{"actions": ["MANAGE"]}]}),
+        ("createRole", {"name": "x", "grants": [{"actions": ["MANAGE_SERVICES"]}]}),
         ("updateRole", {"id": role, "isActive": False}),
         ("deleteRole", {"id": role}),
         ("createApiKey", {"roleId": role, "name": "x"}),

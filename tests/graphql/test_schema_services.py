@@ -46,7 +46,7 @@ async def manager_of_one(api: Api) -> Api:
     """May manage the service `mine`, and nothing else."""
     await make_service("mine")
     await make_service("other")
-    return api.as_key(await make_key("one", [GrantValues("mine", [Action.MANAGE])]))
+    return api.as_key(await make_key("one", [GrantValues("mine", [Action.MANAGE_SERVICES])]))
 
 
 @pytest.fixture

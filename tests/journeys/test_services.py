@@ -167,7 +167,7 @@ async def test_a_role_without_send_learns_nothing_about_services(running: Runnin
     async with running() as admin:
         await admin.graphql.create_service("relay", port=receiver.port)
         await admin.graphql.create_service("asleep", port=receiver.port, isActive=False)
-        reader = admin.with_key(await admin.graphql.create_key({"actions": ["READ_MESSAGES", "MANAGE"]}))
+        reader = admin.with_key(await admin.graphql.create_key({"actions": ["READ_MESSAGES", "MANAGE_SERVICES"]}))
         responses = [await reader.rest.send(name, REST_MAIL) for name in ("relay", "asleep", "nothing-of-this-name")]
         assert {response.status_code for response in responses} == {403}
         assert len({response.text for response in responses}) == 1

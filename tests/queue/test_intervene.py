@@ -306,9 +306,9 @@ async def test_who_sends_with_the_service_may_change_what_its_own_role_sent(
         await intervener.hold(other, sender, NOW)
 
     reader = await make_principal("reader", [GrantValues(None, ["SEND", "READ_MESSAGES"])])
-    with pytest.raises(Forbidden, match="not granted MANAGE"):
+    with pytest.raises(Forbidden, match="not granted MANAGE_SERVICES"):
         await intervener.hold(other, reader, NOW)
-    manager = await make_principal("manager", [GrantValues(None, ["MANAGE"])])
+    manager = await make_principal("manager", [GrantValues(None, ["MANAGE_SERVICES"])])
     assert told(await intervener.release(own, manager, NOW)) == [(True, "queued")]
     assert await recipient_states(other) == ["queued"]
 

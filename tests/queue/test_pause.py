@@ -118,7 +118,7 @@ async def test_a_reason_is_some_text(service: Service, reason: str) -> None:
 
 
 async def test_who_manages_the_service_pauses_and_resumes_it(service: Service, worker: UUID) -> None:
-    manager = await make_principal("manager", [GrantValues("email", ["MANAGE"])])
+    manager = await make_principal("manager", [GrantValues("email", ["MANAGE_SERVICES"])])
     sender = await make_principal("sender", [GrantValues(None, ["SEND", "READ_MESSAGES"])])
     await pause(service.id, by=manager)
     await resume_service(service.id, manager, NOW)

@@ -50,16 +50,16 @@ async def test_a_service_that_is_not_there_is_not_found(service: Service, worker
 async def test_only_who_manages_all_services_may_remove_one(service: Service, principal: Principal) -> None:
     powerless = await make_principal("sender", [])
     for key in (service.id, powerless.role_id):
-        with pytest.raises(Forbidden, match=f"not granted {Action.MANAGE} for all services"):
+        with pytest.raises(Forbidden, match=f"not granted {Action.MANAGE_SERVICES} for all services"):
             await remove_service(key, powerless, NOW)
     assert await remove_service(service.id, principal, NOW) == 0
 
 
 async def test_who_manages_all_services_but_one_may_not_remove_that_one(service: Service, put_mail: Put) -> None:
     message_id = await put_mail()
-    grants = [GrantValues(None, [Action.MANAGE]), GrantValues(service.name, [Action.SEND])]
+    grants = [GrantValues(None, [Action.MANAGE_SERVICES]), GrantValues(service.name, [Action.SEND])]
     keeper = await make_principal("keeper", grants)
-    with pytest.raises(Forbidden, match=f"not granted {Action.MANAGE} for this service"):
+    with pytest.raises(Forbidden, match=f"not granted {Action.MANAGE_SERVICES} for this service"):
         await remove_service(service.id, keeper, NOW, cancel_unsent=True)
 
     assert await Service.exists(id=service.id)

@@ -298,8 +298,8 @@ async def test_services_of_a_scope_are_listed_in_pages() -> None:
 
 async def test_changing_a_service_needs_manage_for_it_and_making_one_manage_for_all() -> None:
     ours, theirs = await make(), await make(replace(SMTP, name="theirs"))
-    one = Principal(NOBODY, "owner", NOBODY, "laptop", (GrantRule(ours.id, frozenset({Action.MANAGE})),))
-    every = Principal(NOBODY, "admin", NOBODY, "laptop", (GrantRule(None, frozenset({Action.MANAGE})),))
+    one = Principal(NOBODY, "owner", NOBODY, "laptop", (GrantRule(ours.id, frozenset({Action.MANAGE_SERVICES})),))
+    every = Principal(NOBODY, "admin", NOBODY, "laptop", (GrantRule(None, frozenset({Action.MANAGE_SERVICES})),))
 
     assert (await update_service(ours, {"label": "x"}, one, SEALER, forgive=forgive_outage)).label == "x"
     assert (await update_service(theirs, {"label": "x"}, every, SEALER, forgive=forgive_outage)).label == "x"
@@ -308,7 +308,9 @@ async def test_changing_a_service_needs_manage_for_it_and_making_one_manage_for_
         update_service(theirs, {"label": "y"}, one, SEALER, forgive=forgive_outage),
         create_service(replace(SMTP, name="newer"), one, SEALER),
     ):
-        with pytest.raises(Forbidden, match=r"^Access Forbidden\. The role 'owner' is not granted MANAGE for "):
+        with pytest.raises(
+            Forbidden, match=r"^Access Forbidden\. The role 'owner' is not granted MANAGE_SERVICES for "
+        ):
             await attempt
 
     assert (await get_service(theirs.id)).label == "x"

@@ -90,7 +90,7 @@ async def test_the_service_is_found_in_any_case(submitter: Submitter, principal:
 async def test_who_may_not_send_does_not_learn_whether_the_service_exists(
     submitter: Submitter, service: Service
 ) -> None:
-    reader = await make_principal("reader", [GrantValues(None, ["READ_MESSAGES", "MANAGE"])])
+    reader = await make_principal("reader", [GrantValues(None, ["READ_MESSAGES", "MANAGE_SERVICES"])])
     answers = [await refusal(submitter, reader, WRONG, service_name=name) for name in ("email", "nothing", "no/name")]
 
     assert {type(answer) for answer in answers} == {Forbidden}

@@ -179,7 +179,7 @@ async def test_role_and_service_come_before_the_template_shows(
 ) -> None:
     draft = replace(DRAFT, template=name)
     await make_service("sleeping", is_active=False)
-    reader = await make_principal("reader", [GrantValues(None, ["READ_MESSAGES", "MANAGE"])])
+    reader = await make_principal("reader", [GrantValues(None, ["READ_MESSAGES", "MANAGE_SERVICES"])])
     assert await refusal(submitter, reader, draft) == [("", "FORBIDDEN")]
     assert await refusal(submitter, principal, draft, service_name="none") == [("service", "SERVICE_NOT_FOUND")]
     assert await refusal(submitter, principal, draft, service_name="sleeping") == [("service", "SERVICE_INACTIVE")]
