@@ -12,17 +12,25 @@ from app.access.raw_key import digest_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
 from app.database.transient import is_transient
 from app.errors import ErrorCode, Forbidden, Unauthenticated
+from app.limits.recipients import COLUMNS, limits_of
 
 _LOG = logging.getLogger(__name__)
 
-_KEY_WITH_ROLE_AND_GRANTS = """
+_LIMITS = ", ".join(
+    f"{table}.{column} AS {prefix}_{column}"
+    for table, prefix in (("k", "key"), ("r", "role"), ("g", "grant"))
+    for column in COLUMNS.values()
+)
+
+_KEY_WITH_ROLE_AND_GRANTS = f"""
 SELECT k.id, k.name, k.expires_at, k.revoked_at, k.last_used_at, k.role_id,
-       r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions
+       r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions,
+       {_LIMITS}
 FROM api_key k
 JOIN role r ON r.id = k.role_id
 LEFT JOIN access_grant g ON g.role_id = r.id
 WHERE k.digest = $1
-"""
+"""  # noqa: S608 - constants
 
 
 async def authenticate(
@@ -76,6 +84,8 @@ def _principal(found: Sequence[dict[str, Any]]) -> Principal:
         api_key_id=as_key(key["id"]),
         api_key_name=key["name"],
         grants=tuple(_rule(row) for row in found if row["grant_id"] is not None),
+        role_limits=limits_of(key, "role_"),
+        api_key_limits=limits_of(key, "key_"),
     )
 
 
@@ -83,4 +93,5 @@ def _rule(row: dict[str, Any]) -> GrantRule:
     service_id: UUID | None = as_key(row["service_id"])
     granted = as_document(row["actions"])
     # An action that a newer version knows is not granted by this one.
-    return GrantRule(service_id, frozenset(action for action in Action if action in granted))
+    actions = frozenset(action for action in Action if action in granted)
+    return GrantRule(service_id, actions, limits_of(row, "grant_"))

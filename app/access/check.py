@@ -11,6 +11,7 @@ from itertools import chain
 from app.access.principal import Action
 from app.access.raw_key import MAX_SUPPLIED_CHARS, MIN_SUPPLIED_CHARS, is_suppliable
 from app.errors import ErrorCode, Problem
+from app.limits.recipients import NO_LIMITS, RecipientLimits, check_limits
 from app.mail.characters import shown, unstorable
 
 MAX_NAME_CHARS = 64
@@ -24,6 +25,7 @@ class GrantValues:
 
     service: str | None
     actions: Collection[str]
+    limits: RecipientLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class RoleValues:
     description: str | None = None
     is_active: bool = True
     grants: tuple[GrantValues, ...] = ()
+    limits: RecipientLimits = NO_LIMITS
 
 
 def check_role(values: RoleValues, service_names: Collection[str]) -> tuple[Problem, ...]:
@@ -43,11 +46,21 @@ def check_role(values: RoleValues, service_names: Collection[str]) -> tuple[Prob
         for index, grant in enumerate(values.grants)
         for problem in chain(_check_grant(grant, service_names), _check_repeated(grant, values.grants[:index]))
     )
-    return (*_check_name(values.name), *_check_description(values.description), *grants)
+    return (
+        *_check_name(values.name),
+        *_check_description(values.description),
+        *check_limits(values.limits),
+        *grants,
+    )
 
 
 def check_api_key(
-    name: str, expires_at: datetime | None, raw_key: str | None, role_exists: bool, moment: datetime
+    name: str,
+    expires_at: datetime | None,
+    raw_key: str | None,
+    role_exists: bool,
+    moment: datetime,
+    limits: RecipientLimits = NO_LIMITS,
 ) -> tuple[Problem, ...]:
     """Everything that is wrong with an API key that is to be made at `moment`; `raw_key` is one chosen by people."""
     return (
@@ -55,7 +68,13 @@ def check_api_key(
         *_check_name(name),
         *_check_expiry(expires_at, moment),
         *_check_raw_key(raw_key),
+        *check_limits(limits),
     )
+
+
+def check_api_key_changes(name: str, limits: RecipientLimits) -> tuple[Problem, ...]:
+    """Everything that is wrong with what can be changed of an API key."""
+    return (*_check_name(name), *check_limits(limits))
 
 
 def _check_name(name: str) -> Iterator[Problem]:
@@ -80,6 +99,7 @@ def _check_grant(grant: GrantValues, service_names: Collection[str]) -> Iterator
         yield _problem("actions", "A grant needs at least one action.")
     if not set(grant.actions) <= set(Action):
         yield _problem("actions", f"The actions are {', '.join(Action)}.")
+    yield from check_limits(grant.limits)
 
 
 def _check_repeated(grant: GrantValues, earlier: Collection[GrantValues]) -> Iterator[Problem]:

@@ -1,8 +1,10 @@
 """Who is asking, and what their role was granted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
+
+from app.limits.window import Limits
 
 
 class Action(StrEnum):
@@ -16,10 +18,12 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GrantRule:
-    """What may be done with one service, or with all services where `service_id` is None."""
+    """What may be done with one service, or with all services where `service_id` is None; `limits`: to how many
+    recipients, with each of them."""
 
     service_id: UUID | None
     actions: frozenset[Action]
+    limits: Limits = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +35,5 @@ class Principal:
     api_key_id: UUID
     api_key_name: str
     grants: tuple[GrantRule, ...]
+    role_limits: Limits = field(default_factory=dict)
+    api_key_limits: Limits = field(default_factory=dict)

@@ -9,6 +9,7 @@ import strawberry
 from app.access import models
 from app.access.check import GrantValues, RoleValues
 from app.access.manage import (
+    ApiKeyChanges,
     RoleChanges,
     create_api_key,
     create_role,
@@ -18,6 +19,7 @@ from app.access.manage import (
     list_api_keys,
     list_roles,
     revoke_api_key,
+    update_api_key,
     update_role,
 )
 from app.access.policy import require_for_all
@@ -27,6 +29,7 @@ from app.errors import NotFound, Refusal
 from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
+from app.graphql.recipient_limits import RecipientLimitsInput, read_limits, with_limits
 from app.graphql.types import ApiKey, Connection, Role, UserError, user_errors
 from app.graphql.viewer import Viewer
 
@@ -35,6 +38,9 @@ from app.graphql.viewer import Viewer
 class GrantInput:
     service: str | None = strawberry.field(default=None, description="The service's name; absent: all services.")
     actions: list[Action] = strawberry.field(description="What is allowed; at least one.")
+    limits: RecipientLimitsInput | None = strawberry.field(
+        default=None, description="Rate limits of the role with this service; without one, with each of them."
+    )
 
 
 @strawberry.input(description="A new role.")
@@ -44,6 +50,9 @@ class CreateRoleInput:
     is_active: bool = strawberry.field(default=True, description="The keys of an inactive role open nothing.")
     grants: list[GrantInput] = strawberry.field(
         default_factory=list, description="At most one for each service. What no grant allows is refused."
+    )
+    limits: RecipientLimitsInput | None = strawberry.field(
+        default=None, description="Rate limits of all its keys and services together."
     )
 
 
@@ -58,6 +67,9 @@ class UpdateRoleInput:
     grants: strawberry.Maybe[list[GrantInput] | None] = strawberry.field(
         default=None, description="Replaces all grants of the role."
     )
+    limits: strawberry.Maybe[RecipientLimitsInput | None] = strawberry.field(
+        default=None, description="Replaces all its rate limits; what was used counts on. Null: none."
+    )
 
 
 @strawberry.input(description="Which role to delete.")
@@ -71,6 +83,18 @@ class CreateApiKeyInput:
     name: str = strawberry.field(description="A name for people, 1 to 64 characters.")
     expires_at: datetime | None = strawberry.field(
         default=None, description="From when on it opens nothing; with an offset from UTC."
+    )
+    limits: RecipientLimitsInput | None = strawberry.field(
+        default=None, description="Rate limits of this key alone, below those of its role."
+    )
+
+
+@strawberry.input(description="Changes of an API key. What is absent stays; null clears.")
+class UpdateApiKeyInput:
+    id: strawberry.ID = strawberry.field(description="The API key's id.")
+    name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The new name.")
+    limits: strawberry.Maybe[RecipientLimitsInput | None] = strawberry.field(
+        default=None, description="Replaces all its rate limits; what was used counts on. Null: none."
     )
 
 
@@ -159,7 +183,8 @@ async def create(
     info: Info, input: Annotated[CreateRoleInput, strawberry.argument(description="The role.")]
 ) -> RolePayload:
     """Make a role. Needs MANAGE on all services."""
-    values = RoleValues(input.name, input.description, input.is_active, _grants(input.grants))
+    limits = read_limits(input.limits)
+    values = RoleValues(input.name, input.description, input.is_active, _grants(input.grants), limits)
     try:
         made = await create_role(values, await info.context.principal())
     except Refusal as refusal:
@@ -174,7 +199,7 @@ async def update(
     """Change a role; its keys have the new grants at once. Needs MANAGE on all services."""
     try:
         principal = await info.context.principal()
-        changes = given_changes(input, "name", "is_active", "grants")
+        changes = with_limits(given_changes(input, "name", "is_active", "grants"))
         if "grants" in changes:
             changes["grants"] = _grants(changes["grants"])
         changed = await update_role(_key(input.id, "role"), cast(RoleChanges, changes), principal)
@@ -204,11 +229,26 @@ async def create_key(
     try:
         principal = await info.context.principal()
         role_id = _key(input.role_id, "role", "roleId")
-        made, text = await create_api_key(role_id, input.name, input.expires_at, principal)
+        limits = read_limits(input.limits)
+        made, text = await create_api_key(role_id, input.name, input.expires_at, principal, limits=limits)
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
     note_carried_out(info, public_id("key", made.id))
     return CreateApiKeyPayload(api_key=ApiKey.of(made), key=text, user_errors=[])
+
+
+async def update_key(
+    info: Info, input: Annotated[UpdateApiKeyInput, strawberry.argument(description="The changes.")]
+) -> ApiKeyPayload:
+    """Change the name or the rate limits of an API key. Needs MANAGE on all services."""
+    try:
+        principal = await info.context.principal()
+        changes = cast(ApiKeyChanges, with_limits(given_changes(input, "name")))
+        changed = await update_api_key(_key(input.id, "key"), changes, principal)
+    except Refusal as refusal:
+        return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
+    note_carried_out(info, input.id)
+    return ApiKeyPayload(api_key=ApiKey.of(changed), user_errors=[])
 
 
 async def revoke_key(
@@ -225,7 +265,10 @@ async def revoke_key(
 
 
 def _grants(given: list[GrantInput]) -> tuple[GrantValues, ...]:
-    return tuple(GrantValues(grant.service, [action.value for action in grant.actions]) for grant in given)
+    return tuple(
+        GrantValues(grant.service, [action.value for action in grant.actions], read_limits(grant.limits))
+        for grant in given
+    )
 
 
 def _key(text: str, kind: str, field: str = "id") -> UUID:

@@ -6,7 +6,10 @@ import strawberry
 
 from app.access.policy import allows
 from app.access.principal import Action, Principal
+from app.access.quota import quotas_of, read_standings
+from app.clock import now
 from app.database.key import public_id
+from app.graphql.usage import RateLimit
 from app.services.manage import find_service
 
 
@@ -27,6 +30,22 @@ class Viewer:
     ) -> list[Action]:
         row = await find_service(service)
         return [action for action in Action if row and allows(self.principal, action, row.id)]
+
+    @strawberry.field(
+        description="How much of each rate limit of the role and of the API key is used; with `service`, of the role's"
+        " limits with that service, too."
+    )
+    async def rate_limit(
+        self,
+        service: Annotated[
+            str | None, strawberry.argument(description="The service's name, in any case; one the key may send with.")
+        ] = None,
+    ) -> list[RateLimit]:
+        row = await find_service(service) if service else None
+        service_id = row.id if row and allows(self.principal, Action.SEND, row.id) else None
+        return [
+            RateLimit.of(standing) for standing in await read_standings(quotas_of(self.principal, service_id), now())
+        ]
 
     @classmethod
     def of(cls, principal: Principal) -> Self:
