@@ -23,7 +23,7 @@ class GrantRule:
 
     service_id: UUID | None
     actions: frozenset[Action]
-    limits: Limits = field(default_factory=dict)
+    limits: Limits = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +35,5 @@ class Principal:
     api_key_id: UUID
     api_key_name: str
     grants: tuple[GrantRule, ...]
-    role_limits: Limits = field(default_factory=dict)
-    api_key_limits: Limits = field(default_factory=dict)
+    role_limits: Limits = field(default_factory=dict, hash=False)
+    api_key_limits: Limits = field(default_factory=dict, hash=False)
