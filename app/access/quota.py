@@ -149,7 +149,8 @@ def _later(want: _Want, moment: datetime) -> RateLimited:
 
 
 def _exceeded(want: _Want) -> str:
-    return f"API limit(s) exceeded. The limit of {want.quota.name} is {want.limit} recipients per {want.span}"
+    recipients = "recipient" if want.limit == 1 else "recipients"
+    return f"API limit(s) exceeded. The limit of {want.quota.name} is {want.limit} {recipients} per {want.span}"
 
 
 def _with(buckets: Mapping[Span, Buckets], taken: Taken) -> Mapping[Span, Buckets]:
