@@ -94,4 +94,4 @@ def _rule(row: dict[str, Any]) -> GrantRule:
     granted = as_document(row["actions"])
     # An action that a newer version knows is not granted by this one.
     actions = frozenset(action for action in Action if action in granted)
-    return GrantRule(service_id, actions, limits_of(row, "grant_"))
+    return GrantRule(service_id, actions, limits=limits_of(row, "grant_"))

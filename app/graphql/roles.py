@@ -266,7 +266,7 @@ async def revoke_key(
 
 def _grants(given: list[GrantInput]) -> tuple[GrantValues, ...]:
     return tuple(
-        GrantValues(grant.service, [action.value for action in grant.actions], read_limits(grant.limits))
+        GrantValues(grant.service, [action.value for action in grant.actions], limits=read_limits(grant.limits))
         for grant in given
     )
 

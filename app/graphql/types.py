@@ -2,19 +2,19 @@
 
 from datetime import datetime
 from enum import Enum
-from typing import Generic, Self, TypeVar, cast
+from typing import Generic, Self, TypeVar
 
 import strawberry
 from strawberry.scalars import JSON
 
 from app.access import models as access
-from app.access.principal import Action
 from app.clock import now
 from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
 from app.graphql.circuit import Circuit
 from app.graphql.context import Info
 from app.graphql.explanation import Explanation
+from app.graphql.grant_types import Grant
 from app.graphql.message_template import MessageTemplate
 from app.graphql.recipient_limits import RecipientLimits
 from app.graphql.usage import Usage
@@ -32,7 +32,6 @@ from app.smtp.server import Encryption
 T = TypeVar("T")
 
 strawberry.enum(ErrorCode, description="Why a request was refused. Codes are stable; REST uses the same.")
-strawberry.enum(Action, description="What a grant allows with its service.")
 strawberry.enum(
     ServiceKind, description="SMTP: a real server. SANDBOX: the built-in inbox; nothing leaves the machine."
 )
@@ -202,24 +201,6 @@ class Service(Node):
             created_at=row.created_at,
             updated_at=row.updated_at,
             row=row,
-        )
-
-
-@strawberry.type(description="What a role may do with one service, or with all of them.")
-class Grant:
-    service_name: str | None = strawberry.field(description="The service; null stands for all services.")
-    actions: list[Action] = strawberry.field(description="What is allowed.")
-    limits: RecipientLimits = strawberry.field(
-        description="Rate limits of the role with the service; of a grant for all services, with each of them."
-    )
-
-    @classmethod
-    def of(cls, row: access.Grant) -> Self:
-        service = cast(services.Service | None, row.service)
-        return cls(
-            service_name=service.name if service else None,
-            actions=[Action(action) for action in row.actions],
-            limits=RecipientLimits.of(row),
         )
 
 

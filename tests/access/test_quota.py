@@ -46,7 +46,7 @@ async def used(quotas: list[Quota], moment: datetime = NOW) -> list[int]:
 
 def test_limits_are_of_the_role_the_key_and_the_grant_that_decides() -> None:
     shop, fax = new_key(), new_key()
-    grants = (GrantRule(None, SEND, {H: 5}), GrantRule(shop, SEND, {M: 7}))
+    grants = (GrantRule(None, SEND, limits={H: 5}), GrantRule(shop, SEND, limits={M: 7}))
     principal = Principal(new_key(), "shop", new_key(), "laptop", grants, {D: 9}, {M: 3})
 
     def limits(service_id: UUID | None) -> dict[str, Limits]:

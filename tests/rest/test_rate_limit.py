@@ -11,6 +11,8 @@ from app.access.models import Role
 from app.access.principal import Action
 from app.clock import now
 from app.limits.recipients import RecipientLimits
+from app.rest.examples import failure_examples
+from app.settings import Settings
 from tests.factories import count
 from tests.rest.conftest import MAIL, URL, error_of
 
@@ -64,6 +66,7 @@ async def test_more_than_the_limit_itself_has_no_time_to_come_back(client: httpx
     error = error_of(response, 429)
     assert error["context"] == {"error_code": "RATE_LIMITED"}
     assert error["message"].endswith("per minute, and this mail has 11: it can never pass. Send it in smaller parts.")
+    assert response.json() in [shown["value"] for shown in failure_examples(Settings())[429].values()]
     assert limits_of(response) == ("10", "10")
     assert {"retry-after", "x-ratelimit-reset"}.isdisjoint(response.headers)
     assert (await send(client, 10)).status_code == 202
