@@ -47,7 +47,7 @@ async def by_rest(door: Doors, recipients: int = 1, **headers: str) -> int:
     """How many recipients were accepted; the refusal is as it should be."""
     mail = {"to": emails(recipients), "from_email": "me@sender.example", "subject": "Hello", "body_text": "Hello."}
     answer = await door.rest.send("email", mail, Prefer="respond-async", **headers)
-    if answer.status_code == 202:
+    if answer.status_code in (200, 202):  # a replay may tell that the mail is sent by now
         count: int = answer.json()["count"]
         return count
     error = error_of(answer)
