@@ -9,15 +9,17 @@
         ├── Forbidden        the role may not do this
         ├── NotFound         the thing named does not exist (or may not be seen)
         ├── Conflict         it exists already, is in use, or the idempotency key was used for another request
+        ├── RateLimited      a limit of the role, its grant or the API key has no room for it
         └── Unavailable      nothing is wrong with the request; try again later
             └── Stopped      the server stopped in the middle of it: look first what became of it
 
 A refusal carries `problems`: each one has a code, a sentence, the path of the field, and whether
-repeating the same request later can succeed. Both doors render the same problems.
+repeating the same request later can succeed, and when. Both doors render the same problems.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 RETRY_AFTER_SECONDS = 5
@@ -47,18 +49,21 @@ class ErrorCode(StrEnum):
     WRONG_STATE = "WRONG_STATE"
     MANAGED_BY_ENVIRONMENT = "MANAGED_BY_ENVIRONMENT"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    RATE_LIMITED = "RATE_LIMITED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: `field` is the path from the input's root, e.g. ("to", "0", "email")."""
+    """One thing that is wrong: `field` is the path from the input's root, e.g. ("to", "0", "email"); `retry_after`:
+    after how many seconds it is worth another try, where it is `retryable`."""
 
     code: ErrorCode
     message: str
     field: tuple[str, ...] = ()
     retryable: bool = False
+    retry_after: int = RETRY_AFTER_SECONDS
 
     def under(self, *path: str) -> "Problem":
         """The same problem, its field path prefixed with `path`."""
@@ -128,6 +133,31 @@ class Conflict(Refusal):
     """It exists already, is in use, or an idempotency key was used for another request."""
 
     code = ErrorCode.IN_USE
+
+
+class RateLimited(Refusal):
+    """A limit has no room for all of it, which the message names; nothing was counted.
+
+    `remaining` of `limit` are free; `reset_at`: when there is room for it, `retry_after` seconds from now. Both are
+    None where the limit is smaller than what was asked for.
+    """
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: int,
+        remaining: int,
+        reset_at: datetime | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        retryable = retry_after is not None
+        super().__init__(problems=[Problem(self.code, message, (), retryable, retry_after or RETRY_AFTER_SECONDS)])
+        self.limit = limit
+        self.remaining = remaining
+        self.reset_at = reset_at
 
 
 class Unavailable(Refusal):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -12,17 +13,25 @@ from app.access.raw_key import digest_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
 from app.database.transient import is_transient
 from app.errors import ErrorCode, Forbidden, Unauthenticated
+from app.limits.recipients import COLUMNS, limits_of
 
 _LOG = logging.getLogger(__name__)
 
-_KEY_WITH_ROLE_AND_GRANTS = """
+_LIMITS = ", ".join(
+    f"{table}.{column} AS {prefix}_{column}"
+    for table, prefix in (("k", "key"), ("r", "role"), ("g", "grant"))
+    for column in COLUMNS.values()
+)
+
+_KEY_WITH_ROLE_AND_GRANTS = f"""
 SELECT k.id, k.name, k.expires_at, k.revoked_at, k.last_used_at, k.role_id,
-       r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions, g.restrictions
+       r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions, g.restrictions,
+       {_LIMITS}
 FROM api_key k
 JOIN role r ON r.id = k.role_id
 LEFT JOIN access_grant g ON g.role_id = r.id
 WHERE k.digest = $1
-"""
+"""  # noqa: S608 - constants
 
 
 async def authenticate(
@@ -76,9 +85,12 @@ def _principal(found: Sequence[dict[str, Any]]) -> Principal:
         api_key_id=as_key(key["id"]),
         api_key_name=key["name"],
         grants=tuple(_rule(row) for row in found if row["grant_id"] is not None),
+        role_limits=limits_of(key, "role_"),
+        api_key_limits=limits_of(key, "key_"),
     )
 
 
 def _rule(row: dict[str, Any]) -> GrantRule:
     service_id: UUID | None = as_key(row["service_id"])
-    return grant_rule(service_id, as_document(row["actions"]), as_document(row["restrictions"]))
+    rule = grant_rule(service_id, as_document(row["actions"]), as_document(row["restrictions"]))
+    return replace(rule, limits=limits_of(row, "grant_"))

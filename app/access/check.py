@@ -14,6 +14,7 @@ from app.access.principal import FOR_ALL_ONLY, Action
 from app.access.raw_key import MAX_SUPPLIED_CHARS, MIN_SUPPLIED_CHARS, is_suppliable
 from app.access.restrictions import NO_RESTRICTIONS, PATTERN_FIELDS, Restrictions
 from app.errors import ErrorCode, Problem
+from app.limits.recipients import NO_LIMITS, RecipientLimits, check_limits
 from app.mail.characters import shown, unstorable
 
 MAX_NAME_CHARS = 64
@@ -28,6 +29,7 @@ class GrantValues:
     service: str | None
     actions: Collection[str]
     restrictions: Restrictions = NO_RESTRICTIONS
+    limits: RecipientLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class RoleValues:
     description: str | None = None
     is_active: bool = True
     grants: tuple[GrantValues, ...] = ()
+    limits: RecipientLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,21 @@ def check_role(
             _check_restrictions(grant.restrictions, template_ids, limits),
         )
     )
-    return (*_check_name(values.name), *_check_description(values.description), *grants)
+    return (
+        *_check_name(values.name),
+        *_check_description(values.description),
+        *check_limits(values.limits),
+        *grants,
+    )
 
 
 def check_api_key(
-    name: str, expires_at: datetime | None, raw_key: str | None, role_exists: bool, moment: datetime
+    name: str,
+    expires_at: datetime | None,
+    raw_key: str | None,
+    role_exists: bool,
+    moment: datetime,
+    limits: RecipientLimits = NO_LIMITS,
 ) -> tuple[Problem, ...]:
     """Everything that is wrong with an API key that is to be made at `moment`; `raw_key` is one chosen by people."""
     return (
@@ -80,7 +93,13 @@ def check_api_key(
         *_check_name(name),
         *_check_expiry(expires_at, moment),
         *_check_raw_key(raw_key),
+        *check_limits(limits),
     )
+
+
+def check_api_key_changes(name: str, limits: RecipientLimits) -> tuple[Problem, ...]:
+    """Everything that is wrong with what can be changed of an API key."""
+    return (*_check_name(name), *check_limits(limits))
 
 
 def _check_name(name: str) -> Iterator[Problem]:
@@ -107,6 +126,7 @@ def _check_grant(grant: GrantValues, service_names: Collection[str]) -> Iterator
         yield _problem("actions", f"The actions are {', '.join(Action)}.")
     if grant.service is not None and FOR_ALL_ONLY & set(grant.actions):
         yield _problem("actions", f"Only a grant for all services has {' and '.join(sorted(FOR_ALL_ONLY))}.")
+    yield from check_limits(grant.limits)
 
 
 def _check_repeated(grant: GrantValues, earlier: Collection[GrantValues]) -> Iterator[Problem]:

@@ -14,7 +14,15 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app import clock
-from app.access.check import GrantValues, RoleLimits, RoleValues, check_api_key, check_role, granted_service
+from app.access.check import (
+    GrantValues,
+    RoleLimits,
+    RoleValues,
+    check_api_key,
+    check_api_key_changes,
+    check_role,
+    granted_service,
+)
 from app.access.models import ApiKey, Grant, Role
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal, grant_rule
@@ -22,15 +30,24 @@ from app.access.raw_key import digest_of, new_raw_key, prefix_of
 from app.access.restrictions import stored_restrictions
 from app.database.connection import as_key, rows, transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem
+from app.limits.recipients import NO_LIMITS, RecipientLimits, columns_of, given_limits
 
 
 class RoleChanges(TypedDict, total=False):
-    """What to change of a role; what is absent stays. `grants` replaces all grants."""
+    """What to change of a role; what is absent stays. `grants` replaces all grants, `limits` all limits."""
 
     name: str
     description: str | None
     is_active: bool
     grants: tuple[GrantValues, ...]
+    limits: RecipientLimits
+
+
+class ApiKeyChanges(TypedDict, total=False):
+    """What to change of an API key; what is absent stays. `limits` replaces all limits."""
+
+    name: str
+    limits: RecipientLimits
 
 
 _DEFAULT_LIMITS = RoleLimits()
@@ -126,6 +143,7 @@ async def create_api_key(
     by: Principal | None,
     *,
     raw_key: str | None = None,
+    limits: RecipientLimits = NO_LIMITS,
     now: Callable[[], datetime] = clock.now,
 ) -> tuple[ApiKey, str]:
     """A new API key of the role, and its text, which is stored nowhere and cannot be read again.
@@ -136,7 +154,7 @@ async def create_api_key(
     _require_manage(by)
     moment = now()
     role_exists = await Role.exists(id=role_id)
-    _refuse(check_api_key(name, expires_at, raw_key, role_exists, moment))
+    _refuse(check_api_key(name, expires_at, raw_key, role_exists, moment, limits))
     text = raw_key or new_raw_key()
     api_key = ApiKey(
         name=name.strip(),
@@ -145,6 +163,7 @@ async def create_api_key(
         digest=digest_of(text),
         created_at=moment,
         expires_at=expires_at,
+        **columns_of(limits),
     )
     try:
         await api_key.save(force_create=True)
@@ -153,6 +172,19 @@ async def create_api_key(
             raise Conflict("This API key exists already.") from None
         raise
     return api_key, text
+
+
+async def update_api_key(api_key_id: UUID, changes: ApiKeyChanges, by: Principal | None) -> ApiKey:
+    """The changed key; new limits count from now on. Raises NotFound, Forbidden, InvalidInput with every problem."""
+    _require_manage(by)
+    async with transaction():
+        api_key = await ApiKey.filter(id=api_key_id).select_for_update().first()
+        if api_key is None:
+            raise NotFound("There is no such API key.")
+        name, limits = changes.get("name", api_key.name), changes.get("limits", given_limits(vars(api_key)))
+        _refuse(check_api_key_changes(name, limits))
+        await ApiKey.filter(id=api_key_id).update(name=name.strip(), **columns_of(limits))
+    return await get_api_key(api_key_id)
 
 
 async def revoke_api_key(api_key_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> ApiKey:
@@ -228,6 +260,7 @@ def _changed(role: Role, changes: RoleChanges) -> RoleValues:
         description=changes.get("description", role.description),
         is_active=changes.get("is_active", role.is_active),
         grants=changes.get("grants", ()),
+        limits=changes.get("limits", given_limits(vars(role))),
     )
 
 
@@ -243,6 +276,7 @@ async def _save(role: Role, values: RoleValues, moment: datetime) -> None:
     role.name = values.name.strip()
     role.description = values.description
     role.is_active = values.is_active
+    role.update_from_dict(columns_of(values.limits))
     role.updated_at = moment
     await role.save()
 
@@ -252,5 +286,11 @@ async def _put_grants(role: Role, grants: tuple[GrantValues, ...], service_ids: 
         name = granted_service(grant)
         service_id = None if name is None else service_ids[name]
         actions = [action.value for action in Action if action in grant.actions]
-        restrictions = stored_restrictions(grant.restrictions)
-        await Grant.create(role_id=role.id, service_id=service_id, actions=actions, restrictions=restrictions)
+        row = Grant(
+            role_id=role.id,
+            service_id=service_id,
+            actions=actions,
+            restrictions=stored_restrictions(grant.restrictions),
+            **columns_of(grant.limits),
+        )
+        await row.save(force_create=True)

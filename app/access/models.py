@@ -16,6 +16,9 @@ class Role(Model):
     name = fields.CharField(max_length=64)
     description: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     is_active = fields.BooleanField(default=True)
+    recipients_per_minute = fields.IntField(null=True)
+    recipients_per_hour = fields.IntField(null=True)
+    recipients_per_day = fields.IntField(null=True)
     created_at = fields.DatetimeField()
     updated_at = fields.DatetimeField()
 
@@ -43,6 +46,9 @@ class Grant(Model):
     service_id: UUID | None
     actions: fields.JSONField[list[str]] = fields.JSONField()
     restrictions: fields.Field[dict[str, Any] | None] = fields.JSONField(null=True)
+    recipients_per_minute = fields.IntField(null=True)
+    recipients_per_hour = fields.IntField(null=True)
+    recipients_per_day = fields.IntField(null=True)
 
     class Meta:
         table = "access_grant"
@@ -63,6 +69,9 @@ class ApiKey(Model):
     expires_at = fields.DatetimeField(null=True)
     revoked_at = fields.DatetimeField(null=True)
     last_used_at = fields.DatetimeField(null=True)
+    recipients_per_minute = fields.IntField(null=True)
+    recipients_per_hour = fields.IntField(null=True)
+    recipients_per_day = fields.IntField(null=True)
 
     class Meta:
         table = "api_key"

@@ -1,12 +1,13 @@
 """Who is asking, and what their role was granted."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from app.access.restrictions import NO_RESTRICTIONS, Restrictions, restrictions_of
+from app.limits.window import Limits
 
 
 class Action(StrEnum):
@@ -27,11 +28,13 @@ SEES_SERVICE = (Action.READ_SERVICES, Action.MANAGE_SERVICES)
 
 @dataclass(frozen=True, slots=True)
 class GrantRule:
-    """What may be done with one service, or with all services where `service_id` is None; and with which mail."""
+    """What may be done with one service, or with all services where `service_id` is None; and with which mail.
+    `limits`: to how many recipients, with each of them."""
 
     service_id: UUID | None
     actions: frozenset[Action]
     restrictions: Restrictions = NO_RESTRICTIONS
+    limits: Limits = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Principal:
     api_key_id: UUID
     api_key_name: str
     grants: tuple[GrantRule, ...]
+    role_limits: Limits = field(default_factory=dict, hash=False)
+    api_key_limits: Limits = field(default_factory=dict, hash=False)
 
 
 def grant_rule(service_id: UUID | None, actions: Collection[str], restrictions: Mapping[str, Any] | None) -> GrantRule:

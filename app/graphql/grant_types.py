@@ -10,6 +10,7 @@ from app.access.check import GrantValues
 from app.access.principal import Action
 from app.access.restrictions import NO_RESTRICTIONS, PATTERN_FIELDS, Restrictions, restrictions_of
 from app.database.key import parse_public_id, public_id
+from app.graphql.recipient_limits import RecipientLimits, RecipientLimitsInput, read_limits
 from app.services import models as services
 from app.templates.find import TEMPLATE_KIND
 
@@ -52,6 +53,9 @@ class GrantInput:
     denied_recipients: list[str] = strawberry.field(default_factory=list, description=_DENIED)
     templates: list[strawberry.ID] = strawberry.field(default_factory=list, description=_TEMPLATES)
     required_reply_to: str | None = strawberry.field(default=None, description=_REPLY_TO)
+    limits: RecipientLimitsInput | None = strawberry.field(
+        default=None, description="Rate limits of the role with this service; without one, with each of them."
+    )
 
     def values(self) -> GrantValues:
         """As the rules take it; an id of nothing is the key of no template."""
@@ -60,7 +64,8 @@ class GrantInput:
             templates=tuple(map(_template_key, self.templates)),
             required_reply_to=self.required_reply_to,
         )
-        return GrantValues(self.service, [action.value for action in self.actions], restrictions)
+        actions = [action.value for action in self.actions]
+        return GrantValues(self.service, actions, restrictions, read_limits(self.limits))
 
 
 @strawberry.type(description="What a role may do with one service, or with all of them.")
@@ -75,6 +80,9 @@ class Grant:
         description=f"{_TEMPLATES} Those that were deleted stay in the list, so that it is never empty by accident."
     )
     required_reply_to: str | None = strawberry.field(description=_REPLY_TO)
+    limits: RecipientLimits = strawberry.field(
+        description="Rate limits of the role with the service; of a grant for all services, with each of them."
+    )
 
     @classmethod
     def of(cls, row: access.Grant) -> Self:
@@ -86,6 +94,7 @@ class Grant:
             **{name: list(getattr(restrictions, name)) for name in PATTERN_FIELDS},
             templates=[strawberry.ID(public_id(TEMPLATE_KIND, key)) for key in restrictions.templates],
             required_reply_to=restrictions.required_reply_to,
+            limits=RecipientLimits.of(row),
         )
 
 

@@ -9,6 +9,7 @@ import strawberry
 from app.access import models
 from app.access.check import GrantValues, RoleLimits, RoleValues
 from app.access.manage import (
+    ApiKeyChanges,
     RoleChanges,
     create_api_key,
     create_role,
@@ -18,6 +19,7 @@ from app.access.manage import (
     list_api_keys,
     list_roles,
     revoke_api_key,
+    update_api_key,
     update_role,
 )
 from app.access.policy import require_for_all
@@ -28,6 +30,7 @@ from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.grant_types import GrantInput
 from app.graphql.paging import After, First, key_of, page
+from app.graphql.recipient_limits import RecipientLimitsInput, read_limits, with_limits
 from app.graphql.types import ApiKey, Connection, Role, UserError, user_errors
 from app.graphql.viewer import Viewer
 
@@ -39,6 +42,9 @@ class CreateRoleInput:
     is_active: bool = strawberry.field(default=True, description="The keys of an inactive role open nothing.")
     grants: list[GrantInput] = strawberry.field(
         default_factory=list, description="At most one for each service. What no grant allows is refused."
+    )
+    limits: RecipientLimitsInput | None = strawberry.field(
+        default=None, description="Rate limits of all its keys and services together."
     )
 
 
@@ -53,6 +59,9 @@ class UpdateRoleInput:
     grants: strawberry.Maybe[list[GrantInput] | None] = strawberry.field(
         default=None, description="Replaces all grants of the role."
     )
+    limits: strawberry.Maybe[RecipientLimitsInput | None] = strawberry.field(
+        default=None, description="Replaces all its rate limits; what was used counts on. Null: none."
+    )
 
 
 @strawberry.input(description="Which role to delete.")
@@ -66,6 +75,18 @@ class CreateApiKeyInput:
     name: str = strawberry.field(description="A name for people, 1 to 64 characters.")
     expires_at: datetime | None = strawberry.field(
         default=None, description="From when on it opens nothing; with an offset from UTC."
+    )
+    limits: RecipientLimitsInput | None = strawberry.field(
+        default=None, description="Rate limits of this key alone, below those of its role."
+    )
+
+
+@strawberry.input(description="Changes of an API key. What is absent stays; null clears.")
+class UpdateApiKeyInput:
+    id: strawberry.ID = strawberry.field(description="The API key's id.")
+    name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The new name.")
+    limits: strawberry.Maybe[RecipientLimitsInput | None] = strawberry.field(
+        default=None, description="Replaces all its rate limits; what was used counts on. Null: none."
     )
 
 
@@ -154,7 +175,8 @@ async def create(
     info: Info, input: Annotated[CreateRoleInput, strawberry.argument(description="The role.")]
 ) -> RolePayload:
     """Make a role. Needs MANAGE_ACCESS."""
-    values = RoleValues(input.name, input.description, input.is_active, _grants(input.grants))
+    quota = read_limits(input.limits)
+    values = RoleValues(input.name, input.description, input.is_active, _grants(input.grants), quota)
     try:
         made = await create_role(values, await info.context.principal(), limits=_limits(info))
     except Refusal as refusal:
@@ -169,7 +191,7 @@ async def update(
     """Change a role; its keys have the new grants at once. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
-        changes = given_changes(input, "name", "is_active", "grants")
+        changes = with_limits(given_changes(input, "name", "is_active", "grants"))
         if "grants" in changes:
             changes["grants"] = _grants(changes["grants"])
         key, given = _key(input.id, "role"), cast(RoleChanges, changes)
@@ -200,11 +222,26 @@ async def create_key(
     try:
         principal = await info.context.principal()
         role_id = _key(input.role_id, "role", "roleId")
-        made, text = await create_api_key(role_id, input.name, input.expires_at, principal)
+        limits = read_limits(input.limits)
+        made, text = await create_api_key(role_id, input.name, input.expires_at, principal, limits=limits)
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
     note_carried_out(info, public_id("key", made.id))
     return CreateApiKeyPayload(api_key=ApiKey.of(made), key=text, user_errors=[])
+
+
+async def update_key(
+    info: Info, input: Annotated[UpdateApiKeyInput, strawberry.argument(description="The changes.")]
+) -> ApiKeyPayload:
+    """Change the name or the rate limits of an API key. Needs MANAGE_ACCESS."""
+    try:
+        principal = await info.context.principal()
+        changes = cast(ApiKeyChanges, with_limits(given_changes(input, "name")))
+        changed = await update_api_key(_key(input.id, "key"), changes, principal)
+    except Refusal as refusal:
+        return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
+    note_carried_out(info, input.id)
+    return ApiKeyPayload(api_key=ApiKey.of(changed), user_errors=[])
 
 
 async def revoke_key(

@@ -98,6 +98,7 @@ class Mutation:
     update_role: _roles.RolePayload = _field(_roles.update)
     delete_role: _roles.DeleteRolePayload = _field(_roles.delete)
     create_api_key: _roles.CreateApiKeyPayload = _field(_roles.create_key)
+    update_api_key: _roles.ApiKeyPayload = _field(_roles.update_key)
     revoke_api_key: _roles.ApiKeyPayload = _field(_roles.revoke_key)
 
 

@@ -16,6 +16,7 @@ from app.graphql.context import Info
 from app.graphql.explanation import Explanation
 from app.graphql.grant_types import Grant
 from app.graphql.message_template import MessageTemplate
+from app.graphql.recipient_limits import RecipientLimits
 from app.graphql.usage import Usage
 from app.mail.reply import Reply as SmtpReply
 from app.queue.doubt import OnDoubt
@@ -60,6 +61,9 @@ class UserError:
     )
     message: str = strawberry.field(description="One sentence for people; names the limit where there is one.")
     retryable: bool = strawberry.field(description="Whether the same request can succeed later.")
+    retry_after: int | None = strawberry.field(
+        default=None, description="Seconds after which it is worth another try, where it is retryable."
+    )
 
 
 def user_errors(refusal: Refusal) -> list[UserError]:
@@ -68,7 +72,11 @@ def user_errors(refusal: Refusal) -> list[UserError]:
         raise refusal
     return [
         UserError(
-            code=problem.code, field=list(problem.field) or None, message=problem.message, retryable=problem.retryable
+            code=problem.code,
+            field=list(problem.field) or None,
+            message=problem.message,
+            retryable=problem.retryable,
+            retry_after=problem.retry_after if problem.retryable else None,
         )
         for problem in refusal.problems
     ]
@@ -202,6 +210,7 @@ class Role(Node):
     description: str | None = strawberry.field(description="What it is for.")
     is_active: bool = strawberry.field(description="The keys of an inactive role open nothing.")
     grants: list[Grant] = strawberry.field(description="A grant for a service replaces the grant for all services.")
+    limits: RecipientLimits = strawberry.field(description="Rate limits of all its keys and services together.")
     created_at: datetime = strawberry.field(description="When it was made.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
 
@@ -213,6 +222,7 @@ class Role(Node):
             description=row.description,
             is_active=row.is_active,
             grants=[Grant.of(grant) for grant in row.grants],
+            limits=RecipientLimits.of(row),
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
@@ -223,6 +233,7 @@ class ApiKey(Node):
     name: str = strawberry.field(description="A name for people.")
     prefix: str = strawberry.field(description="The first characters of the key, to recognise it by.")
     role_id: strawberry.ID = strawberry.field(description="Id of the role whose grants the key has.")
+    limits: RecipientLimits = strawberry.field(description="Rate limits of this key alone, below those of its role.")
     created_at: datetime = strawberry.field(description="When it was made.")
     expires_at: datetime | None = strawberry.field(description="From when on it opens nothing.")
     revoked_at: datetime | None = strawberry.field(description="When it was revoked.")
@@ -235,6 +246,7 @@ class ApiKey(Node):
             name=row.name,
             prefix=row.prefix,
             role_id=strawberry.ID(public_id("role", row.role_id)),
+            limits=RecipientLimits.of(row),
             created_at=row.created_at,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,

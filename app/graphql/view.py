@@ -263,7 +263,7 @@ def _refused(refusal: Refusal, media_type: str) -> Response:
     # RFC 9110 section 15.5.2: a 401 names a scheme to authenticate with.
     headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
     if problem.retryable:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        headers["Retry-After"] = str(problem.retry_after)
     error = {"message": problem.message, "extensions": problem_extensions(problem)}
     return _errors_only([error], status, media_type, headers)
 

@@ -6,9 +6,12 @@ import strawberry
 
 from app.access.policy import allows
 from app.access.principal import FOR_ALL_ONLY, Action, Principal
+from app.access.quota import quotas_of, read_standings
+from app.clock import now
 from app.database.key import public_id
 from app.graphql import can_send as permission
 from app.graphql.context import Info
+from app.graphql.usage import RateLimit
 from app.services.manage import find_service
 from app.submission.permission import MailQuestion, answer
 
@@ -44,6 +47,22 @@ class Viewer:
     ) -> permission.MailPermission:
         question = MailQuestion(service, from_, tuple(to), template, reply_to)
         return permission.MailPermission.of(await answer(question, self.principal, info.context.parts.settings))
+
+    @strawberry.field(
+        description="How much of each rate limit of the role and of the API key is used; with `service`, of the role's"
+        " limits with that service, too."
+    )
+    async def rate_limit(
+        self,
+        service: Annotated[
+            str | None, strawberry.argument(description="The service's name, in any case; one the key may send with.")
+        ] = None,
+    ) -> list[RateLimit]:
+        row = await find_service(service) if service else None
+        service_id = row.id if row and allows(self.principal, Action.SEND, row.id) else None
+        return [
+            RateLimit.of(standing) for standing in await read_standings(quotas_of(self.principal, service_id), now())
+        ]
 
     @classmethod
     def of(cls, principal: Principal) -> Self:

@@ -1,16 +1,13 @@
 """Take n of what is limited, atomically, over all processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, execute, execute_many, rows
+from app.database.connection import as_key, as_moment, dialect, execute, execute_many, rows
 from app.database.key import new_key
-from app.limits.window import BUCKETS, LENGTHS, Buckets, Span, bucket_of, counts_after, free_at, used_at
-
-Limits = Mapping[Span, int]
-"""How many in any window of the span, above 0; a span that is not named has no limit."""
+from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ async def take(subject: UUID, limits: Limits, wanted: int, moment: datetime) -> 
     rooms = (limit - used_at(counted[span], moment, span) for span, limit in limits.items())
     taken = Taken(subject, tuple(limits), moment, max(0, min([wanted, *rooms])))
     if taken.count:
-        await _add(taken)
+        await add([taken])
     free = (free_at(_with(counted[span], span, taken), moment, span, limit) for span, limit in limits.items())
     return taken, max(free, default=moment)
 
@@ -60,6 +57,28 @@ async def lock_subject(subject: UUID) -> datetime | None:
     )
     last_turn_at: datetime | str | None = locked[0]["last_turn_at"]
     return as_moment(last_turn_at)
+
+
+async def lock_subjects(subjects: Collection[UUID]) -> None:
+    """The same for several, always in one order, so that those who share some of them never wait for each other."""
+    places = ", ".join(f"(${number})" for number in range(1, len(set(subjects)) + 1))
+    await execute(
+        f"INSERT INTO pace (subject) VALUES {places} ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject",  # noqa: S608
+        *sorted(set(subjects)),
+    )
+
+
+async def add(takes: Sequence[Taken]) -> None:
+    """Count what is taken, whether or not there is room: the lock is held, and that was looked at."""
+    await execute_many(
+        "INSERT INTO counter (id, subject, span, starts_at, used) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
+        [
+            (new_key(), taken.subject, span.value, bucket_of(taken.moment, span), taken.count)
+            for taken in takes
+            for span in taken.spans
+        ],
+    )
 
 
 async def set_pace(subject: UUID, last_turn_at: datetime | None, free_at: datetime | None) -> None:
@@ -113,9 +132,12 @@ async def forget_old_counts(moment: datetime) -> None:
             span.value,
             counts_after(moment, span),
         )
+    # A row that somebody holds is left alone: who waits for it here, with others deleted, could be waited for.
+    unlocked = " FOR UPDATE SKIP LOCKED" if dialect() == "postgres" else ""
     await execute(
-        "DELETE FROM pace WHERE COALESCE(last_turn_at, $1) <= $1 AND COALESCE(free_at, $1) <= $1"
-        " AND NOT EXISTS (SELECT 1 FROM counter WHERE counter.subject = pace.subject)",
+        "DELETE FROM pace WHERE subject IN (SELECT subject FROM pace"  # noqa: S608 - a constant
+        " WHERE COALESCE(last_turn_at, $1) <= $1 AND COALESCE(free_at, $1) <= $1"
+        f" AND NOT EXISTS (SELECT 1 FROM counter WHERE counter.subject = pace.subject){unlocked})",
         moment - LENGTHS[Span.DAY],
     )
 
@@ -131,14 +153,6 @@ async def forget_the_future(moment: datetime) -> None:
 
 
 _SKEW = timedelta(minutes=10)
-
-
-async def _add(taken: Taken) -> None:
-    await execute_many(
-        "INSERT INTO counter (id, subject, span, starts_at, used) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
-        [(new_key(), taken.subject, span.value, bucket_of(taken.moment, span), taken.count) for span in taken.spans],
-    )
 
 
 def _with(buckets: Buckets, span: Span, taken: Taken) -> Buckets:

@@ -33,6 +33,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Buckets = Mapping[datetime, int]
 """How many were taken in each bucket, by the moment at which it starts."""
 
+Limits = Mapping[Span, int]
+"""How many in any window of the span, above 0; a span that is not named has no limit."""
+
 
 def bucket_of(moment: datetime, span: Span) -> datetime:
     """The start of the bucket that `moment` is in."""
@@ -49,15 +52,15 @@ def used_at(buckets: Buckets, moment: datetime, span: Span) -> int:
     return sum(used for starts_at, used in buckets.items() if starts_at > counts_after(moment, span))
 
 
-def free_at(buckets: Buckets, moment: datetime, span: Span, limit: int) -> datetime:
-    """The first moment, from `moment` on, at which there is room for one more, if none is taken before.
+def free_at(buckets: Buckets, moment: datetime, span: Span, limit: int, wanted: int = 1) -> datetime:
+    """The first moment, from `moment` on, at which there is room for `wanted` more, if none is taken before.
 
-    `limit` is above 0.
+    `wanted` is from 1 to `limit`; all of it is the moment at which nothing counts any more.
     """
     used = used_at(buckets, moment, span)
     free = moment
     for starts_at, taken in sorted(buckets.items()):
-        if used < limit:
+        if used + wanted <= limit:
             break
         over_at = starts_at + BUCKETS[span] + LENGTHS[span]
         if over_at > moment:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tortoise.exceptions import IntegrityError
 
+from app.access.quota import Quota, Standing, take_quotas
 from app.database.connection import as_key, execute, execute_many, rows, transaction
 from app.database.key import new_key
 from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
@@ -56,16 +57,19 @@ class NewMessage:
     on_doubt: OnDoubt = OnDoubt.RETRY
     verdict_awaited: bool = False
     idempotency: Idempotency | None = None
+    quotas: Sequence[Quota] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
-    author is to be told what comes of the first attempt."""
+    author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
+    the least remains."""
 
     message_id: UUID
     replayed: bool = False
     verdict_awaited: bool = False
+    tightest: Standing | None = None
 
 
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
@@ -73,8 +77,9 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
 
     But while a client awaits the verdict, and the service's circuit is open, it is settled as failed: the verdict is
     known, and what is told as failed is never sent later.
-    Raises Conflict (the idempotency key belongs to another request), NotFound and Unauthenticated (the service, or
-    the API key, is gone meanwhile).
+    Its recipients are taken of its quotas; what was accepted before takes nothing.
+    Raises Conflict (the idempotency key belongs to another request), RateLimited, NotFound and Unauthenticated (the
+    service, or the API key, is gone meanwhile).
     """
     due_at = max(message.schedule.send_at or moment, moment)
     try:
@@ -82,6 +87,9 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
             await _insert(message, moment, due_at)
             if message.idempotency is not None:
                 await _insert_key(message, message.idempotency, moment)
+            # After the key, on which a repeated request waits: it has its receipt though there is no room for another.
+            tightest = await take_quotas(message.quotas, len(message.recipients), moment)
+            await _insert_parts(message, due_at)
             await record([Happening(EventType.ACCEPTED, message.id)], moment)
             circuit = await _verdict(message, moment)
             if circuit is None:
@@ -93,7 +101,7 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     except IntegrityError:
         await _refuse_what_is_gone(message)
         raise
-    return Receipt(message.id)
+    return Receipt(message.id, tightest=tightest)
 
 
 async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | None:
@@ -167,6 +175,9 @@ async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> No
         template.name if template else None,
         template.version if template else None,
     )
+
+
+async def _insert_parts(message: NewMessage, due_at: datetime) -> None:
     await execute("INSERT INTO message_content (message_id, octets) VALUES ($1, $2)", message.id, message.content)
     await execute_many(
         "INSERT INTO recipient (id, message_id, position, kind, email, name, address, state, attempt_number, due_at)"

@@ -3,10 +3,12 @@
 import logging
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
+from math import ceil
 
 from starlette.responses import JSONResponse
 
-from app.errors import RETRY_AFTER_SECONDS, ErrorCode, Problem, Refusal
+from app.errors import ErrorCode, Problem, RateLimited, Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ STATUS: Mapping[ErrorCode, int] = {
     ErrorCode.WRONG_STATE: 409,
     ErrorCode.MANAGED_BY_ENVIRONMENT: 409,
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
+    ErrorCode.RATE_LIMITED: 429,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.INTERNAL: 500,
 }
@@ -59,13 +62,21 @@ def refusal_response(refusal: Refusal) -> JSONResponse:
     if first.field:
         context["field"] = _field(first)
     if first.retryable:
-        context |= {"retryable": True, "retry_after": RETRY_AFTER_SECONDS}
+        context |= {"retryable": True, "retry_after": first.retry_after}
     if others:
         context["problems"] = [_problem(problem) for problem in refusal.problems]
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if first.retryable else {}
+    headers = {"Retry-After": str(first.retry_after)} if first.retryable else {}
+    if isinstance(refusal, RateLimited):
+        headers |= limit_headers(refusal.limit, refusal.remaining, refusal.reset_at)
     if status == 401:  # RFC 9110 section 15.5.2: it names a scheme to authenticate with
         headers["WWW-Authenticate"] = "Bearer"
     return error_response(status, first.message, context, headers=headers)
+
+
+def limit_headers(limit: int, remaining: int, reset_at: datetime | None) -> dict[str, str]:
+    """How one rate limit stands; the reset in seconds since 1970, rounded up."""
+    headers = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(remaining)}
+    return headers | ({"X-RateLimit-Reset": str(ceil(reset_at.timestamp()))} if reset_at else {})
 
 
 def unexpected_response(error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@ from app.errors import (
     InvalidInput,
     NotFound,
     Problem,
+    RateLimited,
     Refusal,
     Stopped,
     TooLarge,
@@ -113,6 +114,7 @@ def _refusals(settings: Settings) -> Iterator[tuple[str, Refusal]]:
         "Idempotency key of another request",
         Conflict(used, code=ErrorCode.IDEMPOTENCY_CONFLICT, field=("idempotency_key",)),
     )
+    yield from _rate_limited()
     yield "Database not available", Unavailable()
     yield "Stopped in the middle", Stopped()
 
@@ -156,6 +158,13 @@ def _not_allowed() -> Iterator[tuple[str, Refusal]]:
         "Inactive service",
         Forbidden("Service shop is deactivated.", code=ErrorCode.SERVICE_INACTIVE, field=("service",)),
     )
+
+
+def _rate_limited() -> Iterator[tuple[str, Refusal]]:
+    exceeded = "API limit(s) exceeded. The limit of role 'shop' is 10 recipients per minute"
+    yield "Rate limit", RateLimited(f"{exceeded}. Try again in 42 s.", limit=10, remaining=0, retry_after=42)
+    never = f"{exceeded}, and this mail has 11: it can never pass. Send it in smaller parts."
+    yield "More recipients than a rate limit", RateLimited(never, limit=10, remaining=10)
 
 
 def _two_problems() -> Refusal:

@@ -34,23 +34,27 @@ FAILURES: Mapping[int, str] = {
     400: "Something in the request is wrong. The message names it.",
     401: "There is no API key, or not a valid one.",
     403: "The API key's role may not do this, whether or not the service exists: send with this service, as this "
-    "sender, to this recipient (one that is forbidden refuses the whole mail), or what its templates do not hold. The message "
-    "says which rule, and `field` where. Nothing was accepted.",
+    "sender, to this recipient (one that is forbidden refuses the whole mail), or what its templates do not hold. The "
+    "message says which rule, and `field` where. Nothing was accepted.",
     404: "There is no such service, template or path.",
     405: "Only POST sends.",
     409: "The idempotency key was used for another request.",
     413: "Something is over a limit. The message names both.",
+    429: "A rate limit has no room for all recipients of the mail, and none was counted. The message names the limit.",
     500: "The mail was not sent, and will not be. With `X-Message-Id` the message was recorded as failed.",
     503: "Nothing is wrong with the request. Repeat it later if the context says `retryable`; else look it up first.",
 }
 
+_LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _FAILURE_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     405: ("Allow",),
-    500: ("X-Message-Id", "Idempotent-Replayed"),
-    503: ("Retry-After", "X-Message-Id", "Idempotent-Replayed"),
+    429: ("Retry-After", *_LIMIT_HEADERS),
+    500: ("X-Message-Id", "Idempotent-Replayed", *_LIMIT_HEADERS),
+    503: ("Retry-After", "X-Message-Id", "Idempotent-Replayed", *_LIMIT_HEADERS),
 }
-_ACCEPTED_HEADERS = ("X-Message-Id", "X-Message-Status", "Idempotent-Replayed")
+_ACCEPTED_HEADERS = ("X-Message-Id", "X-Message-Status", "Idempotent-Replayed", *_LIMIT_HEADERS)
+_COUNT: Schema = {"type": "integer", "minimum": 0}
 _SECURITY: Mapping[str, Schema] = {
     "dreamFactoryKey": {"type": "apiKey", "in": "header", "name": "X-DreamFactory-API-Key"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -217,6 +221,11 @@ def _headers() -> dict[str, Schema]:
         "Idempotent-Replayed": _header("There where an earlier request made the message.", {"const": "true"}),
         "Preference-Applied": _header("There where `Prefer` was followed.", {"const": "respond-async"}),
         "Retry-After": _header("Seconds after which it is worth another try.", {"type": "integer", "minimum": 0}),
+        "X-RateLimit-Limit": _header("Recipients that the tightest rate limit allows, if there is one.", _COUNT),
+        "X-RateLimit-Remaining": _header("How many of them are free.", _COUNT),
+        "X-RateLimit-Reset": _header(
+            "When all are free again, or with 429 when the mail fits; in seconds since 1970.", _COUNT
+        ),
         "WWW-Authenticate": _header("A scheme to authenticate with.", {"const": "Bearer"}),
         "Allow": _header("What is allowed.", {"const": "POST"}),
     }

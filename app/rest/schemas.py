@@ -29,6 +29,7 @@ ERROR_CODES: Mapping[ErrorCode, str] = {
     ErrorCode.WRONG_STATE: "It is too late for this, or too early. GraphQL only.",
     ErrorCode.MANAGED_BY_ENVIRONMENT: "The server's environment defines it, and only that can change it. GraphQL only.",
     ErrorCode.IDEMPOTENCY_CONFLICT: "The idempotency key was used for another request, or is in use right now.",
+    ErrorCode.RATE_LIMITED: "A rate limit of the role, its grant or the API key has no room. The message names it.",
     ErrorCode.UNAVAILABLE: "Nothing is wrong with the request, but it cannot be answered right now.",
     ErrorCode.INTERNAL: "Unexpected. The log has the details under the id in `error_id`.",
 }

@@ -15,7 +15,7 @@ from app.errors import accepted_unseen
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
 from app.queue.states import SETTLED, MessageState, RecipientState
-from app.rest.errors import error_response
+from app.rest.errors import error_response, limit_headers
 from app.rest.request_body import read_request_draft
 from app.settings import Settings
 from app.submission.submit import Submission, Submitter
@@ -137,4 +137,6 @@ def _failed(receipt: Receipt, recipients: list[StoredRecipient]) -> JSONResponse
 
 def _headers(receipt: Receipt) -> dict[str, str]:
     headers = {"X-Message-Id": public_id("msg", receipt.message_id)}
+    if (tightest := receipt.tightest) is not None:
+        headers |= limit_headers(tightest.limit, tightest.remaining, tightest.reset_at)
     return headers | {"Idempotent-Replayed": "true"} if receipt.replayed else headers

@@ -4,17 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.limits.counter import Limits
-from app.limits.window import Span
+from app.limits import recipients
+from app.limits.window import Limits
 
-RECIPIENTS: Mapping[Span, str] = {
-    Span.MINUTE: "recipients_per_minute",
-    Span.HOUR: "recipients_per_hour",
-    Span.DAY: "recipients_per_day",
-}
-"""The column of the limit in each window."""
-
-COLUMNS = ("messages_per_second", *RECIPIENTS.values())
+COLUMNS = ("messages_per_second", *recipients.COLUMNS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +20,4 @@ class Pacing:
 
 def pacing_of(columns: Mapping[str, Any]) -> Pacing:
     """The pacing in a service's columns."""
-    limits = {span: columns[name] for span, name in RECIPIENTS.items() if columns[name] is not None}
-    return Pacing(columns["messages_per_second"], limits)
+    return Pacing(columns["messages_per_second"], recipients.limits_of(columns))

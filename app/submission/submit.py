@@ -8,6 +8,7 @@ from uuid import UUID
 from app.access.mail_policy import require_mail, restrictions
 from app.access.policy import require
 from app.access.principal import Action, Principal
+from app.access.quota import quotas_of
 from app.access.restrictions import NO_RESTRICTIONS
 from app.clock import now
 from app.database.finish import finish
@@ -82,9 +83,9 @@ class Submitter:
     async def submit(self, submission: Submission) -> Receipt:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.
 
-        Forbidden, NotFound, Conflict, InvalidInput, TooLarge: as the guard steps below say. A problem's field is the
-        path as the Draft or the Schedule names it, `service` or `idempotency_key`: ("from_email",),
-        ("attachments", "0", "content").
+        Forbidden, NotFound, Conflict, InvalidInput, TooLarge: as the guard steps below say; RateLimited: as put does. A
+        problem's field is the path as the Draft or the Schedule names it, `service` or `idempotency_key`:
+        ("from_email",), ("attachments", "0", "content").
         """
         service = await self._permitted_service(submission)
         awaited = submission.verdict_wanted and not service.respond_async
@@ -102,7 +103,7 @@ class Submitter:
         prepared = await asyncio.to_thread(self._prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)
         message = replace(message, verdict_awaited=awaited)
-        receipt = await finish(put(message, moment, self._engine))
+        receipt = await finish(put(message, now(), self._engine))
         self._wakeup.work_arrived()
         return replace(receipt, verdict_awaited=awaited)
 
@@ -211,4 +212,5 @@ def _new_message(
         schedule=submission.schedule,
         on_doubt=submission.on_doubt,
         idempotency=idempotency,
+        quotas=quotas_of(submission.principal, service.id, service.name),
     )

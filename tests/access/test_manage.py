@@ -191,6 +191,9 @@ async def test_a_new_key_is_shown_once_and_stored_as_a_digest() -> None:
         "expires_at": LATER,
         "revoked_at": None,
         "last_used_at": None,
+        "recipients_per_minute": None,
+        "recipients_per_hour": None,
+        "recipients_per_day": None,
     }
     assert text not in f"{stored}{api_key!r}{api_key}"
 

@@ -5,7 +5,21 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.journeys.contract import BODY, FORM, MULTIPART, Request, Row, mail, multipart, not_taken, taken
+from tests.journeys.contract import (
+    ANN,
+    BODY,
+    FORM,
+    MULTIPART,
+    Answer,
+    Request,
+    Row,
+    arrival,
+    mail,
+    multipart,
+    not_taken,
+    sent,
+    taken,
+)
 from tests.journeys.reading import File
 
 LIMITS: dict[str, Any] = {
@@ -74,6 +88,40 @@ ACCESS = {
     ),
     "a service with a name that none can have": not_taken(
         replace(MAIL, path="/api/v2/no%20way%0D%0A"), 404, "Could not find a service for no way\\r\\n"
+    ),
+}
+
+RATES = {
+    "more recipients than a rate limit": Row(
+        [
+            (
+                replace(by("limited"), body=mail(to=[ANN, "b@x.example", "c@x.example"]).body),
+                Answer(
+                    429,
+                    code=429,
+                    says="API limit(s) exceeded. The limit of role 'limited' with service '{service}' is 2 recipients",
+                    context={"error_code": "RATE_LIMITED", "retryable": None, "retry_after": None},
+                    headers={"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "2"},
+                ),
+            )
+        ]
+    ),
+    "a rate limit is reached": Row(
+        [
+            (by("limited"), sent(X_RateLimit_Limit="2", X_RateLimit_Remaining="1")),
+            (by("limited"), sent(X_RateLimit_Limit="2", X_RateLimit_Remaining="0")),
+            (
+                by("limited"),
+                Answer(
+                    429,
+                    code=429,
+                    says="API limit(s) exceeded. The limit of role 'limited' with service '{service}' is 2 recipients",
+                    context={"error_code": "RATE_LIMITED", "retryable": True},
+                    headers={"X-RateLimit-Limit": "2", "X-RateLimit-Remaining": "0"},
+                ),
+            ),
+        ],
+        [arrival(), arrival()],
     ),
 }
 
@@ -151,4 +199,4 @@ SIZES = {
     ),
 }
 
-ROWS = {**ACCESS, **SIZES}
+ROWS = {**ACCESS, **RATES, **SIZES}

@@ -79,6 +79,7 @@ async def _made_keys(doors: Doors) -> dict[str, str]:
         "sender": SEND_ALL,
         "reader": {"actions": ["READ_MESSAGES"]},
         "elsewhere": SEND_ALL | {"service": "other"},
+        "limited": SEND_ALL | {"limits": {"perHour": 2}},
     }
     keys = {name: await doors.graphql.create_key(grant, role=name) for name, grant in grants.items()}
     keys |= {"admin": ADMIN_KEY, "unknown": "hg_" + "0" * 43}

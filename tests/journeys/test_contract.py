@@ -1,7 +1,4 @@
-"""The contract of the REST route, row by row: sent over HTTP, read back at an SMTP server.
-
-429 is not among the rows: no role has a rate limit yet.
-"""
+"""The contract of the REST route, row by row: sent over HTTP, read back at an SMTP server."""
 
 import ssl
 from collections.abc import AsyncIterator

@@ -8,7 +8,6 @@ import pytest
 from app.database.connection import as_key, as_moment, execute, rows, transaction
 from app.database.key import new_key
 from app.limits.counter import (
-    Limits,
     Taken,
     forget_old_counts,
     forget_the_future,
@@ -19,7 +18,7 @@ from app.limits.counter import (
     set_pace,
     take,
 )
-from app.limits.window import BUCKETS, LENGTHS, Span, used_at
+from app.limits.window import BUCKETS, LENGTHS, Limits, Span, used_at
 from app.settings import Settings
 from tests.factories import NOW, after, count
 

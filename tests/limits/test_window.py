@@ -52,21 +52,22 @@ def test_no_true_window_ever_holds_more_than_the_limit(
         assert within <= limit
 
 
-@given(requests(), limits)
+@given(requests(), limits, st.integers(1, 20))
 def test_what_is_free_at_a_moment_is_free_then_and_not_before(
-    asked: tuple[Span, list[tuple[datetime, int]]], limit: int
+    asked: tuple[Span, list[tuple[datetime, int]]], limit: int, most: int
 ) -> None:
+    wanted = min(most, limit)
     span, moments = asked
     buckets: Counter[datetime] = Counter()
     for moment, count in granted(span, limit, moments):
         buckets[bucket_of(moment, span)] += count
     moment = moments[-1][0] if moments else NOW
 
-    free = free_at(buckets, moment, span, limit)
+    free = free_at(buckets, moment, span, limit, wanted)
 
     assert free >= moment
-    assert used_at(buckets, free, span) < limit
-    assert free == moment or used_at(buckets, free - timedelta(microseconds=1), span) >= limit
+    assert used_at(buckets, free, span) + wanted <= limit
+    assert free == moment or used_at(buckets, free - timedelta(microseconds=1), span) + wanted > limit
     assert free - moment <= LENGTHS[span] + BUCKETS[span]
 
 

@@ -1,0 +1,167 @@
+"""How many recipients a principal may send to: taken as mail is accepted, all of it or nothing.
+
+Each limit of the role, of its grant for the service and of the API key counts by itself, in every one of its windows.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from app.access.principal import Principal
+from app.errors import RateLimited
+from app.limits.counter import Taken, add, lock_subjects, read_buckets
+from app.limits.window import Buckets, Limits, Span, bucket_of, free_at, used_at
+
+
+class Scope(StrEnum):
+    """What a limit is set on."""
+
+    ROLE = "ROLE"
+    GRANT = "GRANT"
+    API_KEY = "API_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The limits of one subject: the key that its counts have. `name` says to people whose limits they are."""
+
+    scope: Scope
+    name: str
+    subject: UUID
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much of one limit is used. `reset_at`: when all of it is free again if nothing more is taken; None: it is."""
+
+    scope: Scope
+    span: Span
+    limit: int
+    used: int
+    reset_at: datetime | None
+
+    @property
+    def remaining(self) -> int:
+        """How many are free; a limit that was lowered may be used more than up."""
+        return max(0, self.limit - self.used)
+
+
+def quotas_of(principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
+    """What limits the principal's mail through this service, as far as anything does; None: through any service. Pure.
+
+    The counts of a grant belong to the role and the service: they outlive the grant's replacement, and a grant for all
+    services allows as much with each of them.
+    """
+    role = f"role '{principal.role_name}'"
+    quotas = [
+        Quota(Scope.ROLE, role, principal.role_id, principal.role_limits),
+        Quota(Scope.API_KEY, f"API key '{principal.api_key_name}'", principal.api_key_id, principal.api_key_limits),
+    ]
+    if service_id is not None:
+        name, subject = f"{role} with service '{service_name}'", uuid5(principal.role_id, service_id.hex)
+        quotas.append(Quota(Scope.GRANT, name, subject, _grant_limits(principal, service_id)))
+    return tuple(quota for quota in quotas if quota.limits)
+
+
+async def take_quotas(quotas: Sequence[Quota], count: int, moment: datetime) -> Standing | None:
+    """Take `count` recipients of every quota; returns how the tightest limit stands then, None where there is none.
+
+    Call it inside the transaction that accepts them: the quotas stay locked until it ends. Raises RateLimited, and
+    nothing is taken, where any window of any quota has no room for all of them.
+    """
+    if not quotas:
+        return None
+    await lock_subjects([quota.subject for quota in quotas])
+    counted = await read_buckets([quota.subject for quota in quotas], moment)
+    _refuse(quotas, counted, count, moment)
+    takes = [Taken(quota.subject, tuple(quota.limits), moment, count) for quota in quotas]
+    await add(takes)
+    after = {taken.subject: _with(counted[taken.subject], taken) for taken in takes}
+    return min(_standings(quotas, after, moment), key=lambda standing: standing.remaining)
+
+
+async def read_standings(quotas: Sequence[Quota], moment: datetime) -> list[Standing]:
+    """How each limit of the quotas stands."""
+    if not quotas:
+        return []
+    return list(_standings(quotas, await read_buckets([quota.subject for quota in quotas], moment), moment))
+
+
+def _grant_limits(principal: Principal, service_id: UUID) -> Limits:
+    rules = {rule.service_id: rule for rule in principal.grants}
+    rule = rules.get(service_id) or rules.get(None)
+    return rule.limits if rule else {}
+
+
+Counted = Mapping[UUID, Mapping[Span, Buckets]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """A limit without room; `free_at`: when there is room for all, None: never."""
+
+    quota: Quota
+    span: Span
+    limit: int
+    used: int
+    free_at: datetime | None
+
+
+def _refuse(quotas: Sequence[Quota], counted: Counted, count: int, moment: datetime) -> None:
+    """The limit that is named is the last to have room, so that the client who waits for it is not refused again."""
+    wants = list(_wants(quotas, counted, count, moment))
+    never = [want for want in wants if want.free_at is None]
+    if never:
+        raise _never(min(never, key=lambda want: want.limit), count)
+    if wants:
+        raise _later(max(wants, key=lambda want: want.free_at or moment), moment)
+
+
+def _wants(quotas: Sequence[Quota], counted: Counted, count: int, moment: datetime) -> Iterator[_Want]:
+    for quota in quotas:
+        for span, limit in quota.limits.items():
+            buckets = counted[quota.subject][span]
+            used = used_at(buckets, moment, span)
+            if count > limit:
+                yield _Want(quota, span, limit, used, None)
+            elif used + count > limit:
+                yield _Want(quota, span, limit, used, free_at(buckets, moment, span, limit, count))
+
+
+def _never(want: _Want, count: int) -> RateLimited:
+    message = f"{_exceeded(want)}, and this mail has {count}: it can never pass. Send it in smaller parts."
+    return RateLimited(message, limit=want.limit, remaining=max(0, want.limit - want.used))
+
+
+def _later(want: _Want, moment: datetime) -> RateLimited:
+    free = want.free_at or moment
+    seconds = max(1, -((moment - free) // timedelta(seconds=1)))
+    return RateLimited(
+        f"{_exceeded(want)}. Try again in {seconds} s.",
+        limit=want.limit,
+        remaining=max(0, want.limit - want.used),
+        reset_at=free,
+        retry_after=seconds,
+    )
+
+
+def _exceeded(want: _Want) -> str:
+    recipients = "recipient" if want.limit == 1 else "recipients"
+    return f"API limit(s) exceeded. The limit of {want.quota.name} is {want.limit} {recipients} per {want.span}"
+
+
+def _with(buckets: Mapping[Span, Buckets], taken: Taken) -> Mapping[Span, Buckets]:
+    starts = {span: bucket_of(taken.moment, span) for span in taken.spans}
+    return {span: {**buckets[span], start: buckets[span].get(start, 0) + taken.count} for span, start in starts.items()}
+
+
+def _standings(quotas: Sequence[Quota], counted: Counted, moment: datetime) -> Iterator[Standing]:
+    for quota in quotas:
+        for span, limit in quota.limits.items():
+            buckets = counted[quota.subject][span]
+            used = used_at(buckets, moment, span)
+            reset_at = free_at(buckets, moment, span, limit, limit) if used else None
+            yield Standing(quota.scope, span, limit, used, reset_at)
