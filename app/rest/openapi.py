@@ -34,8 +34,8 @@ FAILURES: Mapping[int, str] = {
     400: "Something in the request is wrong. The message names it.",
     401: "There is no API key, or not a valid one.",
     403: "The API key's role may not do this, whether or not the service exists: send with this service, as this "
-    "sender, to this recipient (one that is forbidden refuses the whole mail), or what its templates do not hold. The "
-    "message says which rule, and `field` where. Nothing was accepted.",
+    "sender or to this recipient, or what its templates do not hold. The message says which rule, and `field` where. "
+    "One recipient that is forbidden refuses the whole mail.",
     404: "There is no such service, template or path.",
     405: "Only POST sends.",
     409: "The idempotency key was used for another request.",
