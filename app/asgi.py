@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import UUID
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -13,8 +14,10 @@ from app.database.connection import close_database, open_database
 from app.graphql.context import Context, Parts
 from app.graphql.cost import OperationLimits
 from app.graphql.graphiql import GraphiQL
+from app.graphql.request import RequestLimits
 from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
+from app.graphql.websocket import SocketLimits
 from app.health import health_routes
 from app.inbox.page import inbox_routes
 from app.queue.announce import listening
@@ -97,14 +100,14 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
     async def make_context(connection: HTTPConnection) -> Context:
         return Context(parts, offered_key(connection.headers), is_socket=connection.scope["type"] == "websocket")
 
-    async def check_key(context: Context) -> None:
-        await context.principal()
+    async def check_key(context: Context) -> UUID:
+        return (await context.principal()).api_key_id
 
     return GraphQLView(
         make_schema(OperationLimits.from_settings(settings)),
         make_context,
         on_connect=check_key,
         graphiql=GraphiQL(settings.graphiql_assets) if settings.graphiql else None,
-        max_body_bytes=settings.max_body_bytes,
-        connection_init_timeout=settings.graphql_connection_init_timeout,
+        limits=RequestLimits.from_settings(settings),
+        socket_limits=SocketLimits.from_settings(settings),
     )
