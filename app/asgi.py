@@ -104,10 +104,14 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
         return (await context.principal()).api_key_id
 
     return GraphQLView(
-        make_schema(OperationLimits.from_settings(settings)),
+        make_schema(OperationLimits.from_settings(settings), introspection=settings.graphql_introspection),
         make_context,
         on_connect=check_key,
-        graphiql=GraphiQL(settings.graphiql_assets) if settings.graphiql else None,
+        graphiql=_graphiql(settings) if settings.graphiql else None,
         limits=RequestLimits.from_settings(settings),
         socket_limits=SocketLimits.from_settings(settings),
     )
+
+
+def _graphiql(settings: Settings) -> GraphiQL:
+    return GraphiQL(settings.graphiql_assets, introspection=settings.graphql_introspection)
