@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     graphiql: bool = True
     graphiql_assets: Path | None = None
     graphql_introspection: bool = True
-    graphql_max_document_chars: Count = 100_000
+    graphql_max_document_chars: Count = 50_000
     graphql_max_url_chars: Count = 64 * 1024
     graphql_max_tokens: Count = 2000
     graphql_max_depth: Count = 15
@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     graphql_max_directives: Count = 50
     graphql_max_operations: Count = 10
     graphql_max_root_mutations: Count = 10
+    graphql_max_field_pairs: Count = 1000
+    graphql_max_errors: Count = 10
     graphql_cached_chars: Count = 16_000
     graphql_connection_init_timeout: Seconds = 10
     graphql_max_operations_per_socket: Count = 100

@@ -36,7 +36,7 @@ class RequestLimits:
     body_bytes: int = 40 * 1024 * 1024
     url_chars: int = 64 * 1024
     json_values: int = 20_000
-    document_chars: int = 100_000
+    document_chars: int = 50_000
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RequestLimits":

@@ -49,7 +49,7 @@ async def test_an_empty_parameter_is_an_absent_one(tiny_client: httpx2.AsyncClie
 async def test_the_api_key_comes_in_its_header(tiny_client: httpx2.AsyncClient) -> None:
     response = await get(tiny_client, query="{ apiKey }", headers={"X-API-Key": "k1"})
     assert response.json() == {"data": {"apiKey": "k1"}}
-    response = await get(tiny_client, query="{ apiKey }", api_key="k1", **{"X-API-Key": "k1"})
+    response = await get(tiny_client, query="{ apiKey }", api_key="k1")
     assert response.json() == {"data": {"apiKey": None}}
 
 
