@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.access.offered_key import offered_key
@@ -25,6 +26,7 @@ from app.queue.choose import choose_engine
 from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
 from app.rest.docs import docs_routes
+from app.rest.errors import error_response
 from app.rest.routes import rest_routes
 from app.rest.send import Sender
 from app.services.secret import sealer_from
@@ -85,9 +87,15 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         *docs_routes(settings),
         *rest_routes(Sender(settings, submitter, waiter)),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
     app.state.begin_stop = begin_stop
     return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No route, or not by this method."""
+    assert isinstance(error, HTTPException)
+    return error_response(error.status_code, error.detail, headers=error.headers)
 
 
 async def _signpost(request: Request) -> PlainTextResponse:
