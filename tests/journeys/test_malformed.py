@@ -120,11 +120,12 @@ async def test_what_is_no_http_is_a_400_in_json(server: Server, pieces: list[byt
     address = urlsplit(server.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     answer = b""
-    with suppress(ConnectionError):
+    with suppress(OSError):  # it hangs up at the first piece that it cannot read
         for piece in [b"".join(pieces)] if at_once else pieces:
             writer.write(piece)
             await writer.drain()
         writer.write_eof()
+    with suppress(ConnectionError):
         async with asyncio.timeout(20):
             answer = await reader.read()
     writer.close()
