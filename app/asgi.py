@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import UUID
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.access.offered_key import offered_key
@@ -13,8 +15,10 @@ from app.database.connection import close_database, open_database
 from app.graphql.context import Context, Parts
 from app.graphql.cost import OperationLimits
 from app.graphql.graphiql import GraphiQL
+from app.graphql.request import RequestLimits
 from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
+from app.graphql.websocket import SocketLimits
 from app.health import health_routes
 from app.inbox.page import inbox_routes
 from app.queue.announce import listening
@@ -22,6 +26,7 @@ from app.queue.choose import choose_engine
 from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
 from app.rest.docs import docs_routes
+from app.rest.errors import error_response
 from app.rest.routes import rest_routes
 from app.rest.send import Sender
 from app.services.secret import sealer_from
@@ -82,9 +87,15 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         *docs_routes(settings),
         *rest_routes(Sender(settings, submitter, waiter)),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
     app.state.begin_stop = begin_stop
     return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No route, or not by this method."""
+    assert isinstance(error, HTTPException)
+    return error_response(error.status_code, error.detail, headers=error.headers)
 
 
 async def _signpost(request: Request) -> PlainTextResponse:
@@ -97,14 +108,18 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
     async def make_context(connection: HTTPConnection) -> Context:
         return Context(parts, offered_key(connection.headers), is_socket=connection.scope["type"] == "websocket")
 
-    async def check_key(context: Context) -> None:
-        await context.principal()
+    async def check_key(context: Context) -> UUID:
+        return (await context.principal()).api_key_id
 
     return GraphQLView(
-        make_schema(OperationLimits.from_settings(settings)),
+        make_schema(OperationLimits.from_settings(settings), introspection=settings.graphql_introspection),
         make_context,
         on_connect=check_key,
-        graphiql=GraphiQL(settings.graphiql_assets) if settings.graphiql else None,
-        max_body_bytes=settings.max_body_bytes,
-        connection_init_timeout=settings.graphql_connection_init_timeout,
+        graphiql=_graphiql(settings) if settings.graphiql else None,
+        limits=RequestLimits.from_settings(settings),
+        socket_limits=SocketLimits.from_settings(settings),
     )
+
+
+def _graphiql(settings: Settings) -> GraphiQL:
+    return GraphiQL(settings.graphiql_assets, introspection=settings.graphql_introspection)

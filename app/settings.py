@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     api_key_use_interval: Seconds = 60
     graphiql: bool = True
     graphiql_assets: Path | None = None
+    graphql_introspection: bool = True
+    graphql_max_document_chars: Count = 50_000
+    graphql_max_url_chars: Count = 64 * 1024
     graphql_max_tokens: Count = 2000
     graphql_max_depth: Count = 15
     graphql_max_fields: Count = 500
@@ -88,8 +91,12 @@ class Settings(BaseSettings):
     graphql_max_directives: Count = 50
     graphql_max_operations: Count = 10
     graphql_max_root_mutations: Count = 10
+    graphql_max_field_pairs: Count = 1000
+    graphql_max_errors: Count = 10
     graphql_cached_chars: Count = 16_000
     graphql_connection_init_timeout: Seconds = 10
+    graphql_max_operations_per_socket: Count = 100
+    graphql_max_sockets_per_key: Count = 100
     health_timeout: Seconds = 2
     health_interval: Seconds = 1
     log_level: LogLevel = "INFO"
@@ -119,6 +126,7 @@ class Settings(BaseSettings):
     max_grant_patterns: Count = 100
     max_grant_templates: Count = 100
     max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
+    max_json_values: Count = 20_000
     max_form_fields: Count = 1000
     max_schedule_ahead: Seconds = 366 * 24 * 3600
     max_pause_reason_chars: Count = 500

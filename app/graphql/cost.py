@@ -2,27 +2,35 @@
 
 The cost of a fragment is measured once and multiplied by arithmetic, so a fragment that spreads to 2^60 fields is
 refused in the time it takes to read it. Parsing and validation are cached for documents of ordinary length.
+Validation stops at a few errors: finding out what else is wrong costs far more than what is right.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from graphql import (
+    ASTValidationRule,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
+    GraphQLSchema,
     InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    validate,
 )
-from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
+from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from strawberry.types import ExecutionContext
 
 from app.graphql.errors import RequestErrorCode
+from app.graphql.overlap import count_pairs
 from app.settings import Settings
 
 
@@ -37,6 +45,10 @@ class OperationLimits:
     directives: int = 50
     operations: int = 10
     root_mutations: int = 10
+    field_pairs: int = 1000
+    """Fields of one name in one selection, pairwise."""
+    errors: int = 10
+    """Errors that validation finds before it stops."""
     cached_chars: int = 16_000
     """Longer documents are parsed and validated anew each time, so that the caches stay small."""
 
@@ -51,6 +63,8 @@ class OperationLimits:
             directives=settings.graphql_max_directives,
             operations=settings.graphql_max_operations,
             root_mutations=settings.graphql_max_root_mutations,
+            field_pairs=settings.graphql_max_field_pairs,
+            errors=settings.graphql_max_errors,
             cached_chars=settings.graphql_cached_chars,
         )
 
@@ -74,9 +88,14 @@ def over_limit(document: DocumentNode, limits: OperationLimits) -> str | None:
         return _too_many("operations", len(operations), limits.operations)
     measure = _Measure(node for node in document.definitions if isinstance(node, FragmentDefinitionNode))
     try:
-        return measure.first_over(document, limits)
+        if problem := measure.first_over(document, limits):
+            return problem
+        pairs = count_pairs(document, limits.field_pairs)
     except RecursionError:
         return "The document nests its fragments too deeply."
+    if pairs > limits.field_pairs:
+        return f"The document has more than {limits.field_pairs} pairs of fields of the same name, which is the limit."
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +194,9 @@ class _ParserCache(ParserCache):
         yield
 
 
-class _CostThenValidationCache(ValidationCache):
-    """Refuse what costs too much or is ambiguous; only then validate, from the cache where the document is short."""
+class _CostThenValidationCache(SchemaExtension):
+    """Refuse what costs too much or is ambiguous; only then validate as Strawberry does, but for the number of errors,
+    from a cache where the document is short."""
 
     def __init__(self, limits: OperationLimits) -> None:
         super().__init__()
@@ -187,10 +207,13 @@ class _CostThenValidationCache(ValidationCache):
         if refusal := self._refusal(context):
             context.pre_execution_errors = [refusal]
             yield
-        elif _is_short(context.query, self._limits):
-            yield from super().on_validate()
-        else:
-            yield
+            return
+        document = context.graphql_document
+        if document is not None:
+            check = _validate_cached if _is_short(context.query, self._limits) else _validate
+            rules = tuple(context.validation_rules)
+            context.pre_execution_errors = check(context.schema._schema, document, rules, self._limits.errors)
+        yield
 
     def _refusal(self, context: ExecutionContext) -> GraphQLError | None:
         document = context.graphql_document
@@ -206,6 +229,15 @@ class _CostThenValidationCache(ValidationCache):
                 extensions={"code": RequestErrorCode.OPERATION_UNKNOWN.value},
             )
         return None
+
+
+def _validate(
+    schema: GraphQLSchema, document: DocumentNode, rules: tuple[type[ASTValidationRule], ...], most: int
+) -> list[GraphQLError]:
+    return validate(schema, document, (*rules, MaybeNullValidationRule, OneOfInputValidationRule), max_errors=most)
+
+
+_validate_cached = lru_cache(maxsize=128)(_validate)
 
 
 def _is_short(query: str | None, limits: OperationLimits) -> bool:

@@ -40,8 +40,15 @@ class RequestErrorCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
 
 
+_MAY_SUGGEST = {RequestErrorCode.VALIDATION_FAILED, RequestErrorCode.BAD_USER_INPUT}
+
+
 class MaskedSchema(strawberry.Schema):
-    """A Strawberry schema whose errors are safe to show and whose log holds neither query text nor variables."""
+    """A Strawberry schema whose errors are safe to show and whose log holds neither query text nor variables.
+
+    With its configuration's `disable_field_suggestions` no error suggests a name, be it of a field, an argument, a type
+    or a value of an enum.
+    """
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Replace each error by what the client may see; log the unexpected ones, once, at ERROR.
@@ -50,6 +57,8 @@ class MaskedSchema(strawberry.Schema):
         """
         carried_out: dict[str, str] = getattr(getattr(execution_context, "context", None), "carried_out", {})
         shown = [presented(error) for error in errors]
+        if self.config.disable_field_suggestions:
+            shown = [_without_suggestion(error) for error in shown]
         errors[:] = [_after(carried_out, error) for error in shown] if carried_out else shown
 
 
@@ -106,6 +115,13 @@ def _after(carried_out: Mapping[str, str], error: GraphQLError) -> GraphQLError:
     if extensions.get("code") == ErrorCode.UNAVAILABLE:
         return _coded(error, accepted_unseen(*carried_out.values()), unseen_extensions(carried_out))
     return _coded(error, error.message, {**extensions, "carriedOut": dict(carried_out)})
+
+
+def _without_suggestion(error: GraphQLError) -> GraphQLError:
+    extensions = error.extensions or {}
+    if extensions.get("code") not in _MAY_SUGGEST:
+        return error
+    return _coded(error, error.message.partition(" Did you mean ")[0], extensions)
 
 
 def _root_cause(error: GraphQLError) -> BaseException:

@@ -46,11 +46,13 @@ class GraphiQL:
     """The page and its assets, read once and kept in memory.
 
     `assets` is a folder with the files CHECKED_ASSETS names, trusted as it is; None takes those of the wheel and checks
-    them. If they are missing or differ, a warning is logged and the page is a 404 that says what to do.
+    them. If they are missing or differ, a warning is logged and the page is a 404 that says what to do. Without
+    `introspection` the page does not ask for the schema, and has no manual and no completion.
     """
 
-    def __init__(self, assets: Path | None = None) -> None:
-        self._page = (OWN_FOLDER / "graphiql.html").read_text(encoding="utf-8")
+    def __init__(self, assets: Path | None = None, *, introspection: bool = True) -> None:
+        page = (OWN_FOLDER / "graphiql.html").read_text(encoding="utf-8")
+        self._page = page.replace("{{introspection}}", "on" if introspection else "off")
         self._assets: dict[str, bytes] = {}
         self._problem: str | None = None
         try:

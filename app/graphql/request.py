@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
-import orjson
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from app.errors import ErrorCode
+from app.errors import ErrorCode, TooLarge
 from app.graphql.errors import RequestErrorCode
+from app.json_text import TooDeep, parse_json
+from app.settings import Settings
 
 JSON = "application/json"
 GRAPHQL_RESPONSE_JSON = "application/graphql-response+json"
@@ -25,6 +27,26 @@ _PARSED_AT_ONCE = 64 * 1024
 
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 _CHARSET = re.compile(r'charset="?([^";\s]*)', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """The most that is read of one request, before anything is made of it."""
+
+    body_bytes: int = 40 * 1024 * 1024
+    url_chars: int = 64 * 1024
+    json_values: int = 20_000
+    document_chars: int = 50_000
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RequestLimits":
+        """The limits as the operator set them."""
+        return cls(
+            body_bytes=settings.max_body_bytes,
+            url_chars=settings.graphql_max_url_chars,
+            json_values=settings.max_json_values,
+            document_chars=settings.graphql_max_document_chars,
+        )
 
 
 class HttpError(Exception):
@@ -79,32 +101,75 @@ def wants_html(headers: Headers) -> bool:
     return _media_ranges(headers).get("text/html", 0) > 0
 
 
-async def read_request(request: Request, max_body_bytes: int) -> GraphQLRequest:
-    """The GraphQL request in a POST body of at most `max_body_bytes` bytes. Raises HttpError 400, 413 or 415."""
+async def read_request(request: Request, limits: RequestLimits) -> GraphQLRequest:
+    """The GraphQL request in the URL of a GET, or in the body of a POST. Raises HttpError 400, 413, 414 or 415, and
+    TooLarge."""
+    if request.method != "POST":
+        return parse_url(request.scope["query_string"], limits)
     _check_content_type(request.headers)
-    chunks = await _read_body(request, max_body_bytes)
+    chunks = await _read_body(request, limits.body_bytes)
     if sum(map(len, chunks)) <= _PARSED_AT_ONCE:
-        return parse_request(b"".join(chunks))
-    return await asyncio.to_thread(lambda: parse_request(b"".join(chunks)))
+        return parse_body(b"".join(chunks), limits)
+    return await asyncio.to_thread(lambda: parse_body(b"".join(chunks), limits))
 
 
-def parse_request(body: bytes) -> GraphQLRequest:
-    """The GraphQL request in a JSON body. Raises HttpError 400."""
+def parse_body(body: bytes, limits: RequestLimits) -> GraphQLRequest:
+    """The GraphQL request in a JSON body. Raises HttpError 400 or 413, and TooLarge."""
     try:
-        parameters = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        parameters = parse_json(body, limits.json_values)
+    except (ValueError, TooDeep):
         raise _bad_request("The body is not JSON in UTF-8, or nests too deeply.") from None
     if not isinstance(parameters, dict):
         raise _bad_request('The body must be one JSON object, such as {"query": "{ __typename }"}.')
+    return _request(parameters, limits)
+
+
+def parse_url(query_string: bytes, limits: RequestLimits) -> GraphQLRequest:
+    """The GraphQL request in the part of a URL after `?`. Raises HttpError 400, 413 or 414, and TooLarge."""
+    if len(query_string) > limits.url_chars:
+        message = f"The part of the URL after ? is over the limit of {limits.url_chars} characters; send it by POST."
+        raise HttpError(HTTPStatus.REQUEST_URI_TOO_LONG, ErrorCode.TOO_LARGE, message)
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), errors="strict")
+    except ValueError:
+        raise _bad_request("The part of the URL after ? is not URL-encoded UTF-8.") from None
+    parameters: dict[str, Any] = dict(pairs)
+    if len(parameters) < len(pairs):
+        raise _bad_request("A parameter of the URL is given twice.")
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            parameters[name] = _parse_parameter(name, parameters[name], limits)
+    return _request(parameters, limits)
+
+
+def check_length(query: str, document_chars: int) -> None:
+    """Raises TooLarge where the document has more characters: reading it would keep everyone else waiting."""
+    if len(query) > document_chars:
+        raise TooLarge(
+            f"The document has {len(query)} characters; the limit is {document_chars}."
+            " Large values belong in variables.",
+            field=("query",),
+        )
+
+
+def _request(parameters: Mapping[str, Any], limits: RequestLimits) -> GraphQLRequest:
     query = parameters.get("query")
     if not isinstance(query, str) or not query:
         raise _bad_request("`query` must be a string that is not empty.")
+    check_length(query, limits.document_chars)
     return GraphQLRequest(
         query,
         _optional(parameters, "operationName", str, "a string"),
         _optional(parameters, "variables", dict, "an object"),
         _optional(parameters, "extensions", dict, "an object"),
     )
+
+
+def _parse_parameter(name: str, text: str, limits: RequestLimits) -> Any:
+    try:
+        return parse_json(text.encode(), limits.json_values)
+    except (ValueError, TooDeep):
+        raise _bad_request(f"`{name}` is not JSON, or nests too deeply.") from None
 
 
 def _media_ranges(headers: Headers) -> dict[str, float]:
@@ -144,7 +209,7 @@ async def _read_body(request: Request, max_body_bytes: int) -> list[bytes]:
     return chunks
 
 
-def _optional(parameters: dict[str, Any], name: str, kind: type, said: str) -> Any:
+def _optional(parameters: Mapping[str, Any], name: str, kind: type, said: str) -> Any:
     value = parameters.get(name)
     if value is not None and not isinstance(value, kind):
         raise _bad_request(f"`{name}` must be {said} or null.")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import strawberry
+from strawberry.extensions import DisableIntrospection
 from strawberry.schema.config import StrawberryConfig
 
 from app.access.policy import allows, sees_service
@@ -102,12 +103,14 @@ class Mutation:
     revoke_api_key: _roles.ApiKeyPayload = _field(_roles.revoke_key)
 
 
-def make_schema(limits: OperationLimits | None = None) -> MaskedSchema:
-    """The schema, its operations held to `limits` (default: the defaults)."""
+def make_schema(limits: OperationLimits | None = None, *, introspection: bool = True) -> MaskedSchema:
+    """The schema, its operations held to `limits` (default: the defaults). Without `introspection` it answers nothing
+    about itself, and its errors suggest no names."""
+    hidden = [] if introspection else [DisableIntrospection]
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
         types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion],
-        extensions=[ContextPerOperation, *limit_extensions(limits or OperationLimits())],
-        config=StrawberryConfig(),
+        extensions=[ContextPerOperation, *hidden, *limit_extensions(limits or OperationLimits())],
+        config=StrawberryConfig(disable_field_suggestions=not introspection),
     )

@@ -1,11 +1,12 @@
 """The GraphQL endpoint: POST for queries and mutations, WebSocket for subscriptions, GraphiQL for browsers.
 
 HTTP keeps to GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/), WebSocket to graphql-transport-ws.
-Every answer is JSON but for GraphiQL's page. GET carries no GraphQL request: a link must not be able to run one.
+Every answer is JSON but for GraphiQL's page. GET runs queries alone, and none that a link or an image asks for: an API
+key comes in a header, which neither of them can send.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
+from strawberry.http.exceptions import NonJsonMessageReceived
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import ExecutionResult
@@ -28,7 +30,7 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
 from app.database.connection import is_transient
-from app.errors import RETRY_AFTER_SECONDS, ErrorCode, Refusal, Stopped, Unavailable, accepted_unseen
+from app.errors import RETRY_AFTER_SECONDS, ErrorCode, Refusal, Stopped, TooLarge, Unavailable, accepted_unseen
 from app.graphql.errors import (
     INTERNAL_MESSAGE,
     RequestErrorCode,
@@ -38,12 +40,35 @@ from app.graphql.errors import (
     unseen_extensions,
 )
 from app.graphql.graphiql import GraphiQL
-from app.graphql.request import JSON, GraphQLRequest, HttpError, read_request, response_type, wants_html
-from app.graphql.websocket import ConnectionUnavailable, TransportWsHandler, WebSocketAdapter
+from app.graphql.request import (
+    JSON,
+    GraphQLRequest,
+    HttpError,
+    RequestLimits,
+    read_request,
+    response_type,
+    wants_html,
+)
+from app.graphql.websocket import (
+    ConnectionUnavailable,
+    OpenSockets,
+    SocketLimits,
+    TransportWsHandler,
+    WebSocketAdapter,
+)
+from app.json_text import TooDeep, parse_json
 
 Context = TypeVar("Context")
 
-OPERATIONS_BY_POST = {OperationType.QUERY, OperationType.MUTATION}
+OPERATIONS = {
+    "POST": {OperationType.QUERY, OperationType.MUTATION},
+    "GET": {OperationType.QUERY},
+    "HEAD": {OperationType.QUERY},
+}
+"""What each method may run."""
+
+NO_SCRIPT = {"navigate", "no-cors"}
+"""Sec-Fetch-Mode, by which browsers tell a link or an image from a request that a script made."""
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -52,13 +77,15 @@ STATUS_OF_REFUSAL = {
     ErrorCode.INVALID_API_KEY: HTTPStatus.UNAUTHORIZED,
     ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
     ErrorCode.ROLE_INACTIVE: HTTPStatus.FORBIDDEN,
+    ErrorCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ErrorCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """For a refusal raised before the operation runs; a resolver's refusal is part of a 200, but for UNAVAILABLE."""
 
 
-async def accept_connection(context: Any) -> None:
-    """The default `on_connect`: every WebSocket may connect."""
+async def accept_connection(context: Any) -> Hashable:
+    """The default `on_connect`: every WebSocket may connect, and is nobody's."""
+    return None
 
 
 class GraphQLView(GraphQL[Context, None]):
@@ -71,8 +98,9 @@ class GraphQLView(GraphQL[Context, None]):
     payload tells itself what it cannot show.
 
     `on_connect` is awaited with the context when a WebSocket client has sent connection_init, whose payload Strawberry
-    has put into `context.connection_params` if the context has this attribute. A Refusal it raises closes the socket
-    with 4403; database trouble that passes closes it with 1013 (try again later).
+    has put into `context.connection_params` if the context has this attribute. It returns whose the socket is, for the
+    limit of sockets per API key. A Refusal it raises closes the socket with 4403; database trouble that passes, or too
+    many sockets, with 1013 (try again later).
     """
 
     graphql_transport_ws_handler_class = TransportWsHandler
@@ -83,24 +111,26 @@ class GraphQLView(GraphQL[Context, None]):
         schema: strawberry.Schema,
         make_context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
-        on_connect: Callable[[Context], Awaitable[None]] = accept_connection,
+        on_connect: Callable[[Context], Awaitable[Hashable]] = accept_connection,
         graphiql: GraphiQL | None = None,
-        max_body_bytes: int = 40 * 1024 * 1024,
-        connection_init_timeout: float = 10,
+        limits: RequestLimits | None = None,
+        socket_limits: SocketLimits | None = None,
         allowed_origins: Sequence[str] = (),
     ) -> None:
+        socket_limits = socket_limits or SocketLimits()
         super().__init__(
             schema,
             graphql_ide=None,
-            allow_queries_via_get=False,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
-            connection_init_wait_timeout=timedelta(seconds=connection_init_timeout),
+            connection_init_wait_timeout=timedelta(seconds=socket_limits.init_timeout),
+            max_subscriptions_per_connection=socket_limits.operations,
             allowed_origins=allowed_origins,
         )
         self._make_context = make_context
         self._on_connect = on_connect
         self._graphiql = graphiql
-        self._max_body_bytes = max_body_bytes
+        self.limits = limits or RequestLimits()
+        self.sockets = OpenSockets(socket_limits.sockets_per_key)
 
     def routes(self, path: str = "/graphql") -> list[BaseRoute]:
         """The endpoint at `path`, with and without a slash at its end, and GraphiQL's assets below it."""
@@ -124,9 +154,9 @@ class GraphQLView(GraphQL[Context, None]):
         try:
             if page := self._page(request):
                 return page
-            _check_method(request, self._graphiql is not None)
+            _check_method(request)
             media_type = response_type(request.headers)
-            return await self._run(await read_request(request, self._max_body_bytes), request, media_type)
+            return await self._run(await read_request(request, self.limits), request, media_type)
         except HttpError as error:
             shown = {"message": error.message, "extensions": {"code": error.code.value}}
             return _errors_only([shown], error.status, media_type, error.headers)
@@ -149,7 +179,7 @@ class GraphQLView(GraphQL[Context, None]):
             raise HttpError(
                 HTTPStatus.NOT_FOUND,
                 ErrorCode.NOT_FOUND,
-                "GraphiQL is switched off on this server; send GraphQL requests by POST.",
+                "GraphiQL is switched off on this server. Accept application/json to send a query by GET.",
             )
         return self._graphiql.page(request)
 
@@ -161,7 +191,7 @@ class GraphQLView(GraphQL[Context, None]):
                 variable_values=asked.variables,
                 context_value=context,
                 operation_name=asked.operation_name,
-                allowed_operation_types=OPERATIONS_BY_POST,
+                allowed_operation_types=OPERATIONS[request.method],
                 operation_extensions=asked.extensions,
             )
         except asyncio.CancelledError:
@@ -171,12 +201,8 @@ class GraphQLView(GraphQL[Context, None]):
         except CannotGetOperationTypeError as error:
             shown = presented(GraphQLError(str(error), original_error=error))
             return _request_error([shown], media_type)
-        except InvalidOperationTypeError:
-            raise HttpError(
-                HTTPStatus.BAD_REQUEST,
-                RequestErrorCode.BAD_REQUEST,
-                f"A subscription needs a WebSocket with the subprotocol {GRAPHQL_TRANSPORT_WS_PROTOCOL}.",
-            ) from None
+        except InvalidOperationTypeError as error:
+            raise _wrong_operation(error.operation_type) from None
         unseen = bool(getattr(context, "unseen", False))
         return _result(result, media_type, unseen=unseen, done=unseen or bool(getattr(context, "carried_out", None)))
 
@@ -187,35 +213,49 @@ class GraphQLView(GraphQL[Context, None]):
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Let `on_connect` judge the connection_init payload, for Strawberry."""
         try:
-            await self._on_connect(context)
+            self.sockets.enter(context, await self._on_connect(context))
         except Refusal as refusal:
             raise ConnectionRejectionError from refusal
         except Exception as error:
             if not is_transient(error):
                 raise
-            raise ConnectionUnavailable from error
+            raise ConnectionUnavailable("The database is not available right now") from error
         return UnsetType()
 
     def decode_json(self, data: str | bytes) -> object:
-        """JSON text to a value; raises orjson.JSONDecodeError, also when it nests too deeply."""
-        return orjson.loads(data)
+        """A WebSocket message to a value, for Strawberry; a TooLarge where it has too many. Raises
+        NonJsonMessageReceived, also when it nests too deeply."""
+        try:
+            return parse_json(data.encode() if isinstance(data, str) else data, self.limits.json_values)
+        except TooLarge as refusal:
+            return refusal
+        except (ValueError, TooDeep) as error:
+            raise NonJsonMessageReceived from error
 
     def encode_json(self, data: object) -> str:
         """A WebSocket message as text: bytes would go out as a binary frame, which the protocol does not know."""
         return orjson.dumps(data).decode()
 
 
-def _check_method(request: Request, has_page: bool) -> None:
-    if request.method == "POST":
-        return
-    # GET of this resource exists only as a page for browsers; whoever asks for JSON is told of POST alone.
-    asked_for_json = request.method in ("GET", "HEAD")
-    raise HttpError(
-        HTTPStatus.METHOD_NOT_ALLOWED,
-        RequestErrorCode.METHOD_NOT_ALLOWED,
-        "Send GraphQL requests by POST.",
-        {"Allow": "POST" if asked_for_json or not has_page else "GET, HEAD, POST"},
+def _check_method(request: Request) -> None:
+    if request.method not in OPERATIONS:
+        raise _wrong_method("Send GraphQL requests by POST, or queries by GET.", ", ".join(sorted(OPERATIONS)))
+    if request.method != "POST" and request.headers.get("sec-fetch-mode") in NO_SCRIPT:
+        raise HttpError(HTTPStatus.FORBIDDEN, ErrorCode.FORBIDDEN, "A query by GET is not for links and images.")
+
+
+def _wrong_operation(operation_type: OperationType) -> HttpError:
+    if operation_type is OperationType.MUTATION:
+        return _wrong_method("Send mutations by POST.", "POST")
+    return HttpError(
+        HTTPStatus.BAD_REQUEST,
+        RequestErrorCode.BAD_REQUEST,
+        f"A subscription needs a WebSocket with the subprotocol {GRAPHQL_TRANSPORT_WS_PROTOCOL}.",
     )
+
+
+def _wrong_method(message: str, allowed: str) -> HttpError:
+    return HttpError(HTTPStatus.METHOD_NOT_ALLOWED, RequestErrorCode.METHOD_NOT_ALLOWED, message, {"Allow": allowed})
 
 
 def _result(result: ExecutionResult, media_type: str, *, unseen: bool, done: bool) -> Response:

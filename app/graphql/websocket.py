@@ -1,11 +1,19 @@
 """GraphQL over WebSocket, protocol graphql-transport-ws: what Strawberry takes on trust is checked here first."""
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any, cast
 
+from graphql import GraphQLError
 from starlette.websockets import WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
+
+from app.errors import TooLarge
+from app.graphql.errors import RequestErrorCode, presented
+from app.graphql.request import check_length
+from app.settings import Settings
 
 MAX_REASON_BYTES = 123
 """A close reason shares a control frame of 125 bytes with its code: RFC 6455 section 5.5."""
@@ -17,8 +25,47 @@ TRY_AGAIN_LATER = 1013
 """A close code (IANA's registry of RFC 6455 section 11.7) that clients take as a reason to connect again."""
 
 
+@dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """The most that one WebSocket, or all of one API key, may ask of this process; and how long, in seconds, a socket
+    may be without connection_init."""
+
+    init_timeout: float = 10
+    operations: int = 100
+    sockets_per_key: int = 100
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "SocketLimits":
+        """The limits as the operator set them."""
+        return cls(
+            init_timeout=settings.graphql_connection_init_timeout,
+            operations=settings.graphql_max_operations_per_socket,
+            sockets_per_key=settings.graphql_max_sockets_per_key,
+        )
+
+
+class OpenSockets:
+    """Whose the open WebSockets are; each is known by its context, which lives as long as it does."""
+
+    def __init__(self, most_per_owner: int) -> None:
+        self._most = most_per_owner
+        self._owners: dict[int, Hashable] = {}
+
+    def enter(self, context: object, owner: Hashable) -> None:
+        """Count one more; not where `owner` is None. Raises ConnectionUnavailable where there are as many as may be."""
+        if owner is None:
+            return
+        if sum(other == owner for other in self._owners.values()) >= self._most:
+            raise ConnectionUnavailable(f"This API key has {self._most} WebSockets open, which is the limit")
+        self._owners[id(context)] = owner
+
+    def leave(self, context: object) -> None:
+        """Count one less, if it was counted."""
+        self._owners.pop(id(context), None)
+
+
 class ConnectionUnavailable(Exception):
-    """Whether the client may connect cannot be said right now."""
+    """The client may not connect right now; the message says why."""
 
 
 class WebSocketAdapter(ASGIWebSocketAdapter):
@@ -31,21 +78,48 @@ class WebSocketAdapter(ASGIWebSocketAdapter):
 
 
 class TransportWsHandler(BaseGraphQLTransportWSHandler[Any, None]):
-    """Strawberry's handler, but a message of the wrong shape closes the socket with 4400 instead of crashing it."""
+    """Strawberry's handler, but a message of the wrong shape closes the socket with 4400 instead of crashing it, and
+    what is over a limit is refused."""
 
     async def handle_message(self, message: object) -> None:
-        """Act on one decoded message, whatever its JSON type."""
+        """Act on one decoded message, whatever its JSON type; a TooLarge is one that was not decoded."""
         if problem := misshapen(message):
             await self.handle_invalid_message(problem)
             return
         try:
             await super().handle_message(cast(Message, message))
-        except ConnectionUnavailable:
-            await self.websocket.close(code=TRY_AGAIN_LATER, reason="The database is not available right now")
+        except ConnectionUnavailable as error:
+            await self.websocket.close(code=TRY_AGAIN_LATER, reason=str(error))
+
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        """Begin an operation, or refuse it alone where it is too long or one too many."""
+        is_next = self.connection_acknowledged and message["id"] not in self.operations
+        if is_next and (error := self._over_limit(message["payload"]["query"])):
+            await self.send_message({"id": message["id"], "type": "error", "payload": [error.formatted]})
+            return
+        await super().handle_subscribe(message)
+
+    async def shutdown(self) -> None:
+        """End what is under way."""
+        self.view.sockets.leave(self.context)  # type: ignore[attr-defined]
+        await super().shutdown()
+
+    def _over_limit(self, query: str) -> GraphQLError | None:
+        most = self.max_subscriptions_per_connection
+        if most is not None and len(self.operations) >= most:
+            message = f"This WebSocket has {most} operations under way, which is the limit."
+            return GraphQLError(message, extensions={"code": RequestErrorCode.LIMIT_EXCEEDED.value})
+        try:
+            check_length(query, self.view.limits.document_chars)  # type: ignore[attr-defined]
+        except TooLarge as refusal:
+            return presented(GraphQLError(str(refusal), original_error=refusal))
+        return None
 
 
 def misshapen(message: object) -> str | None:
     """What is wrong with the shape of a client's message, or None."""
+    if isinstance(message, TooLarge):
+        return str(message)
     if not isinstance(message, dict):
         return "A message must be a JSON object"
     kind = message.get("type")

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from app.errors import InvalidInput, TooLarge
+from app.json_text import TooDeep, check_values, parse_json
 from app.mail.characters import shown
-from app.rest.json_text import TooDeep, parse_json
 
 _NESTED = re.compile(r"([^\[]+)((?:\[[^\]]*\])+)")
 _KEY = re.compile(r"\[([^\]]*)\]")
@@ -33,12 +33,13 @@ def read_pairs(octets: bytes | bytearray, what: str, max_fields: int) -> list[tu
     return [(_text(name, what), _text(value, what)) for name, _, value in pairs]
 
 
-def nest(pairs: Sequence[tuple[str, str]], max_depth: int) -> dict[str, Any]:
+def nest(pairs: Sequence[tuple[str, str]], max_depth: int, max_values: int) -> dict[str, Any]:
     """The fields that the pairs name: `a[]` appends to a list, `a[b]` puts into an object, to any depth.
 
     Of a field that JSON fits into, text that is a JSON object or list is taken as that. Raises InvalidInput where a
-    name nests too deeply.
+    name nests too deeply, TooLarge where all the JSON together has too many values.
     """
+    check_values([value.encode() for _, value in pairs if _may_be_json(value)], max_values)
     paths = [_path(name, max_depth) for name, _ in pairs]
     named = Counter(root for root, *_ in paths)
     fields: dict[str, _Branch | str] = {}
@@ -52,7 +53,7 @@ def nest(pairs: Sequence[tuple[str, str]], max_depth: int) -> dict[str, Any]:
         if not isinstance(branch, _Branch):
             branch = fields[root] = _Branch()
         branch.put(below, value)
-    return {name: _field(name, value, max_depth) for name, value in fields.items()}
+    return {name: _field(name, value, max_depth, max_values) for name, value in fields.items()}
 
 
 def too_deep(name: str, max_depth: int) -> InvalidInput:
@@ -115,14 +116,14 @@ def _path(name: str, max_depth: int) -> list[str]:
     return [root, *keys]
 
 
-def _field(name: str, value: _Branch | str, max_depth: int) -> Any:
+def _field(name: str, value: _Branch | str, max_depth: int, max_values: int) -> Any:
     plain = _plain(value, any_indexes=name in _LISTED)
     if name not in _JSON:
         return plain
     try:
         if isinstance(plain, list):
-            return [part for entry in plain for part in _parts(entry)]
-        return _decoded(plain)
+            return [part for entry in plain for part in _parts(entry, max_values)]
+        return _decoded(plain, max_values)
     except TooDeep:
         raise too_deep(name, max_depth) from None
 
@@ -137,16 +138,20 @@ def _plain(value: _Branch | str, *, any_indexes: bool = False) -> Any:
     return [inner[str(index)] for index in indexes]
 
 
-def _parts(entry: Any) -> list[Any]:
-    decoded = _decoded(entry)
+def _parts(entry: Any, max_values: int) -> list[Any]:
+    decoded = _decoded(entry, max_values)
     return decoded if isinstance(entry, str) and isinstance(decoded, list) else [decoded]
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: Any, max_values: int) -> Any:
     """Text that is a JSON object or list as that; an address such as {a}@example.com stays text."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+    if not isinstance(value, str) or not _may_be_json(value):
         return value
     try:
-        return parse_json(value)
+        return parse_json(value.encode(), max_values)
     except ValueError:
         return value
+
+
+def _may_be_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[")

@@ -2,18 +2,18 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
 
 from app.errors import InvalidInput, TooLarge
+from app.json_text import TooDeep, parse_json
 from app.mail.draft import Attachment, Draft
 from app.mail.nesting import is_deeper
 from app.rest.body import read_draft
 from app.rest.form import nest, read_pairs, too_deep
-from app.rest.json_text import TooDeep, parse_json
 from app.rest.multipart import read_multipart
 from app.settings import Settings
 
@@ -48,7 +48,7 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
     def read() -> Draft:
         if media_type != _MULTIPART:
             return _draft(_fields(octets, media_type, settings), (), query, settings)
-        fields = nest(form.pairs, settings.max_json_depth) if form.pairs or form.files else None
+        fields = _nested(form.pairs, settings) if form.pairs or form.files else None
         return _draft(fields, form.files, query, settings)
 
     return read() if size <= _PARSED_AT_ONCE else await asyncio.to_thread(read)
@@ -75,9 +75,9 @@ def _fields(octets: bytearray, media_type: str, settings: Settings) -> dict[str,
     if first is None:
         return None
     if media_type in ("", _FORM) and first[0] != b"{":
-        return nest(read_pairs(octets, "form", settings.max_form_fields), settings.max_json_depth)
+        return _nested(read_pairs(octets, "form", settings.max_form_fields), settings)
     try:
-        body = parse_json(octets)
+        body = parse_json(octets, settings.max_json_values)
     except TooDeep:
         raise InvalidInput(f"The JSON must be at most {settings.max_json_depth} levels deep.") from None
     except ValueError:
@@ -87,10 +87,14 @@ def _fields(octets: bytearray, media_type: str, settings: Settings) -> dict[str,
     return body
 
 
+def _nested(pairs: Sequence[tuple[str, str]], settings: Settings) -> dict[str, Any]:
+    return nest(pairs, settings.max_json_depth, settings.max_json_values)
+
+
 def _draft(body: dict[str, Any] | None, files: tuple[Attachment, ...], query: bytes, settings: Settings) -> Draft:
     if body is not None and not body and not files:
         raise InvalidInput("No valid data in request.")
-    asked = nest(read_pairs(query, "query", settings.max_form_fields), settings.max_json_depth)
+    asked = _nested(read_pairs(query, "query", settings.max_form_fields), settings)
     fields = _with_query(body, asked)
     problems = [
         problem

@@ -8,8 +8,10 @@ from starlette.applications import Starlette
 
 from app.graphql.context import Parts
 from app.graphql.graphiql import GraphiQL
+from app.graphql.request import RequestLimits
 from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
+from app.graphql.websocket import SocketLimits
 from app.queue.embedded import EmbeddedEngine
 from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
@@ -19,13 +21,31 @@ from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
 from tests.factories import make_key
 from tests.graphql.api import Api
-from tests.graphql.tiny import MAX_BODY_BYTES, connect, make_context, tiny_schema
+from tests.graphql.tiny import (
+    INIT_TIMEOUT,
+    MAX_BODY_BYTES,
+    MAX_DOCUMENT_CHARS,
+    MAX_JSON_VALUES,
+    MAX_OPERATIONS_PER_SOCKET,
+    MAX_SOCKETS_PER_KEY,
+    MAX_URL_CHARS,
+    connect,
+    make_context,
+    tiny_schema,
+)
 
 
 @pytest.fixture
 def tiny_app() -> Starlette:
+    limits = RequestLimits(MAX_BODY_BYTES, MAX_URL_CHARS, MAX_JSON_VALUES, MAX_DOCUMENT_CHARS)
+    socket_limits = SocketLimits(INIT_TIMEOUT, MAX_OPERATIONS_PER_SOCKET, MAX_SOCKETS_PER_KEY)
     view = GraphQLView(
-        tiny_schema(), make_context, on_connect=connect, graphiql=GraphiQL(), max_body_bytes=MAX_BODY_BYTES
+        tiny_schema(),
+        make_context,
+        on_connect=connect,
+        graphiql=GraphiQL(),
+        limits=limits,
+        socket_limits=socket_limits,
     )
     return Starlette(routes=view.routes())
 

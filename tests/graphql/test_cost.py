@@ -35,6 +35,24 @@ HOSTILE = {
         + " fragment f600 on Query { times }"
     ),
     "100 root mutations": "mutation {" + " ".join(f"a{n}: count" for n in range(40)) + "}",
+    "240 times the same field": "{" + "me { times } " * 240 + "}",
+    "a field of the same name in each of a chain of fragments": (
+        "{ ...f0 } "
+        + " ".join(f"fragment f{n} on Query {{ me {{ times }} ...f{n + 1} }}" for n in range(140))
+        + " fragment f140 on Query { times }"
+    ),
+    "the same in a circle that nobody spreads": (
+        "{ times } " + " ".join(f"fragment f{n} on Query {{ me {{ times }} ...f{(n + 1) % 140} }}" for n in range(140))
+    ),
+    "a fragment that spreads itself twice at every level": (
+        "{ times } fragment f on Query { a: me { ...f } b: me { ...f } }"
+    ),
+    "200 fragments side by side": (
+        "{"
+        + " ".join(f"...f{n}" for n in range(200))
+        + "} "
+        + " ".join(f"fragment f{n} on Query {{ times }}" for n in range(200))
+    ),
     "root mutations behind fragments": (
         "mutation { ...a ...b } fragment a on Mutation { ...b ... { a1: count ...b } } "
         "fragment b on Mutation {" + " ".join(f"b{n}: count" for n in range(4)) + "}"
@@ -49,7 +67,7 @@ async def test_a_hostile_document_is_refused_before_it_is_validated(
     def not_to_be_reached(*arguments: object) -> None:
         raise AssertionError("validation began")
 
-    monkeypatch.setattr("strawberry.schema.schema.validate", not_to_be_reached)
+    monkeypatch.setattr("app.graphql.cost.validate", not_to_be_reached)
     schema = tiny_schema(replace(UNBOUNDED_TEXT, cached_chars=1))
     result = await schema.execute(document, context_value=Context("key"))
     assert result.data is None
@@ -76,6 +94,10 @@ async def test_a_hostile_document_is_refused_under_the_default_limits(document: 
         ("mutation { a b }", {"root_mutations": 1}, "The document has 2 root fields in a mutation; the limit is 1."),
         ("{ ...f ...f } fragment f on Q { a { b } }", {"fields": 3}, "The document has 4 fields; the limit is 3."),
         ("{ ... on Q { ... { a } } ...f } fragment f on Q { b { c } }", {"depth": 1}, "The document has 2 levels"),
+        ("{ " + "a " * 6 + "}", {"field_pairs": 14}, "The document has more than 14 pairs of fields of the same name"),
+        ("{ a { b } ...f } fragment f on Q { x: c a { b } }", {"field_pairs": 1}, "more than 1 pairs"),
+        ("{ a { ... { b b } } a { b } }", {"field_pairs": 3}, "more than 3 pairs"),
+        ("{ ...a ...b ...c }", {"field_pairs": 2}, "more than 2 pairs"),
         (FRAGMENT_BOMB, {"depth": 100}, "The document has over a million fields; the limit is 500."),
     ],
 )
@@ -87,6 +109,31 @@ def test_the_first_limit_broken_is_named_with_its_count(document: str, limits: d
 def test_what_is_at_its_limit_passes() -> None:
     exact = OperationLimits(depth=3, fields=4, aliases=1, directives=1, operations=1, root_mutations=2)
     assert over_limit(parse("mutation { x: a { b { c } } ...f } fragment f on M { d @e }"), exact) is None
+
+
+@pytest.mark.parametrize(
+    ("document", "pairs"),
+    [
+        ("{ a a a a }", 6),
+        ("{ a { b } a { b } }", 2),
+        ("{ a { x } b { x } x: c }", 1),
+        ("{ ...f ...f } fragment f on Q { a }", 1),
+    ],
+)
+def test_as_many_pairs_as_allowed_pass(document: str, pairs: int) -> None:
+    assert over_limit(parse(document), OperationLimits(field_pairs=pairs)) is None
+
+
+async def test_validation_stops_at_its_limit_of_errors() -> None:
+    document = "{" + " ".join(f"nothing{n}" for n in range(100)) + "}"
+    for padding in ("", " " * LIMITS.cached_chars):
+        result = await tiny_schema(replace(LIMITS, errors=3)).execute(document + padding)
+        assert [error.message[:20] for error in result.errors or []] == ["Cannot query field '"] * 3 + [
+            "Too many validation "
+        ]
+        assert {(error.extensions or {})["code"] for error in result.errors or []} == {
+            RequestErrorCode.VALIDATION_FAILED
+        }
 
 
 def test_a_query_may_have_more_root_fields_than_a_mutation() -> None:
@@ -144,7 +191,7 @@ async def test_a_short_document_is_parsed_and_validated_once(monkeypatch: pytest
 
     monkeypatch.setattr("strawberry.schema.schema.parse", not_again)
     monkeypatch.setattr("graphql.language.parser.Parser", not_again)
-    monkeypatch.setattr("strawberry.schema.schema.validate", not_again)
+    monkeypatch.setattr("app.graphql.cost.validate", not_again)
     result = await schema.execute(query)
     assert result.data == {"times": 6}
 
@@ -178,6 +225,8 @@ def test_every_limit_is_a_setting_with_the_same_default() -> None:
         graphql_max_directives=5,
         graphql_max_operations=6,
         graphql_max_root_mutations=7,
-        graphql_cached_chars=8,
+        graphql_max_field_pairs=8,
+        graphql_max_errors=9,
+        graphql_cached_chars=10,
     )
-    assert OperationLimits.from_settings(strict) == OperationLimits(1, 2, 3, 4, 5, 6, 7, 8)
+    assert OperationLimits.from_settings(strict) == OperationLimits(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)

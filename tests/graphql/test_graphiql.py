@@ -98,6 +98,23 @@ async def test_the_docs_show_the_descriptions_of_the_schema(graphiql: Page, visi
     visit.assert_clean()
 
 
+async def test_without_introspection_the_page_works_and_does_not_ask_for_the_schema(
+    serve: Callable[[ASGIApp], str], visit: Visit
+) -> None:
+    view = GraphQLView(tiny_schema(), make_context, graphiql=GraphiQL(introspection=False))
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.post_data or ""))
+    await visit.page.goto(serve(Starlette(routes=view.routes())) + "/graphql")
+    await write_query(visit.page, "{ times }")
+    await visit.page.locator(".graphiql-execute-button").click()
+    await expect(visit.page.locator(".graphiql-response")).to_contain_text('"times": 6')
+    await visit.page.get_by_label("Show Documentation Explorer").click()
+    await expect(visit.page.locator(".graphiql-doc-explorer")).to_contain_text("No GraphQL schema available")
+    assert not any("__schema" in body for body in asked)
+    assert any("times" in body for body in asked)
+    visit.assert_clean()
+
+
 async def test_a_subscription_carries_the_key_in_connection_init(graphiql: Page, visit: Visit) -> None:
     await give_key(graphiql)
     await write_query(graphiql, "subscription { keySeen }")

@@ -1,7 +1,8 @@
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,13 @@ from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.graphql.tiny import SECRET
+from tests.graphql.tiny import (
+    MAX_DOCUMENT_CHARS,
+    MAX_JSON_VALUES,
+    MAX_OPERATIONS_PER_SOCKET,
+    MAX_SOCKETS_PER_KEY,
+    SECRET,
+)
 
 TRANSPORT_WS = "graphql-transport-ws"
 
@@ -203,6 +210,76 @@ async def test_two_operations_of_one_long_id_close_with_4409(open_socket: Connec
         code, reason = await closed(socket)
         assert code == 4409
         assert len(reason.encode()) <= 123
+
+
+async def test_one_operation_too_many_is_refused_alone(open_socket: Connect) -> None:
+    async with open_socket() as socket:
+        await init(socket)
+        for number in range(MAX_OPERATIONS_PER_SOCKET + 1):
+            await send(socket, type="subscribe", id=str(number), payload={"query": "subscription { silence }"})
+        refused = await receive(socket)
+        assert (refused["type"], refused["id"]) == ("error", str(MAX_OPERATIONS_PER_SOCKET))
+        (error,) = refused["payload"]
+        assert error["extensions"] == {"code": "OPERATION_LIMIT_EXCEEDED"}
+        assert f"{MAX_OPERATIONS_PER_SOCKET} operations under way" in error["message"]
+        await send(socket, type="complete", id="0")
+        await send(socket, type="subscribe", id="next", payload={"query": "{ times }"})
+        assert (await receive(socket))["payload"] == {"data": {"times": 6}}
+
+
+async def test_one_socket_too_many_of_a_key_is_closed_with_1013_until_another_one_ends(open_socket: Connect) -> None:
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(open_socket()) for _ in range(MAX_SOCKETS_PER_KEY)]
+        for socket in sockets:
+            await init(socket)
+        async with open_socket() as one_more:
+            await send(one_more, type="connection_init", payload={"X-API-Key": "k1"})
+            said = f"This API key has {MAX_SOCKETS_PER_KEY} WebSockets open, which is the limit"
+            assert await closed(one_more) == (1013, said)
+        async with open_socket() as of_another:
+            await init(of_another, "k2")
+        await sockets[0].close()
+        async with asyncio.timeout(20):
+            while not await acknowledged(open_socket):  # noqa: ASYNC110 - no event reaches from there to here
+                await asyncio.sleep(0.02)
+
+
+async def acknowledged(open_socket: Connect) -> bool:
+    """Whether one more socket of the key may connect."""
+    async with open_socket() as socket:
+        await send(socket, type="connection_init", payload={"X-API-Key": "k1"})
+        with suppress(ConnectionClosed):
+            return await receive(socket) == {"type": "connection_ack"}
+        return False
+
+
+async def test_sockets_that_were_refused_or_never_said_who_they_are_are_not_counted(open_socket: Connect) -> None:
+    for _ in range(MAX_SOCKETS_PER_KEY + 1):
+        async with open_socket() as socket:
+            await send(socket, type="connection_init", payload={"X-API-Key": "wrong"})
+            assert (await closed(socket))[0] == 4403
+    async with AsyncExitStack() as stack:
+        for _ in range(MAX_SOCKETS_PER_KEY + 1):
+            await stack.enter_async_context(open_socket())
+        async with open_socket() as socket:
+            await init(socket)
+
+
+async def test_a_document_of_too_many_characters_is_refused_alone(open_socket: Connect) -> None:
+    async with open_socket() as socket:
+        await init(socket)
+        await subscribe(socket, "{ times } #" + "x" * MAX_DOCUMENT_CHARS)
+        refused = await receive(socket)
+        assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "TOO_LARGE")
+        await subscribe(socket, "{ times }")
+        assert (await receive(socket))["payload"] == {"data": {"times": 6}}
+
+
+async def test_a_message_of_too_many_values_closes_with_4400(open_socket: Connect) -> None:
+    async with open_socket() as socket:
+        await init(socket)
+        await subscribe(socket, "{ times }", variables={"x": [[]] * MAX_JSON_VALUES})
+        assert await closed(socket) == (4400, f"The JSON has more than {MAX_JSON_VALUES} values, which is the limit.")
 
 
 @pytest.mark.parametrize("protocol", ["graphql-ws", "mqtt"])

@@ -15,7 +15,13 @@ from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
 
 SECRET = "hunter2-in-an-exception"
-MAX_BODY_BYTES = 10_000
+INIT_TIMEOUT = 10
+MAX_BODY_BYTES = 100_000
+MAX_URL_CHARS = 2_000
+MAX_JSON_VALUES = 10_000
+MAX_DOCUMENT_CHARS = 50_000
+MAX_OPERATIONS_PER_SOCKET = 3
+MAX_SOCKETS_PER_KEY = 2
 
 
 @dataclass
@@ -41,12 +47,13 @@ async def make_context(connection: HTTPConnection) -> Context:
     return Context(key)
 
 
-async def connect(context: Context) -> None:
+async def connect(context: Context) -> str:
     context.api_key = str((context.connection_params or {}).get("X-API-Key"))
     if context.api_key == "wrong":
         raise Unauthenticated("This API key is not known.")
     if context.api_key == "down":
         raise ConnectionRefusedError(SECRET)
+    return context.api_key
 
 
 @strawberry.type(description="What an SMTP server answered.")

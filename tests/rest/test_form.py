@@ -14,7 +14,7 @@ from app.rest.form import nest, read_pairs
 
 def read(form: str | bytes, max_fields: int = 50, max_depth: int = 5) -> dict[str, Any]:
     octets = form.encode() if isinstance(form, str) else form
-    return nest(read_pairs(octets, "form", max_fields), max_depth)
+    return nest(read_pairs(octets, "form", max_fields), max_depth, 20_000)
 
 
 @pytest.mark.parametrize(

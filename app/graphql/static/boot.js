@@ -73,6 +73,8 @@ mutation SendEmail($input: SendEmailInput!) {
     ReactDOM.render(
       React.createElement(GraphiQL, {
         fetcher: fetcherOf(endpoint),
+        // null: there is none to be had. Absent, it is asked for.
+        schema: element.dataset.introspection === "off" ? null : undefined,
         defaultQuery: OPENING_QUERY,
         defaultHeaders: json(OPENING_HEADERS),
         defaultEditorToolsVisibility: "headers",
