@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Port = Annotated[int, Field(gt=0, le=65535)]
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9._:-]+$")]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
@@ -127,6 +128,10 @@ class Settings(BaseSettings):
     wait_poll: Seconds = 1
 
     ehlo_name: str | None = None
+    smtp_private_networks: bool = True
+    smtp_loopback: bool | None = None
+    smtp_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    smtp_ports: Annotated[tuple[Port, ...], NoDecode, Field(min_length=1)] = (25, 465, 587, 2465, 2525, 2587)
     smtp_connect_timeout: Seconds = 10
     smtp_greeting_timeout: Seconds = 30
     smtp_ehlo_timeout: Seconds = 30
@@ -191,7 +196,9 @@ class Settings(BaseSettings):
     mail_from_address: Annotated[str | None, Given, _named("MAIL_FROM_ADDRESS")] = None
     mail_from_name: Annotated[str | None, Given, _named("MAIL_FROM_NAME")] = None
 
-    @field_validator("secret_keys", "attachment_hosts", "attachment_networks", mode="before")
+    @field_validator(
+        "secret_keys", "attachment_hosts", "attachment_networks", "smtp_networks", "smtp_ports", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
