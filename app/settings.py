@@ -93,8 +93,18 @@ class Settings(BaseSettings):
     graphql_connection_init_timeout: Seconds = 10
     health_timeout: Seconds = 2
     health_interval: Seconds = 1
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    forwarded_header: Annotated[Literal["x-forwarded-for", "forwarded"], BeforeValidator(str.lower)] = "x-forwarded-for"
+    hsts_max_age: Annotated[int, Field(ge=0)] = 0
+    header_timeout: Seconds = 10
+    body_timeout: Seconds = 30
+    keep_alive_timeout: Count = 5
+    max_header_bytes: Count = 64 * 1024
+    max_connections: Count = 1000
     log_level: LogLevel = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
+    log_requests: bool = True
+    log_addresses: Literal["full", "domain", "none"] = "domain"
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     secret_key_file: Path | None = None
@@ -197,7 +207,13 @@ class Settings(BaseSettings):
     mail_from_name: Annotated[str | None, Given, _named("MAIL_FROM_NAME")] = None
 
     @field_validator(
-        "secret_keys", "attachment_hosts", "attachment_networks", "smtp_networks", "smtp_ports", mode="before"
+        "secret_keys",
+        "attachment_hosts",
+        "attachment_networks",
+        "smtp_networks",
+        "smtp_ports",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
