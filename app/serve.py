@@ -13,6 +13,7 @@ from app.asgi import make_app
 from app.database.configuration import is_sqlite
 from app.database.connection import close_database, open_database
 from app.database.migrate import migrate, require_migrated
+from app.edge.protocol import bounded_protocol
 from app.errors import CommandFailed, InvalidInput
 from app.first_start import FirstStart, first_start
 from app.queue.forgive import forgive_outage
@@ -37,6 +38,8 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     app = make_app(settings, with_worker=with_worker)
     config = uvicorn.Config(
         app,
+        http=bounded_protocol(settings),
+        timeout_keep_alive=settings.keep_alive_timeout,
         access_log=False,
         log_config=None,
         proxy_headers=False,
