@@ -151,4 +151,8 @@ def _tell(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> Non
         "milliseconds": round(seconds * 1000, 1),
         "key_id": notes.key_id,
     }
-    logger.info("%(method)s %(path)s %(status)d %(milliseconds).1f ms %(key_id)s", told, extra={"fields": told})
+    logger.info(
+        "%(method)s %(path)s %(status)d %(milliseconds).1f ms %(key)s",
+        told | {"key": notes.key_id or "-"},
+        extra={"fields": told},
+    )

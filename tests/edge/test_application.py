@@ -133,6 +133,7 @@ async def test_each_request_has_an_id_of_its_own_in_its_answer_and_its_lines(lin
         assert (told["method"], told["path"], told["status"], told["key_id"]) == ("GET", "/work", 200, "key_1")
         assert told["milliseconds"] >= 0
         assert told["message"].startswith("GET /work 200 ")
+        assert told["message"].endswith(" ms key_1")
     assert "canary" not in json.dumps(lines())
     assert current_request() is None
 
@@ -152,6 +153,7 @@ async def test_a_path_cannot_break_out_of_its_line(lines: Lines) -> None:
         await http.get("/x%0d%0aINFO%20forged%1b[31m" + "y" * 500)
     [line] = lines()
     assert line["status"] == 404
+    assert line["message"].endswith(" ms -")
     assert line["path"].startswith("/x%0D%0AINFO%20forged%1B")
     assert len(line["path"]) == 200
 
