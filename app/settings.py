@@ -262,7 +262,7 @@ def read_settings(**overrides: Any) -> Settings:
 
 def _variable(path: tuple[int | str, ...]) -> str:
     """The name, or the names, of the variable that holds the value at this path."""
-    name = "_".join(str(part) for part in path).upper()
+    name = str(path[0]).upper()
     if not name.startswith("MAIL_"):
         return f"HELIOGRAPH_{name}"
     field = Settings.model_fields.get(name.lower())

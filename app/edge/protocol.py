@@ -108,6 +108,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._await(_Awaited.NOTHING)
         if self._crowded:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, _CROWDED, _LATER)
+        elif any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            # The WebSocket's protocol would wait for the body, and has no clock.
+            self._refuse(HTTPStatus.BAD_REQUEST, "A request for a WebSocket has no body.")
         else:
             super().handle_websocket_upgrade()
 
@@ -133,10 +136,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(seconds, self._time_is_up)
 
     def _time_is_up(self) -> None:
-        if self._awaited is _Awaited.BODY:
+        if self.cycle is None:
+            ours = False
+        elif self._awaited is _Awaited.BODY:
             ours = self.cycle.waiting_for_100_continue
         else:  # stray line ends are taken for the beginning of a header
-            ours = self.cycle is not None and not self.cycle.response_complete
+            ours = not self.cycle.response_complete
         if ours or self.flow.read_paused:
             self._await(self._awaited)
         else:

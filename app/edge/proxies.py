@@ -10,7 +10,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 # One parameter of an element of Forwarded (RFC 7239 section 4), or what separates elements.
-_PARAMETER = re.compile(r'\s*(?:([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*))?\s*([,;]|$)')
+_PARAMETER = re.compile(r'\s*+(?:([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*))?\s*+([,;]|$)')
 
 
 @dataclass(frozen=True, slots=True)

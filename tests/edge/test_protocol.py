@@ -154,6 +154,15 @@ async def test_a_body_that_pauses_too_long_ends_the_connection_and_the_request(s
         assert web.disconnects == 1
 
 
+@pytest.mark.parametrize("field", [b"Content-Length: 9", b"Transfer-Encoding: chunked"])
+async def test_a_websocket_that_announces_a_body_is_refused(field: bytes) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    async with serving() as web:
+        client = await web.connect()
+        client.writer.write(b"GET /ws HTTP/1.1\r\n" + upgrade + field + b"\r\n\r\n1")
+        assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_the_time_for_a_header_does_not_count_for_the_body_nor_for_the_answer_nor_for_the_next_request() -> None:
     async with serving(header_timeout=SOON) as web:
         client = await web.connect()

@@ -86,6 +86,8 @@ def test_the_scheme_is_what_the_outermost_trusted_proxy_was_asked_by(
         ([""], []),
         (['for="8.8.8.8'], []),
         (["for=8.8.8.8 for=9.9.9.9"], []),
+        (["for=8.8.8.8" + " " * 60_000 + "x"], []),
+        ([" " * 60_000 + "x"], []),
     ],
 )
 def test_forwarded_is_read_as_rfc_7239_writes_it(fields: list[str], hops: list[Hop]) -> None:
