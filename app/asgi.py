@@ -9,9 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Lifespan
 
 from app.access.offered_key import offered_key
 from app.database.connection import close_database, open_database
+from app.edge.application import at_the_edge
 from app.graphql.context import Context, Parts
 from app.graphql.cost import OperationLimits
 from app.graphql.graphiql import GraphiQL
@@ -87,7 +89,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         *docs_routes(settings),
         *rest_routes(Sender(settings, submitter, waiter)),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+    app = _Application(settings, routes, lifespan)
     app.state.begin_stop = begin_stop
     return app
 
@@ -96,6 +98,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """No route, or not by this method."""
     assert isinstance(error, HTTPException)
     return error_response(error.status_code, error.detail, headers=error.headers)
+
+
+class _Application(Starlette):
+    """Starlette, and around all of it, its own answers to errors included, what every request passes."""
+
+    def __init__(self, settings: Settings, routes: list[BaseRoute], lifespan: Lifespan["_Application"]) -> None:
+        super().__init__(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
+        self._settings = settings
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return at_the_edge(super().build_middleware_stack(), self._settings)
 
 
 async def _signpost(request: Request) -> PlainTextResponse:

@@ -1,21 +1,26 @@
-"""How log lines look: for people, or as one JSON object per line."""
+"""How log lines look: for people, or as one JSON object per line; with the request's id, and no more of an email
+address than is wished."""
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
+from app.request import current_request
 from app.settings import Settings
+
+# Anything that may be an email address: its local part, quoted or not, and its domain.
+_SEPARATORS = r"""\s<>@"`,;:()\[\]\\"""
+_ADDRESS = re.compile(rf"""(?:"[^"\n]{{0,64}}"|(?<![^{_SEPARATORS}])[^{_SEPARATORS}]++)@([^'{_SEPARATORS}]+)""")
+_MASKS = {"full": None, "domain": r"…@\1", "none": "…@…"}
 
 
 def configure_logging(settings: Settings) -> None:
     """Write to stderr, in the format and from the level that the settings say; no API key that uvicorn would log."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter()
-        if settings.log_format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    )
+    handler.setFormatter((JsonFormatter if settings.log_format == "json" else HumanFormatter)(settings.log_addresses))
+    handler.addFilter(note_request)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     uvicorn = logging.getLogger("uvicorn.error")
     # At DEBUG it logs every header and frame of a WebSocket, from INFO on its path with the query: both hold API keys.
@@ -27,17 +32,43 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("asyncpg.pool").addFilter(_without_traceback)
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    record.exc_info = None
+def note_request(record: logging.LogRecord) -> bool:
+    """Write the id of the request that is being answered, if one is, into the record."""
+    request = current_request()
+    record.request_id = request.id if request else None
     return True
 
 
-def _tells_no_path(record: logging.LogRecord) -> bool:
-    return '"WebSocket ' not in record.getMessage()
+def masked(text: str, addresses: str) -> str:
+    """The text with its email addresses in `full`, of each the `domain`, or `none` of it."""
+    mask = _MASKS[addresses]
+    return text if mask is None else _ADDRESS.sub(mask, text)
+
+
+class HumanFormatter(logging.Formatter):
+    """Time, level, logger, message, request id, and the traceback where there is one."""
+
+    def __init__(self, addresses: str = "domain") -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._addresses = addresses
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        """The line, without traceback."""
+        request_id = getattr(record, "request_id", None)
+        return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, and what belongs to it below."""
+        return masked(super().format(record), self._addresses)
 
 
 class JsonFormatter(logging.Formatter):
-    """One object: time (UTC), level, logger, message, and the traceback where there is one."""
+    """One object: time (UTC), level, logger, message, the request's id and what is told of it in fields of their own,
+    and the traceback where there is one."""
+
+    def __init__(self, addresses: str = "domain") -> None:
+        super().__init__()
+        self._addresses = addresses
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
@@ -45,8 +76,20 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": masked(record.getMessage(), self._addresses),
         }
+        if request_id := getattr(record, "request_id", None):
+            line["request_id"] = request_id
+        line |= getattr(record, "fields", {})
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = masked(self.formatException(record.exc_info), self._addresses)
         return json.dumps(line)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    record.exc_info = None
+    return True
+
+
+def _tells_no_path(record: logging.LogRecord) -> bool:
+    return '"WebSocket ' not in record.getMessage()

@@ -7,14 +7,13 @@ import socket
 from collections.abc import Callable
 from types import FrameType
 
-import orjson
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.asgi import make_app
 from app.database.configuration import is_sqlite
 from app.database.connection import close_database, open_database
 from app.database.migrate import migrate, require_migrated
+from app.edge.protocol import bounded_protocol
 from app.errors import CommandFailed, InvalidInput
 from app.first_start import FirstStart, first_start
 from app.queue.forgive import forgive_outage
@@ -39,7 +38,8 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     app = make_app(settings, with_worker=with_worker)
     config = uvicorn.Config(
         app,
-        http=_HttpProtocol,
+        http=bounded_protocol(settings),
+        timeout_keep_alive=settings.keep_alive_timeout,
         access_log=False,
         log_config=None,
         proxy_headers=False,
@@ -105,19 +105,6 @@ def _greeting(settings: Settings, port: int, made: FirstStart | None) -> str:
             "",
         ]
     return "\n".join(lines)
-
-
-class _HttpProtocol(HttpToolsProtocol):
-    """Answers in JSON what is no HTTP and never comes to the application; for no door, so that either one's clients
-    find their error."""
-
-    def send_400_response(self, msg: str) -> None:
-        text = "This is not an HTTP request that can be read."
-        error = {"code": 400, "context": None, "message": text, "status_code": 400}
-        content = orjson.dumps({"error": error, "errors": [{"message": text, "extensions": {"code": "BAD_REQUEST"}}]})
-        head = f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
-        self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + content)
-        self.transport.close()
 
 
 class _Server(uvicorn.Server):

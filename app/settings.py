@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Port = Annotated[int, Field(gt=0, le=65535)]
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9._:-]+$")]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
@@ -99,8 +100,18 @@ class Settings(BaseSettings):
     graphql_max_sockets_per_key: Count = 100
     health_timeout: Seconds = 2
     health_interval: Seconds = 1
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    forwarded_header: Annotated[Literal["x-forwarded-for", "forwarded"], BeforeValidator(str.lower)] = "x-forwarded-for"
+    hsts_max_age: Annotated[int, Field(ge=0)] = 0
+    header_timeout: Seconds = 10
+    body_timeout: Seconds = 30
+    keep_alive_timeout: Count = 5
+    max_header_bytes: Count = 64 * 1024
+    max_connections: Count = 1000
     log_level: LogLevel = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
+    log_requests: bool = True
+    log_addresses: Literal["full", "domain", "none"] = "domain"
 
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     secret_key_file: Path | None = None
@@ -137,6 +148,10 @@ class Settings(BaseSettings):
     wait_poll: Seconds = 1
 
     ehlo_name: str | None = None
+    smtp_private_networks: bool = True
+    smtp_loopback: bool | None = None
+    smtp_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    smtp_ports: Annotated[tuple[Port, ...], NoDecode, Field(min_length=1)] = (25, 465, 587, 2465, 2525, 2587)
     smtp_connect_timeout: Seconds = 10
     smtp_greeting_timeout: Seconds = 30
     smtp_ehlo_timeout: Seconds = 30
@@ -201,7 +216,15 @@ class Settings(BaseSettings):
     mail_from_address: Annotated[str | None, Given, _named("MAIL_FROM_ADDRESS")] = None
     mail_from_name: Annotated[str | None, Given, _named("MAIL_FROM_NAME")] = None
 
-    @field_validator("secret_keys", "attachment_hosts", "attachment_networks", mode="before")
+    @field_validator(
+        "secret_keys",
+        "attachment_hosts",
+        "attachment_networks",
+        "smtp_networks",
+        "smtp_ports",
+        "trusted_proxies",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -249,7 +272,7 @@ def read_settings(**overrides: Any) -> Settings:
 
 def _variable(path: tuple[int | str, ...]) -> str:
     """The name, or the names, of the variable that holds the value at this path."""
-    name = "_".join(str(part) for part in path).upper()
+    name = str(path[0]).upper()
     if not name.startswith("MAIL_"):
         return f"HELIOGRAPH_{name}"
     field = Settings.model_fields.get(name.lower())

@@ -200,7 +200,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _settings(database_url: str, folder: Path) -> Settings:
-    return Settings(database_url=database_url, port=0, secret_key_file=folder / "heliograph.key")
+    return Settings(database_url=database_url, port=0, secret_key_file=folder / "heliograph.key", smtp_loopback=True)
 
 
 async def _opened(settings: Settings) -> AsyncIterator[Settings]:

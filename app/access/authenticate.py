@@ -11,9 +11,11 @@ from app import clock
 from app.access.principal import GrantRule, Principal, grant_rule
 from app.access.raw_key import digest_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
+from app.database.key import public_id
 from app.database.transient import is_transient
 from app.errors import ErrorCode, Forbidden, Unauthenticated
 from app.limits.recipients import COLUMNS, limits_of
+from app.request import note_key
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ async def authenticate(
         raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
     if not found[0]["is_active"]:
         raise Forbidden("Access Forbidden. The role is inactive.", code=ErrorCode.ROLE_INACTIVE)
+    note_key(public_id("key", as_key(found[0]["id"])))
     await _record_use(found[0], moment, timedelta(seconds=record_use_every))
     return _principal(found)
 

@@ -14,6 +14,7 @@ from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, Service, UserError, user_errors
+from app.outbound.smtp import smtp_guard
 from app.queue.forgive import forgive_outage
 from app.queue.pause import pause_service, resume_service
 from app.queue.remove import remove_service
@@ -179,9 +180,10 @@ async def create(
     """Make a service. Needs MANAGE_SERVICES on all services."""
     try:
         principal = await info.context.principal()
-        most = info.context.parts.settings.max_trusted_ca_chars
-        values, sealer = ServiceValues(**vars(input)), info.context.parts.sealer
-        made = await create_service(values, principal, sealer, max_trusted_ca_chars=most)
+        settings, sealer = info.context.parts.settings, info.context.parts.sealer
+        most, guard = settings.max_trusted_ca_chars, smtp_guard(settings)
+        values = ServiceValues(**vars(input))
+        made = await create_service(values, principal, sealer, max_trusted_ca_chars=most, guard=guard)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
     note_carried_out(info, public_id("svc", made.id))
@@ -199,9 +201,10 @@ async def update(
         require(principal, Action.MANAGE_SERVICES, key)
         found = await get_service(key)
         changes = cast(ServiceChanges, given_changes(input, "name", "is_active", "clear_text_auth"))
-        most, sealer = info.context.parts.settings.max_trusted_ca_chars, info.context.parts.sealer
+        settings, sealer = info.context.parts.settings, info.context.parts.sealer
+        most, guard = settings.max_trusted_ca_chars, smtp_guard(settings)
         changed = await update_service(
-            found, changes, principal, sealer, forgive=forgive_outage, max_trusted_ca_chars=most
+            found, changes, principal, sealer, forgive=forgive_outage, max_trusted_ca_chars=most, guard=guard
         )
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))

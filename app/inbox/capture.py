@@ -10,6 +10,7 @@ from app.database.finish import finish
 from app.database.key import new_key
 from app.inbox.read import first_fields
 from app.inbox.receiver import ReceivedMail, Receiver
+from app.outbound.guard import LOOPBACK, Guard
 from app.smtp.server import Credentials, Encryption, Server
 
 _MESSAGE_ID_CHARS = 255
@@ -41,6 +42,7 @@ class Inbox:
             encryption=Encryption.NONE,
             client_name=client_name,
             credentials=Credentials(service_id.hex, self._password),
+            guard=Guard(LOOPBACK),
         )
 
     def _check(self, username: str, password: str) -> bool:

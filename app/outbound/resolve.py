@@ -14,6 +14,10 @@ class AddressRefused(Exception):
     """The host has no address that may be connected to."""
 
 
+class PortRefused(Exception):
+    """The host has an address that may be connected to, but not at this port."""
+
+
 async def resolve_host(host: str) -> Sequence[Address]:
     """The addresses of a host name, or of an address in any spelling (`127.1`, `0x7f000001`), best first.
 
@@ -27,10 +31,17 @@ async def resolve_host(host: str) -> Sequence[Address]:
     return [ip_address(address[0]) for *_, address in found]
 
 
-async def permitted_addresses(host: str, guard: Guard, resolve: Resolve = resolve_host) -> Sequence[Address]:
-    """Those of the host's addresses that the guard permits, in their order, at least one. Connect to these: a second
-    look-up may say something else. Raises AddressRefused, and what `resolve` does."""
+async def permitted_addresses(
+    host: str, guard: Guard, resolve: Resolve = resolve_host, port: int | None = None
+) -> Sequence[Address]:
+    """Those of the host's addresses that the guard permits, at this port if one is given, in their order, at least one.
+    Connect to these: a second look-up may say something else. Raises AddressRefused, PortRefused, and what `resolve`
+    does."""
     permitted = [address for address in await resolve(host) if guard.permits(address)]
     if not permitted:
         raise AddressRefused
+    if port is not None:
+        permitted = [address for address in permitted if guard.permits_port(address, port)]
+    if not permitted:
+        raise PortRefused
     return permitted

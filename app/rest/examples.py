@@ -200,6 +200,7 @@ def _other_failures() -> Iterator[tuple[str, JSONResponse]]:
         ("Wrong host or port", f"Connection refused by {server}. Check host and port."),
         ("Unresolvable host", "Host not found: smtp.example.com."),
         ("Firewall", f"Connection timed out: {server} (a firewall may be in the way)."),
+        ("Address not permitted", "Address not permitted: this server sends nothing to smtp.example.com."),
         ("TLS problem", f"Certificate error: the certificate of {server} has expired."),
     ):
         yield title, error_response(500, message, never)

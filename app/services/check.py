@@ -10,6 +10,8 @@ import idna
 from app.errors import ErrorCode, Problem
 from app.mail.address import check_email
 from app.mail.characters import header_breaking, unstorable
+from app.outbound.guard import Guard
+from app.outbound.smtp import refused_host, refused_port
 from app.services.authority import certificates_of, check_authorities
 from app.services.models import ServiceKind
 from app.smtp.server import Encryption
@@ -63,16 +65,20 @@ class ServiceValues:
     recipients_per_day: int | None = None
 
 
-def check_service(values: ServiceValues, max_trusted_ca_chars: int | None = None) -> tuple[Problem, ...]:
+def check_service(
+    values: ServiceValues, max_trusted_ca_chars: int | None = None, guard: Guard | None = None
+) -> tuple[Problem, ...]:
     """Everything that is wrong, each problem with the path of its field as GraphQL names it; empty if nothing is.
 
-    `max_trusted_ca_chars`: the longest `trusted_ca`; None: any length.
+    `max_trusted_ca_chars`: the longest `trusted_ca`; None: any length. `guard`: where SMTP may connect to; None: not
+    asked.
     """
     return (
         *_check_name(values.name),
         *_check_text("label", values.label, MAX_LABEL_CHARS),
         *_check_text("description", values.description, MAX_DESCRIPTION_CHARS, unstorable),
         *_check_kind(values),
+        *_check_reach(values, guard),
         *_check_trusted_ca(values, max_trusted_ca_chars),
         *_check_email("fromEmail", values.from_email),
         *_check_text("fromName", values.from_name, MAX_DISPLAY_NAME_CHARS),
@@ -95,7 +101,7 @@ def in_stored_form(values: ServiceValues) -> ServiceValues:
         label=values.label or None,
         description=values.description or None,
         host=_host(values.host) if values.host else None,
-        port=(values.port or (465 if encryption is Encryption.SSL else 587)) if smtp else None,
+        port=_port(values) if smtp else None,
         encryption=encryption,
         username=values.username or None,
         password=values.password or None,
@@ -168,6 +174,17 @@ def _check_smtp(values: ServiceValues) -> Iterator[Problem]:
     yield from _check_credentials(values)
 
 
+def _check_reach(values: ServiceValues, guard: Guard | None) -> Iterator[Problem]:
+    """A name is held to the guard when it is connected to; so is an address, but of that it can be said now."""
+    host = _host(values.host) if values.host and values.kind == ServiceKind.SMTP else None
+    if host is None or guard is None:
+        return
+    if wrong := refused_host(host, guard):
+        yield _problem("host", wrong)
+    elif 1 <= _port(values) <= 65535 and (wrong := refused_port(host, _port(values), guard)):
+        yield _problem("port", wrong)
+
+
 def _check_credentials(values: ServiceValues) -> Iterator[Problem]:
     yield from _check_text("username", values.username, MAX_USERNAME_CHARS)
     yield from _check_text("password", values.password, MAX_PASSWORD_CHARS)
@@ -200,6 +217,11 @@ def _check_limits(values: ServiceValues) -> Iterator[Problem]:
     for path, limit, least, most in limits:
         if limit is not None and not least <= limit <= most:
             yield _problem(path, f"The limit is from {least} to {most}, or null for none.")
+
+
+def _port(values: ServiceValues) -> int:
+    default = 465 if values.encryption == Encryption.SSL else 587
+    return default if values.port is None else values.port
 
 
 def _host(text: str) -> str | None:

@@ -12,6 +12,7 @@ from app.database.connection import dialect, rows, transaction
 from app.errors import Problem
 from app.mail.address import check_email
 from app.mail.characters import header_breaking
+from app.outbound.smtp import smtp_guard
 from app.services.check import MAX_DISPLAY_NAME_CHARS, ServiceValues, check_service
 from app.services.manage import Forgive, ServiceChanges, changed, has_values, insert_service, replace_service
 from app.services.models import Service, ServiceKind
@@ -78,7 +79,7 @@ def _defined_values(settings: Settings) -> ServiceValues | None:
         username=settings.mail_username,
         password=settings.mail_password.get_secret_value() if settings.mail_password else None,
     )
-    problems = check_service(values)
+    problems = check_service(values, guard=smtp_guard(settings))
     if problems:
         raise SettingsError("; ".join(_sentence(problem) for problem in problems))
     return values

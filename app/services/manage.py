@@ -19,6 +19,7 @@ from app.access.principal import Action, Principal
 from app.database.connection import transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
 from app.limits.counter import forget_free_at
+from app.outbound.guard import Guard
 from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
 from app.services.circuit import forget_circuit, require_proof
 from app.services.models import Service
@@ -65,6 +66,7 @@ async def create_service(
     sealer: Sealer,
     *,
     max_trusted_ca_chars: int | None = None,
+    guard: Guard | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
     """The new service, its password sealed. Credentials are proven by one connection before more are made. Needs
@@ -74,7 +76,7 @@ async def create_service(
     """
     if by is not None:
         require_for_all(by, Action.MANAGE_SERVICES)
-    _refuse_problems(values, max_trusted_ca_chars)
+    _refuse_problems(values, max_trusted_ca_chars, guard)
     service = Service(version=0, created_at=now())
     async with _unique_name(service.id, values.name), transaction():
         await insert_service(service, values, sealer)
@@ -89,6 +91,7 @@ async def update_service(
     *,
     forgive: Forgive,
     max_trusted_ca_chars: int | None = None,
+    guard: Guard | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
     """The service as changed, read again before; its version has grown. Needs MANAGE_SERVICES for this service.
@@ -98,8 +101,9 @@ async def update_service(
     otherwise who may change a service could have its password sent to a server of theirs, or shown to the network. What
     was known against the old server or credentials does not count any more: the new ones are tried at once, and an
     outage until then is told to `forgive`, inside the transaction.
-    New limits count from now on. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict NAME_TAKEN or
-    MANAGED_BY_ENVIRONMENT.
+    New limits count from now on. A host and port that stay are held to the guard only when they are connected to, so
+    that everything else can be changed. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict
+    NAME_TAKEN or MANAGED_BY_ENVIRONMENT.
     """
     if by is not None:
         require(by, Action.MANAGE_SERVICES, service.id)
@@ -109,7 +113,8 @@ async def update_service(
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
         refuse_managed(current.name, current.is_managed)
         values = changed(current, changes)
-        _refuse_problems(values, max_trusted_ca_chars)
+        moved = (values.host, values.port) != (current.host, current.port)
+        _refuse_problems(values, max_trusted_ca_chars, guard if moved else None)
         _refuse_new_server(current, values)
         await replace_service(current, values, sealer, forgive, now())
     return current
@@ -196,8 +201,8 @@ def _server(service: Service) -> tuple[object, ...]:
     )
 
 
-def _refuse_problems(values: ServiceValues, max_trusted_ca_chars: int | None) -> None:
-    problems = check_service(values, max_trusted_ca_chars)
+def _refuse_problems(values: ServiceValues, max_trusted_ca_chars: int | None, guard: Guard | None) -> None:
+    problems = check_service(values, max_trusted_ca_chars, guard)
     if problems:
         raise InvalidInput(problems=problems)
 

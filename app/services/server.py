@@ -1,5 +1,6 @@
 """A stored service as the SMTP server to talk to."""
 
+from app.outbound.smtp import smtp_guard
 from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer
 from app.settings import Settings
@@ -23,6 +24,7 @@ def server_for(service: Service, settings: Settings, sealer: Sealer) -> Server:
         trusted_ca_file=str(settings.trusted_ca_file) if settings.trusted_ca_file else None,
         trusted_ca=service.trusted_ca,
         clear_text_auth=service.clear_text_auth,
+        guard=smtp_guard(settings),
     )
 
 

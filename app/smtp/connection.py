@@ -13,6 +13,7 @@ from aiosmtplib import SMTP, SMTPHeloError, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from app.mail.reply import Reply, Severity
+from app.outbound.resolve import Resolve, permitted_addresses, resolve_host
 from app.smtp.auth import authenticate
 from app.smtp.failure import (
     Cause,
@@ -29,15 +30,16 @@ from app.smtp.protocol import Protocol
 from app.smtp.server import Server
 
 
-async def connect(server: Server) -> "Connection":
+async def connect(server: Server, resolve: Resolve = resolve_host) -> "Connection":
     """A connection that is ready for MAIL: greeted, encrypted as `server` demands, authenticated.
 
-    Certificate and host name are always verified. Where STARTTLS is demanded and not offered, nothing more
-    is said. Raises SmtpFailure; nothing stays open then, nor on cancellation.
+    Only addresses that the server's guard permits are connected to. Certificate and host name are always verified.
+    Where STARTTLS is demanded and not offered, nothing more is said. Raises SmtpFailure; nothing stays open then, nor
+    on cancellation.
     """
     timeouts = server.timeouts
     async with _within(server, Phase.CONNECT, timeouts.connect):
-        connected = await _reach(server.host, server.port)
+        connected = await _reach(server, resolve)
     connection = Connection(server)
     try:
         await connection.open(connected)
@@ -55,19 +57,16 @@ async def connect(server: Server) -> "Connection":
     return connection
 
 
-async def _reach(host: str, port: int) -> socket.socket:
-    """The first of the host's addresses that accepts, in the order of the resolver. Raises OSError."""
+async def _reach(server: Server, resolve: Resolve) -> socket.socket:
+    """The first of the host's permitted addresses that accepts, in the order of the resolver. Raises OSError,
+    AddressRefused, PortRefused."""
     loop = asyncio.get_running_loop()
-    try:
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
-        raise socket.gaierror("not a host name") from error
     refusal: OSError = socket.gaierror("no address")
-    for family, kind, protocol, _, address in addresses:
-        candidate = socket.socket(family, kind, protocol)
+    for address in await permitted_addresses(server.host, server.guard, resolve, server.port):
+        candidate = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
         candidate.setblocking(False)
         try:
-            await loop.sock_connect(candidate, address)
+            await loop.sock_connect(candidate, (str(address), server.port))
         except OSError as error:
             candidate.close()
             refusal = error

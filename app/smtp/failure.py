@@ -12,6 +12,7 @@ from aiosmtplib import SMTPResponseException
 
 from app.errors import HeliographError
 from app.mail.reply import Reply
+from app.outbound.resolve import AddressRefused, PortRefused
 from app.smtp.server import Credentials, Server
 
 
@@ -34,6 +35,7 @@ class Cause(StrEnum):
     """What kind of thing went wrong."""
 
     HOST_NOT_FOUND = "host_not_found"
+    NOT_PERMITTED = "not_permitted"
     CONNECTION_REFUSED = "connection_refused"
     TIMED_OUT = "timed_out"
     CERTIFICATE = "certificate"
@@ -53,7 +55,7 @@ SERVICE_PHASES = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.TLS
 class Failure:
     """Why no reply per recipient could be had. `message` starts with the sentence of the REST contract
     ("Authentication failed", "Connection refused", "Host not found", "Connection timed out",
-    "Certificate error") and holds no secret, no user name and no path."""
+    "Certificate error", or "Address not permitted") and holds no secret, no user name and no path."""
 
     phase: Phase
     cause: Cause
@@ -156,6 +158,8 @@ def _cause(exc: BaseException, phase: Phase) -> tuple[Cause, BaseException]:
 
 
 _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
+    (AddressRefused, Cause.NOT_PERMITTED),
+    (PortRefused, Cause.NOT_PERMITTED),
     (ssl.SSLCertVerificationError, Cause.CERTIFICATE),
     (ssl.SSLEOFError, Cause.DISCONNECTED),
     (ssl.SSLError, Cause.TLS),
@@ -181,6 +185,10 @@ def _message(cause: Cause, exc: BaseException, phase: Phase, server: Server) -> 
     match cause:
         case Cause.HOST_NOT_FOUND:
             return f"Host not found: {server.host}."
+        case Cause.NOT_PERMITTED if isinstance(exc, PortRefused):
+            return f"Address not permitted: this server sends nothing to port {server.port} of {server.host}."
+        case Cause.NOT_PERMITTED:
+            return f"Address not permitted: this server sends nothing to {server.host}."
         case Cause.CONNECTION_REFUSED if isinstance(exc, ConnectionRefusedError):
             return f"Connection refused by {where}. Check host and port."
         case Cause.CONNECTION_REFUSED:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.outbound.guard import PUBLIC, Guard
+
 
 class Encryption(StrEnum):
     """TLS: STARTTLS required (implicit TLS on port 465). SSL: implicit TLS. NONE: clear text."""
@@ -40,7 +42,7 @@ class Timeouts:
 class Server:
     """Where and how to connect. `client_name` is what EHLO says. `trusted_ca_file`: PEM file of certificate
     authorities trusted besides the system's; `trusted_ca`: PEM text of more of them. `clear_text_auth`: allow AUTH
-    without TLS to a non-loopback host."""
+    without TLS to a non-loopback host. `guard`: which of the host's addresses may be connected to."""
 
     host: str
     port: int
@@ -51,6 +53,7 @@ class Server:
     trusted_ca_file: str | None = None
     trusted_ca: str | None = None
     clear_text_auth: bool = False
+    guard: Guard = PUBLIC
 
     @property
     def implicit_tls(self) -> bool:

@@ -18,6 +18,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.uptime import Uptime
 from app.inbox.receiver import Receiver, Script
+from app.outbound.guard import LOOPBACK, Guard
 from app.queue.claim import Claim, claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.put import put
@@ -77,7 +78,7 @@ async def put_mail(service: Service, wakeup: Wakeup) -> Put:
 def plain_server(service: Service) -> Server:
     assert service.host is not None
     assert service.port is not None
-    return Server(service.host, service.port, Encryption.NONE, "client.example")
+    return Server(service.host, service.port, Encryption.NONE, "client.example", guard=Guard(LOOPBACK))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.inbox.receiver import Receiver, Script, Stage
+from app.outbound.guard import LOOPBACK, Guard
 from app.queue.lookup import list_attempts, list_recipients
 from app.queue.wakeup import Wakeup
 from app.services.circuit import Circuit, CircuitPolicy, read_circuits
@@ -39,7 +40,7 @@ async def pool() -> AsyncIterator[Pool]:
 def server_of(service: Service) -> Server:
     assert service.host is not None
     assert service.port is not None
-    return Server(service.host, service.port, Encryption.NONE, "client.example")
+    return Server(service.host, service.port, Encryption.NONE, "client.example", guard=Guard(LOOPBACK))
 
 
 def with_password(service: Service) -> Server:

@@ -16,6 +16,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
 from app.inbox.receiver import ReceivedMail, Receiver
+from app.outbound.guard import LOOPBACK, Guard
 from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Engine
 from app.queue.pgqueuer import PgQueuerEngine
@@ -66,7 +67,7 @@ async def receiver(arrived: list[datetime]) -> AsyncIterator[Receiver]:
 def server_of(service: Service) -> Server:
     assert service.host is not None
     assert service.port is not None
-    return Server(service.host, service.port, Encryption.NONE, "client.example")
+    return Server(service.host, service.port, Encryption.NONE, "client.example", guard=Guard(LOOPBACK))
 
 
 @pytest.fixture

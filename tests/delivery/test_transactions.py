@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Script, Stage, Wait
+from app.outbound.guard import LOOPBACK, Guard
 from app.queue.claim import claim_message
 from app.queue.lookup import list_attempts, list_recipients
 from app.queue.settle import settle
@@ -34,7 +36,8 @@ def make_attempter(pool: Pool, wakeup: Wakeup) -> MakeAttempter:
         def resolve(service: Service) -> Server:
             assert service.host is not None
             assert service.port is not None
-            return Server(service.host, service.port, Encryption.NONE, "client.example", None, timeouts or Timeouts())
+            server = Server(service.host, service.port, Encryption.NONE, "client.example", guard=Guard(LOOPBACK))
+            return replace(server, timeouts=timeouts or Timeouts())
 
         retry, lease = RetryPolicy((30,), 0, 3600), LeasePolicy(60, 3600, 0.01)
         return Attempter(

@@ -1,6 +1,7 @@
 """Log lines for people and for programs."""
 
 import asyncio
+import contextvars
 import json
 import logging
 import socket
@@ -14,7 +15,8 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.log import JsonFormatter, configure_logging
+from app.log import JsonFormatter, configure_logging, masked
+from app.request import begin_request
 from app.settings import LogLevel, Settings
 
 
@@ -120,3 +122,44 @@ def test_the_pool_s_warning_while_the_database_is_down_is_one_line(capsys: pytes
         logging.getLogger("asyncpg.pool").warning("Failed to connect; retrying", exc_info=True)
 
     assert capsys.readouterr().err.splitlines()[1:] == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "shown"),
+    [
+        ("full", '550 <bob+tag@x.example> no "a b"@y.example, mailto:jürgen@bücher.example. pg://u:pw@db/x'),
+        ("domain", "550 <…@x.example> no …@y.example, mailto:…@bücher.example. pg://u:…@db/x"),
+        ("none", "550 <…@…> no …@…, mailto:…@… pg://u:…@…"),
+    ],
+)
+def test_addresses_are_logged_as_they_are_set(addresses: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = '550 <bob+tag@x.example> no "a b"@y.example, mailto:jürgen@bücher.example. pg://u:pw@db/x'
+    for log_format in ("human", "json"):
+        configure_logging(Settings.model_validate({"log_addresses": addresses, "log_format": log_format}))
+        logger = logging.getLogger("app.x")
+        try:
+            raise ValueError(said)
+        except ValueError:
+            logger.warning("server: %s", said, exc_info=True)
+        line = capsys.readouterr().err
+        assert line.count(shown if log_format == "human" else json.dumps(shown)[1:-1]) == 2
+
+
+def test_a_long_text_is_looked_through_in_a_time_that_grows_with_it() -> None:
+    long = "x" * 2_000_000
+    assert masked(long, "none") == long
+    assert masked(f"{long}@x.example", "none") == "…@…"
+
+
+def test_the_id_of_the_request_ends_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings())
+
+    def work() -> None:
+        begin_request("abc123")
+        logging.getLogger("app.x").warning("inside")
+
+    contextvars.Context().run(work)
+    logging.getLogger("app.x").warning("outside")
+    inside, outside = capsys.readouterr().err.splitlines()
+    assert inside.endswith("app.x: inside [abc123]")
+    assert outside.endswith("app.x: outside")

@@ -87,6 +87,7 @@ async def heliograph(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Hel
     installed = Heliograph(folder).having(
         env_file="no.env",
         port=0,
+        smtp_loopback=True,
         queue_poll=0.05,
         wait_poll=0.05,
         retry_schedule=0.2,

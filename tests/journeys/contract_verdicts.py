@@ -112,7 +112,7 @@ REPLIES = {
 
 UNREACHABLE = {
     "connection refused": out_of_reach("Connection refused", port=1),
-    "host not found": out_of_reach("Host not found", host="nowhere.invalid"),
+    "host not found": out_of_reach("Host not found", host="nowhere.invalid", port=587),
     "firewall": replace(out_of_reach("Connection timed out", port="firewall"), installation="environment"),
     "a greeting that refuses": Row(
         [(MAIL, failed("554 5.3.2 Not today", 554, smtp_code=554))],

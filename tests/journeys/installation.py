@@ -42,7 +42,7 @@ def installation(folder: Path, database_url: str, **settings: object) -> Heliogr
     """Heliograph in this folder: quick to notice and to try again, its leases short."""
     quick = {"queue_poll": 0.2, "wait_poll": 0.2, "retry_schedule": 0.2, "retry_jitter": 0}
     leases = {"lease": 2, "lease_renewal": 0.5}
-    keys = {"secret_keys": SECRET, "admin_api_key": ADMIN_KEY}
+    keys = {"secret_keys": SECRET, "admin_api_key": ADMIN_KEY, "smtp_loopback": True}
     given = {"env_file": "no.env", "port": 0, "database_url": database_url} | quick | leases | keys | settings
     return Heliograph(folder).having(**given)
 

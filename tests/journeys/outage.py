@@ -298,6 +298,7 @@ async def run(outage: Outage, database: Database, folder: Path) -> Report:
         database_url=database.url,
         secret_keys="thirty-two characters are enough for a test",
         admin_api_key=ADMIN_KEY,
+        smtp_loopback=True,
         smtp_max_connections=20,
         **outage.settings,
     )

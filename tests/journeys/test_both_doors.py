@@ -216,7 +216,7 @@ async def test_a_server_that_closes_a_session_gets_the_mail_in_a_new_one_at_once
 
 UNREACHABLE: dict[str, tuple[dict[str, Any], str]] = {
     "connection refused": ({"port": 1}, "Connection refused"),
-    "host not found": ({"host": "nowhere.invalid"}, "Host not found"),
+    "host not found": ({"host": "nowhere.invalid", "port": 587}, "Host not found"),
     "wrong credentials": ({"username": "me", "password": "wrong"}, "Authentication failed"),
 }
 

@@ -59,7 +59,7 @@ def module_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
         return
     postgres: Postgres = request.getfixturevalue("postgres")
     url = postgres.create(request.getfixturevalue("postgres_template"))
-    yield Settings(database_url=url, port=0, secret_key_file=key_file)
+    yield Settings(database_url=url, port=0, secret_key_file=key_file, smtp_loopback=True)
     postgres.drop(url)
 
 

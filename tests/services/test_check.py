@@ -7,6 +7,7 @@ import pytest
 import trustme
 
 from app.errors import ErrorCode
+from app.outbound.guard import LOOPBACK, Guard
 from app.services.check import ServiceValues, check_service, in_stored_form
 from app.services.models import ServiceKind
 from app.smtp.server import Encryption
@@ -223,3 +224,28 @@ def test_a_trusted_authority_has_a_longest_text() -> None:
     assert check_service(values, max_trusted_ca_chars=len(PEM)) == ()
     [problem] = check_service(values, max_trusted_ca_chars=len(PEM) - 1)
     assert (problem.field, problem.message) == (("trustedCa",), f"At most {len(PEM) - 1} characters are allowed.")
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        (SMTP, None),
+        (replace(SMTP, host="127.0.0.1"), "host"),
+        (replace(SMTP, host="0:0:0:0:0:ffff:127.0.0.1"), "host"),
+        (replace(SMTP, host="LOCALHOST."), "host"),
+        (replace(SMTP, port=22), "port"),
+        (replace(SMTP, port=None, encryption="SSL"), "port"),
+        (replace(SMTP, port=None, encryption=None), None),
+        (replace(SMTP, host="127.0.0.1", port=22), "host"),
+        (SANDBOX, None),
+    ],
+)
+def test_host_and_port_are_held_to_a_guard(values: ServiceValues, wrong: str | None) -> None:
+    strict = Guard(refused=LOOPBACK, ports=(587,))
+    assert check_service(values) == ()
+    assert [problem.field for problem in check_service(values, guard=strict)] == ([(wrong,)] if wrong else [])
+
+
+def test_a_host_or_port_that_is_none_is_told_once() -> None:
+    values = replace(SMTP, host="127.1", port=70000)
+    assert [problem.field for problem in check_service(values, guard=Guard(ports=(587,)))] == [("host",), ("port",)]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.outbound.smtp import smtp_guard
 from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer, SealError
 from app.services.server import server_for
@@ -35,6 +36,7 @@ def test_everything_stored_and_set_arrives() -> None:
         trusted_ca_file=__file__,
         trusted_ca="PEM",
         clear_text_auth=True,
+        guard=smtp_guard(SETTINGS),
     )
 
 

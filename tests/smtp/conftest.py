@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from app.inbox.receiver import Receiver
+from app.outbound.guard import LOOPBACK, Guard
 from app.smtp.server import Credentials, Encryption, Server, Timeouts
 
 MakeServer = Callable[..., Server]
@@ -89,6 +90,7 @@ def server_for(ca_file: str) -> MakeServer:
             timeouts=timeouts,
             trusted_ca_file=ca_file if trusted else None,
             clear_text_auth=clear_text_auth,
+            guard=Guard(LOOPBACK),
         )
 
     return describe

@@ -1,0 +1,180 @@
+"""The socket side of HTTP: no client holds a connection for ever, and none sends a header without end."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.errors import RETRY_AFTER_SECONDS
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Seconds for a whole header, and for each pause in a body; bytes of request line and header; connections."""
+
+    header_timeout: float = 10
+    body_timeout: float = 30
+    max_header_bytes: int = 64 * 1024
+    max_connections: int = 1000
+
+
+def bounded_protocol(settings: Settings) -> type[HttpToolsProtocol]:
+    """For uvicorn's `http`."""
+
+    class Bounded(BoundedProtocol):
+        bounds = Bounds(
+            settings.header_timeout, settings.body_timeout, settings.max_header_bytes, settings.max_connections
+        )
+
+    return Bounded
+
+
+class _Awaited(Enum):
+    """What the client is to send next."""
+
+    NOTHING = auto()
+    HEADER = auto()
+    BODY = auto()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's, which waits for the rest of a request for ever. While it does not read itself, has not yet
+    asked for the body, or owes an answer before the next request, the client's time does not run."""
+
+    bounds = Bounds()
+    _awaited = _Awaited.NOTHING
+    _timer: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    _fed = 0
+    _crowded = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._crowded = len(self.connections) > self.bounds.max_connections
+        if self._crowded:
+            self.app = _crowded
+        self._await(_Awaited.HEADER)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._await(_Awaited.NOTHING)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._awaited is _Awaited.NOTHING:
+            self._await(_Awaited.HEADER)
+        self._fed += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            self._await(_Awaited.NOTHING)
+        elif self._awaited is _Awaited.BODY:
+            self._await(_Awaited.BODY)
+        elif self._awaited is _Awaited.HEADER and self._fed > self.bounds.max_header_bytes:
+            self._header_bytes = self._fed
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = 0
+        if self._awaited is not _Awaited.HEADER:  # it came right behind another one
+            self._await(_Awaited.HEADER)
+
+    def on_url(self, url: bytes) -> None:
+        self._header_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value) + len(b": \r\n")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._header_bytes > self.bounds.max_header_bytes:
+            raise ValueError("the header is too large")  # ends the parsing, and in send_400_response
+        super().on_headers_complete()
+        self._await(_Awaited.BODY)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._await(_Awaited.NOTHING)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._await(_Awaited.NOTHING)
+        if self._crowded:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, _CROWDED, _LATER)
+        elif any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            # The WebSocket's protocol would wait for the body, and has no clock.
+            self._refuse(HTTPStatus.BAD_REQUEST, "A request for a WebSocket has no body.")
+        else:
+            super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """What could not be read as HTTP, or has too large a header, is told so in JSON."""
+        if self._header_bytes > self.bounds.max_header_bytes:
+            most = self.bounds.max_header_bytes
+            message = f"The request line and header are over the limit of {most} bytes."
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1.")
+
+    def _await(self, what: _Awaited) -> None:
+        """Start the clock for it anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if what is not self._awaited:
+            self._fed = 0
+        self._awaited = what
+        if what is not _Awaited.NOTHING:
+            seconds = self.bounds.header_timeout if what is _Awaited.HEADER else self.bounds.body_timeout
+            self._timer = self.loop.call_later(seconds, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        if self.cycle is None:
+            ours = False
+        elif self._awaited is _Awaited.BODY:
+            ours = self.cycle.waiting_for_100_continue
+        else:  # stray line ends are taken for the beginning of a header
+            ours = not self.cycle.response_complete
+        if ours or self.flow.read_paused:
+            self._await(self._awaited)
+        else:
+            self.transport.abort()
+
+    def _refuse(self, status: HTTPStatus, message: str, more: Mapping[str, str] | None = None) -> None:
+        """Answer where no application does, and close."""
+        self._await(_Awaited.NOTHING)
+        body = _body(status, message)
+        header = {**_HEADER, **(more or {}), "Content-Length": str(len(body))}
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {text}" for name, text in header.items())]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.close()
+
+
+_CROWDED = "The server has as many connections as it takes. Try again soon."
+_LATER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+_HEADER = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Connection": "close",
+}
+
+
+def _body(status: HTTPStatus, message: str) -> bytes:
+    """Both doors' clients find an error in it."""
+    error: dict[str, Any] = {"code": status.value, "context": None, "message": message, "status_code": status.value}
+    errors = [{"message": message, "extensions": {"code": status.name}}]
+    return orjson.dumps({"error": error, "errors": errors})
+
+
+async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    answer = Response(_body(status, _CROWDED), status.value, {**_HEADER, **_LATER})
+    await answer(scope, receive, send)
