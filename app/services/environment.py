@@ -54,6 +54,12 @@ async def define_service(
         logger.log(level, sentence)
 
 
+def redefined_service(settings: Settings) -> str | None:
+    """The service, if any, whose password `define_service` seals anew from MAIL_*. Raises SettingsError. Pure."""
+    values = _defined_values(settings)
+    return values.name if values is not None and values.kind == ServiceKind.SMTP else None
+
+
 def check_default_sender(settings: Settings) -> None:
     """Raise SettingsError if MAIL_FROM_ADDRESS or MAIL_FROM_NAME cannot stand in a mail."""
     address, name = settings.mail_from_address, settings.mail_from_name or ""
