@@ -14,11 +14,13 @@ from tortoise.exceptions import IntegrityError
 
 from app import clock
 from app.access.check import GrantValues, RoleValues, check_api_key, check_role, granted_service
+from app.access.facts import key_facts, key_subject, role_facts, role_subject
 from app.access.models import ApiKey, Grant, Role
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal
 from app.access.raw_key import digest_of, new_raw_key, prefix_of
-from app.database.connection import as_key, rows, transaction
+from app.audit.record import AuditAction, record
+from app.database.connection import as_document, as_key, rows, transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem
 
 
@@ -41,6 +43,7 @@ async def create_role(values: RoleValues, by: Principal | None, *, now: Callable
     async with _unique_name(role.id, values.name), transaction():
         await _save(role, values, moment)
         await _put_grants(role, values.grants, service_ids)
+        await record(by, AuditAction.CREATE_ROLE, role_subject(role), moment, after=role_facts(role, values.grants))
     return await get_role(role.id)
 
 
@@ -60,20 +63,27 @@ async def update_role(
         _refuse(check_role(values, service_ids.keys()))
         if by is not None and by.role_id == role_id:
             _refuse_locking_out(changes)
-        await _save(role, values, now())
+        moment, before = now(), role_facts(role, await _grants(role_id) if "grants" in changes else None)
+        await _save(role, values, moment)
         if "grants" in changes:
             await Grant.filter(role_id=role_id).delete()
             await _put_grants(role, values.grants, service_ids)
+        facts = role_facts(role, values.grants if "grants" in changes else None)
+        await record(by, AuditAction.UPDATE_ROLE, role_subject(role), moment, before=before, after=facts)
     return await get_role(role_id)
 
 
-async def delete_role(role_id: UUID, by: Principal | None) -> None:
+async def delete_role(role_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove the role with its grants and API keys. Raises NotFound, Forbidden, Conflict IN_USE for one's own."""
     _require_manage(by)
     if by is not None and by.role_id == role_id:
         raise Conflict("The role is your own; another role has to delete it.")
-    if not await Role.filter(id=role_id).delete():
-        raise NotFound("There is no such role.")
+    async with transaction():
+        role = await _locked_role(role_id)
+        keys = await ApiKey.filter(role_id=role_id, revoked_at=None).order_by("id").values_list("name", flat=True)
+        facts = {**role_facts(role, await _grants(role_id)), "apiKeys": keys}
+        await Role.filter(id=role_id).delete()
+        await record(by, AuditAction.DELETE_ROLE, role_subject(role), now(), before=facts)
 
 
 async def get_role(role_id: UUID) -> Role:
@@ -113,8 +123,9 @@ async def create_api_key(
     """
     _require_manage(by)
     moment = now()
-    role_exists = await Role.exists(id=role_id)
-    _refuse(check_api_key(name, expires_at, raw_key, role_exists, moment))
+    role = await Role.get_or_none(id=role_id)
+    _refuse(check_api_key(name, expires_at, raw_key, role is not None, moment))
+    assert role is not None, "it was checked"
     text = raw_key or new_raw_key()
     api_key = ApiKey(
         name=name.strip(),
@@ -125,7 +136,10 @@ async def create_api_key(
         expires_at=expires_at,
     )
     try:
-        await api_key.save(force_create=True)
+        async with transaction():
+            await api_key.save(force_create=True)
+            facts = key_facts(api_key, role.name)
+            await record(by, AuditAction.CREATE_API_KEY, key_subject(api_key), moment, after=facts)
     except IntegrityError:
         if await ApiKey.exists(digest=api_key.digest):
             raise Conflict("This API key exists already.") from None
@@ -141,7 +155,14 @@ async def revoke_api_key(api_key_id: UUID, by: Principal | None, *, now: Callabl
     _require_manage(by)
     if by is not None and by.api_key_id == api_key_id:
         raise Conflict("The API key is the one this request came with; another key has to revoke it.")
-    await ApiKey.filter(id=api_key_id, revoked_at=None).update(revoked_at=now())
+    async with transaction():
+        found = await ApiKey.filter(id=api_key_id).select_for_update().first()
+        if found is None:
+            raise _no_such_key()
+        earlier, moment = found.revoked_at, now()
+        await ApiKey.filter(id=api_key_id, revoked_at=None).update(revoked_at=moment)
+        facts = ({"revokedAt": earlier}, {"revokedAt": earlier or moment})
+        await record(by, AuditAction.REVOKE_API_KEY, key_subject(found), moment, before=facts[0], after=facts[1])
     return await get_api_key(api_key_id)
 
 
@@ -149,7 +170,7 @@ async def get_api_key(api_key_id: UUID) -> ApiKey:
     """What is stored of the key, with its role. Raises NotFound."""
     api_key = await ApiKey.get_or_none(id=api_key_id).prefetch_related("role")
     if api_key is None:
-        raise NotFound("There is no such API key.")
+        raise _no_such_key()
     return api_key
 
 
@@ -164,6 +185,10 @@ async def list_api_keys(after: UUID | None, limit: int, role_id: UUID | None = N
 def _require_manage(by: Principal | None) -> None:
     if by is not None:
         require_for_all(by, Action.MANAGE)
+
+
+def _no_such_key() -> NotFound:
+    return NotFound("There is no such API key.")
 
 
 async def _service_ids() -> dict[str, UUID]:
@@ -217,6 +242,14 @@ async def _save(role: Role, values: RoleValues, moment: datetime) -> None:
     role.is_active = values.is_active
     role.updated_at = moment
     await role.save()
+
+
+async def _grants(role_id: UUID) -> list[GrantValues]:
+    found = await rows(
+        "SELECT s.name, g.actions FROM access_grant g LEFT JOIN service s ON s.id = g.service_id WHERE g.role_id = $1",
+        role_id,
+    )
+    return [GrantValues(row["name"], as_document(row["actions"])) for row in found]
 
 
 async def _put_grants(role: Role, grants: tuple[GrantValues, ...], service_ids: Mapping[str, UUID]) -> None:

@@ -24,10 +24,14 @@ class GrantRule:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The API key of a request, with its role. `grants` has at most one rule per service."""
+    """The API key of a request, with its role. `grants` has at most one rule per service.
+
+    `origin`: the remote address of the request, for the audit log; None where there is none.
+    """
 
     role_id: UUID
     role_name: str
     api_key_id: UUID
     api_key_name: str
     grants: tuple[GrantRule, ...]
+    origin: str | None = None

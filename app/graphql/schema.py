@@ -10,6 +10,7 @@ from app.access.policy import allows
 from app.access.principal import Action
 from app.database.key import parse_public_id
 from app.errors import NotFound
+from app.graphql import audit as _audit
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
@@ -17,6 +18,7 @@ from app.graphql import roles as _roles
 from app.graphql import send_email as _send_email
 from app.graphql import services as _services
 from app.graphql import templates as _templates
+from app.graphql.audit import AuditEntry
 from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
@@ -40,6 +42,8 @@ async def node(
             return await _inbox.captured_mail(info, id)
         case "tmpl" | "tver" if key and allows(principal, Action.MANAGE, None):
             return await _templates.template_node(kind, key)
+        case "aud" if key and allows(principal, Action.MANAGE, None):
+            return await _audit.entry_node(key)
         case "role" if allows(principal, Action.MANAGE, None):
             return await _roles.role(info, id)
         case "key" if allows(principal, Action.MANAGE, None):
@@ -73,6 +77,7 @@ class Query:
     roles: Connection[Role] = _field(_roles.roles)
     api_key: ApiKey | None = _field(_roles.api_key)
     api_keys: Connection[ApiKey] = _field(_roles.api_keys)
+    audit_log: Connection[AuditEntry] = _field(_audit.audit_log)
 
 
 @strawberry.type(description="What can be done.")
@@ -104,7 +109,7 @@ def make_schema(limits: OperationLimits | None = None) -> MaskedSchema:
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
-        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion],
+        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion, AuditEntry],
         extensions=[ContextPerOperation, *limit_extensions(limits or OperationLimits())],
         config=StrawberryConfig(),
     )

@@ -8,6 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from app import clock
+from app.audit.diff import Secret
+from app.audit.record import AuditAction, Subject, record
 from app.database.connection import as_key, execute, rows, transaction
 from app.errors import CommandFailed
 from app.services.environment import redefined_service
@@ -60,7 +62,7 @@ async def checked_sealer(settings: Settings) -> Sealer:
     return sealer
 
 
-async def reseal_secrets(sealer: Sealer) -> Rotation:
+async def reseal_secrets(sealer: Sealer, *, now: Callable[[], datetime] = clock.now) -> Rotation:
     """Seal under the first key what is sealed under another: one row after the other, each in a transaction of its own.
 
     Safe beside servers that have both keys, and to be repeated after an interruption: a password that changes
@@ -70,7 +72,7 @@ async def reseal_secrets(sealer: Sealer) -> Rotation:
     unopened = []
     for secret in await _stored_secrets():
         try:
-            if await _reseal(secret, sealer):
+            if await _reseal(secret, sealer, now()):
                 resealed += 1
             else:
                 current += 1
@@ -82,6 +84,7 @@ async def reseal_secrets(sealer: Sealer) -> Rotation:
 async def forget_secret(name: str, sealer: Sealer, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove user name and password of a service whose password cannot be opened, and pause it, so that its mail waits
     for new ones. Raises CommandFailed for any other service."""
+    moment = now()
     async with transaction():
         found = [secret for secret in await _stored_secrets() if secret.service_name == name.lower()]
         if not found:
@@ -92,9 +95,25 @@ async def forget_secret(name: str, sealer: Sealer, *, now: Callable[[], datetime
             "UPDATE service SET username = NULL, sealed_password = NULL, version = version + 1, updated_at = $2,"
             " paused_at = COALESCE(paused_at, $2), paused_reason = $3 WHERE id = $1",
             found[0].service_id,
-            now(),
+            moment,
             FORGOTTEN,
         )
+        await _record_forgotten(found[0], moment)
+
+
+async def _record_forgotten(secret: StoredSecret, moment: datetime) -> None:
+    await record(
+        None,
+        AuditAction.FORGET_CREDENTIALS,
+        _subject(secret),
+        moment,
+        before={"password": Secret(secret.sealed)},
+        after={"pausedReason": FORGOTTEN},
+    )
+
+
+def _subject(secret: StoredSecret) -> Subject:
+    return Subject("svc", secret.service_id, secret.service_name)
 
 
 async def _stored_secrets() -> list[StoredSecret]:
@@ -120,28 +139,32 @@ def _has_key(secret: StoredSecret, sealer: Sealer) -> bool:
         return True
 
 
-async def _reseal(secret: StoredSecret, sealer: Sealer) -> bool:
+async def _reseal(secret: StoredSecret, sealer: Sealer, moment: datetime) -> bool:
     """Whether it had to be; False, too, for a password that is gone by now. Raises SealError."""
     sealed: str | None = secret.sealed
     while sealed is not None:
         text = sealer.open(sealed, secret.service_id)
         if sealer.is_first(fingerprint_of(sealed)):
             return False
-        if await _replace(secret, sealed, sealer.seal(text, secret.service_id)):
+        if await _replace(secret, sealed, sealer.seal(text, secret.service_id), moment):
             return True
         found = await rows("SELECT sealed_password FROM service WHERE id = $1", secret.service_id)
         sealed = found[0]["sealed_password"] if found else None
     return False
 
 
-async def _replace(secret: StoredSecret, sealed: str, anew: str) -> bool:
+async def _replace(secret: StoredSecret, sealed: str, anew: str, moment: datetime) -> bool:
     """Whether the stored text was still the one that was opened. The version stays: no connection becomes stale."""
-    changed = await execute(
-        "UPDATE service SET sealed_password = $3 WHERE id = $1 AND sealed_password = $2",
-        secret.service_id,
-        sealed,
-        anew,
-    )
+    async with transaction():
+        changed = await execute(
+            "UPDATE service SET sealed_password = $3 WHERE id = $1 AND sealed_password = $2",
+            secret.service_id,
+            sealed,
+            anew,
+        )
+        if changed:
+            keys = ({"secretKey": fingerprint_of(sealed)}, {"secretKey": fingerprint_of(anew)})
+            await record(None, AuditAction.RESEAL_SERVICE, _subject(secret), moment, before=keys[0], after=keys[1])
     return bool(changed)
 
 

@@ -1,6 +1,7 @@
 """Stored secrets as a whole: what the start asks of the keys, and rotation beside whoever changes a password."""
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,10 @@ async def test_rotation_goes_on_where_it_was_interrupted(database: Settings, mon
 def fails_at(name: str) -> Any:
     reseal = sealed._reseal
 
-    async def failing(secret: sealed.StoredSecret, sealer: Sealer) -> bool:
+    async def failing(secret: sealed.StoredSecret, sealer: Sealer, moment: datetime) -> bool:
         if secret.service_name == name:
             raise ConnectionError
-        return await reseal(secret, sealer)
+        return await reseal(secret, sealer, moment)
 
     return failing
 
@@ -82,10 +83,10 @@ async def test_a_password_that_changes_meanwhile_is_kept(
     service = await make("a")
     replace = sealed._replace
 
-    async def overtaken(secret: sealed.StoredSecret, stored: str, anew: str) -> bool:
+    async def overtaken(secret: sealed.StoredSecret, stored: str, anew: str, moment: datetime) -> bool:
         if await password(service, BOTH) == "canary":
             await update_service(service, {"password": "changed"}, None, sealer, forgive=forgive_outage)
-        return await replace(secret, stored, anew)
+        return await replace(secret, stored, anew, moment)
 
     monkeypatch.setattr(sealed, "_replace", overtaken)
     done = await reseal_secrets(BOTH)
@@ -97,9 +98,9 @@ async def test_a_service_that_goes_meanwhile_is_no_trouble(database: Settings, m
     service = await make("a")
     replace = sealed._replace
 
-    async def overtaken(secret: sealed.StoredSecret, stored: str, anew: str) -> bool:
+    async def overtaken(secret: sealed.StoredSecret, stored: str, anew: str, moment: datetime) -> bool:
         await execute("DELETE FROM service WHERE id = $1", service.id)
-        return await replace(secret, stored, anew)
+        return await replace(secret, stored, anew, moment)
 
     monkeypatch.setattr(sealed, "_replace", overtaken)
     assert await reseal_secrets(BOTH) == Rotation(0, 1, ())
