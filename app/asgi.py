@@ -119,7 +119,8 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
     settings = parts.settings
 
     async def make_context(connection: HTTPConnection) -> Context:
-        return Context(parts, offered_key(connection.headers), is_socket=connection.scope["type"] == "websocket")
+        is_socket, origin = connection.scope["type"] == "websocket", connection.client and connection.client.host
+        return Context(parts, offered_key(connection.headers), is_socket=is_socket, origin=origin)
 
     async def check_key(context: Context) -> UUID:
         return (await context.principal()).api_key_id

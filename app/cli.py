@@ -26,6 +26,7 @@ from app.queue.lookup import list_recipients
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
 from app.services.environment import define_service
+from app.services.sealed import checked_sealer, forget_secret, reseal_secrets
 from app.services.secret import sealer_from
 from app.settings import Settings, SettingsError, read_settings
 from app.signals import STOP_SIGNALS, end_by_force
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("migrate", _migrate, "Bring the database's schema up to date. `serve` does this itself on SQLite.")
     verb("schema", _schema, "Print the GraphQL schema.")
     _add_key_verbs(verb("key", _no_key_verb, "Create, list and revoke API keys."))
+    _add_secrets_verbs(verb("secrets", _no_secrets_verb, "Change the key that seals stored passwords."))
     _add_send_options(verb("send", _send, "Send one mail, with the rights of an API key."))
     return parser
 
@@ -100,6 +102,15 @@ def _add_key_verbs(key: argparse.ArgumentParser) -> None:
     revoke = verbs.add_parser("revoke", help="revoke a key: from now on it opens nothing")
     revoke.add_argument("id", help="its id, as `key list` shows it")
     revoke.set_defaults(verb=_key_revoke)
+
+
+def _add_secrets_verbs(secrets: argparse.ArgumentParser) -> None:
+    verbs = secrets.add_subparsers(title="verbs", required=True, metavar="VERB")
+    rotate = verbs.add_parser("rotate", help="seal every stored password under the first key; while servers run")
+    rotate.set_defaults(verb=_secrets_rotate)
+    forget = verbs.add_parser("forget", help="give up a password whose key is lost; its service is paused")
+    forget.add_argument("service", help="the service's name")
+    forget.set_defaults(verb=_secrets_forget)
 
 
 def _add_send_options(send: argparse.ArgumentParser) -> None:
@@ -140,7 +151,7 @@ def _worker(settings: Settings, options: argparse.Namespace) -> int:
             signal.signal(number, begin_stop)
         wakeup = Wakeup()
         engine = choose_engine(settings, wakeup)
-        sealer = sealer_from(settings)
+        sealer = await checked_sealer(settings)
         await define_service(settings, sealer, forgive=forgive_outage)
         async with running_worker(settings, sealer, engine, wakeup, drain):
             print("Heliograph delivers mail", flush=True)
@@ -202,6 +213,30 @@ def _key_revoke(settings: Settings, options: argparse.Namespace) -> int:
         return 0
 
     return _with_database(settings, revoke())
+
+
+def _no_secrets_verb(settings: Settings, options: argparse.Namespace) -> int:
+    raise CommandFailed("say `secrets rotate` or `secrets forget`")
+
+
+def _secrets_rotate(settings: Settings, options: argparse.Namespace) -> int:
+    async def rotate() -> int:
+        done = await reseal_secrets(sealer_from(settings, make_file=False))
+        print(f"resealed {done.resealed}, under the first key already {done.current}")
+        for name, reason in done.unopened:
+            print(f"heliograph: the password of {name} stays as it is. {reason}", file=sys.stderr)
+        return int(bool(done.unopened))
+
+    return _with_database(settings, rotate())
+
+
+def _secrets_forget(settings: Settings, options: argparse.Namespace) -> int:
+    async def forget() -> int:
+        await forget_secret(options.service, sealer_from(settings))
+        print(f"{options.service.lower()} is paused, without user name and password; set both, then resume it")
+        return 0
+
+    return _with_database(settings, forget())
 
 
 def _send(settings: Settings, options: argparse.Namespace) -> int:

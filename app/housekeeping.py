@@ -4,6 +4,7 @@ import asyncio
 import logging
 from datetime import datetime, timedelta
 
+from app.audit.read import forget_old_entries
 from app.clock import now
 from app.database.connection import execute
 from app.database.trouble import log_trouble
@@ -28,8 +29,8 @@ async def run_housekeeping(settings: Settings) -> None:
 
 
 async def purge(settings: Settings, moment: datetime) -> None:
-    """Delete captured mail, idempotency keys and lost workers that are older than the settings keep them, and counts
-    that no limit needs any more."""
+    """Delete captured mail, idempotency keys, lost workers and audit entries that are older than the settings keep
+    them, and counts that no limit needs any more."""
     await execute(
         "DELETE FROM captured_mail WHERE received_at < $1", moment - timedelta(days=settings.captured_mail_days)
     )
@@ -41,3 +42,4 @@ async def purge(settings: Settings, moment: datetime) -> None:
     longest = max(settings.circuit_probe_interval, settings.circuit_auth_interval, settings.max_asked_delay)
     await probe_what_is_far_off(moment, longest)
     await forget_lost_workers(moment, settings.worker_lost_after)
+    await forget_old_entries(moment, settings.audit_days)

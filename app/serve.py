@@ -19,7 +19,7 @@ from app.first_start import FirstStart, first_start
 from app.queue.forgive import forgive_outage
 from app.services.environment import define_service
 from app.services.models import ServiceKind
-from app.services.secret import sealer_from
+from app.services.sealed import checked_sealer
 from app.settings import Settings, SettingsError
 from app.signals import STOP_SIGNALS, end_by_force, end_well
 
@@ -30,7 +30,8 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     """Bring a SQLite database up to date, define the service that MAIL_* say, make what a first start needs, say so on
     standard output, and serve.
 
-    Raises CommandFailed where it cannot listen, NotMigrated, SettingsError, and what the database raises.
+    Raises CommandFailed where it cannot listen, NotMigrated, SettingsError (also where the key of a stored secret is
+    missing), and what the database raises.
     """
     sockets = _listen(settings.host, settings.port)  # before a key is made that only a start that succeeds can show
     made = asyncio.run(_prepare(settings))
@@ -74,7 +75,7 @@ async def _prepare(settings: Settings) -> FirstStart | None:
     await open_database(settings)
     try:
         await require_migrated()
-        sealer = sealer_from(settings)
+        sealer = await checked_sealer(settings)
         await define_service(settings, sealer, forgive=forgive_outage)
         return await first_start(settings, sealer)
     except InvalidInput as refusal:

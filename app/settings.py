@@ -201,6 +201,8 @@ class Settings(BaseSettings):
     circuit_auth_interval: Seconds = 60
 
     captured_mail_days: Seconds = 7
+    audit_days: Annotated[int, Field(ge=0)] = 365
+    audit_max_chars: Count = 1000
     housekeeping_interval: Seconds = 600
 
     mail_mailer: Annotated[

@@ -23,12 +23,14 @@ from app.access.check import (
     check_role,
     granted_service,
 )
+from app.access.facts import key_facts, key_subject, role_facts, role_subject
 from app.access.models import ApiKey, Grant, Role
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal, grant_rule
 from app.access.raw_key import digest_of, new_raw_key, prefix_of
-from app.access.restrictions import stored_restrictions
-from app.database.connection import as_key, rows, transaction
+from app.access.restrictions import NO_RESTRICTIONS, restrictions_of, stored_restrictions
+from app.audit.record import AuditAction, record
+from app.database.connection import as_document, as_key, rows, transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem
 from app.limits.recipients import NO_LIMITS, RecipientLimits, columns_of, given_limits
 
@@ -69,6 +71,7 @@ async def create_role(
     async with _unique_name(role.id, values.name), transaction():
         await _save(role, values, moment)
         await _put_grants(role, values.grants, service_ids)
+        await record(by, AuditAction.CREATE_ROLE, role_subject(role), moment, after=role_facts(role, values.grants))
     return await get_role(role.id)
 
 
@@ -93,20 +96,27 @@ async def update_role(
         _refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
         if by is not None and by.role_id == role_id:
             _refuse_locking_out(changes)
-        await _save(role, values, now())
+        moment, before = now(), role_facts(role, await _grants(role_id) if "grants" in changes else None)
+        await _save(role, values, moment)
         if "grants" in changes:
             await Grant.filter(role_id=role_id).delete()
             await _put_grants(role, values.grants, service_ids)
+        facts = role_facts(role, values.grants if "grants" in changes else None)
+        await record(by, AuditAction.UPDATE_ROLE, role_subject(role), moment, before=before, after=facts)
     return await get_role(role_id)
 
 
-async def delete_role(role_id: UUID, by: Principal | None) -> None:
+async def delete_role(role_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove the role with its grants and API keys. Raises NotFound, Forbidden, Conflict IN_USE for one's own."""
     _require_manage(by)
     if by is not None and by.role_id == role_id:
         raise Conflict("The role is your own; another role has to delete it.")
-    if not await Role.filter(id=role_id).delete():
-        raise NotFound("There is no such role.")
+    async with transaction():
+        role = await _locked_role(role_id)
+        keys = await ApiKey.filter(role_id=role_id, revoked_at=None).order_by("id").values_list("name", flat=True)
+        facts = {**role_facts(role, await _grants(role_id)), "apiKeys": keys}
+        await Role.filter(id=role_id).delete()
+        await record(by, AuditAction.DELETE_ROLE, role_subject(role), now(), before=facts)
 
 
 async def get_role(role_id: UUID) -> Role:
@@ -153,8 +163,9 @@ async def create_api_key(
     """
     _require_manage(by)
     moment = now()
-    role_exists = await Role.exists(id=role_id)
-    _refuse(check_api_key(name, expires_at, raw_key, role_exists, moment, limits))
+    role = await Role.get_or_none(id=role_id)
+    _refuse(check_api_key(name, expires_at, raw_key, role is not None, moment, limits))
+    assert role is not None, "it was checked"
     text = raw_key or new_raw_key()
     api_key = ApiKey(
         name=name.strip(),
@@ -166,7 +177,10 @@ async def create_api_key(
         **columns_of(limits),
     )
     try:
-        await api_key.save(force_create=True)
+        async with transaction():
+            await api_key.save(force_create=True)
+            facts = key_facts(api_key, role.name)
+            await record(by, AuditAction.CREATE_API_KEY, key_subject(api_key), moment, after=facts)
     except IntegrityError:
         if await ApiKey.exists(digest=api_key.digest):
             raise Conflict("This API key exists already.") from None
@@ -174,16 +188,23 @@ async def create_api_key(
     return api_key, text
 
 
-async def update_api_key(api_key_id: UUID, changes: ApiKeyChanges, by: Principal | None) -> ApiKey:
+async def update_api_key(
+    api_key_id: UUID, changes: ApiKeyChanges, by: Principal | None, *, now: Callable[[], datetime] = clock.now
+) -> ApiKey:
     """The changed key; new limits count from now on. Raises NotFound, Forbidden, InvalidInput with every problem."""
     _require_manage(by)
     async with transaction():
         api_key = await ApiKey.filter(id=api_key_id).select_for_update().first()
         if api_key is None:
-            raise NotFound("There is no such API key.")
+            raise _no_such_key()
         name, limits = changes.get("name", api_key.name), changes.get("limits", given_limits(vars(api_key)))
         _refuse(check_api_key_changes(name, limits))
-        await ApiKey.filter(id=api_key_id).update(name=name.strip(), **columns_of(limits))
+        role = await Role.get(id=api_key.role_id)
+        before = key_facts(api_key, role.name)
+        api_key.update_from_dict({"name": name.strip(), **columns_of(limits)})
+        await api_key.save()
+        after = key_facts(api_key, role.name)
+        await record(by, AuditAction.UPDATE_API_KEY, key_subject(api_key), now(), before=before, after=after)
     return await get_api_key(api_key_id)
 
 
@@ -195,7 +216,14 @@ async def revoke_api_key(api_key_id: UUID, by: Principal | None, *, now: Callabl
     _require_manage(by)
     if by is not None and by.api_key_id == api_key_id:
         raise Conflict("The API key is the one this request came with; another key has to revoke it.")
-    await ApiKey.filter(id=api_key_id, revoked_at=None).update(revoked_at=now())
+    async with transaction():
+        found = await ApiKey.filter(id=api_key_id).select_for_update().first()
+        if found is None:
+            raise _no_such_key()
+        earlier, moment = found.revoked_at, now()
+        await ApiKey.filter(id=api_key_id, revoked_at=None).update(revoked_at=moment)
+        facts = ({"revokedAt": earlier}, {"revokedAt": earlier or moment})
+        await record(by, AuditAction.REVOKE_API_KEY, key_subject(found), moment, before=facts[0], after=facts[1])
     return await get_api_key(api_key_id)
 
 
@@ -203,7 +231,7 @@ async def get_api_key(api_key_id: UUID) -> ApiKey:
     """What is stored of the key, with its role. Raises NotFound."""
     api_key = await ApiKey.get_or_none(id=api_key_id).prefetch_related("role")
     if api_key is None:
-        raise NotFound("There is no such API key.")
+        raise _no_such_key()
     return api_key
 
 
@@ -218,6 +246,10 @@ async def list_api_keys(after: UUID | None, limit: int, role_id: UUID | None = N
 def _require_manage(by: Principal | None) -> None:
     if by is not None:
         require_for_all(by, Action.MANAGE_ACCESS)
+
+
+def _no_such_key() -> NotFound:
+    return NotFound("There is no such API key.")
 
 
 async def _service_ids() -> dict[str, UUID]:
@@ -279,6 +311,22 @@ async def _save(role: Role, values: RoleValues, moment: datetime) -> None:
     role.update_from_dict(columns_of(values.limits))
     role.updated_at = moment
     await role.save()
+
+
+async def _grants(role_id: UUID) -> list[GrantValues]:
+    found = await rows(
+        "SELECT s.name, g.* FROM access_grant g LEFT JOIN service s ON s.id = g.service_id WHERE g.role_id = $1",
+        role_id,
+    )
+    return [
+        GrantValues(
+            row["name"],
+            as_document(row["actions"]),
+            restrictions_of(as_document(row["restrictions"])) or NO_RESTRICTIONS,
+            given_limits(row),
+        )
+        for row in found
+    ]
 
 
 async def _put_grants(role: Role, grants: tuple[GrantValues, ...], service_ids: Mapping[str, UUID]) -> None:

@@ -39,7 +39,10 @@ class GrantRule:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The API key of a request, with its role. `grants` has at most one rule per service."""
+    """The API key of a request, with its role. `grants` has at most one rule per service.
+
+    `origin`: the remote address of the request, for the audit log; None where there is none.
+    """
 
     role_id: UUID
     role_name: str
@@ -48,6 +51,7 @@ class Principal:
     grants: tuple[GrantRule, ...]
     role_limits: Limits = field(default_factory=dict, hash=False)
     api_key_limits: Limits = field(default_factory=dict, hash=False)
+    origin: str | None = None
 
 
 def grant_rule(service_id: UUID | None, actions: Collection[str], restrictions: Mapping[str, Any] | None) -> GrantRule:

@@ -11,6 +11,7 @@ MODELS = (
     "app.limits.models",
     "app.services.models",
     "app.access.models",
+    "app.audit.models",
     "app.templates.models",
     "app.queue.models",
     "app.events.models",

@@ -30,6 +30,7 @@ __all__ = [
     "finish",
     "is_transient",
     "open_database",
+    "opened_with",
     "rows",
     "transaction",
 ]
@@ -37,6 +38,7 @@ __all__ = [
 Dialect = Literal["sqlite", "postgres"]
 
 _context: TortoiseContext | None = None
+_settings: Settings | None = None
 
 
 class _Client(Protocol):
@@ -54,7 +56,7 @@ async def open_database(settings: Settings) -> None:
     Raises DatabaseUrlError, or what the driver raises when the database cannot be reached (see `is_transient`).
     RuntimeError when a database is open already.
     """
-    global _context
+    global _context, _settings
     if _context is not None:
         raise RuntimeError("a database is open already")
     if is_sqlite(settings.database_url):
@@ -65,7 +67,7 @@ async def open_database(settings: Settings) -> None:
     except BaseException:
         await finish(context.close_connections())
         raise
-    _context = context
+    _context, _settings = context, settings
 
 
 async def _connect(context: TortoiseContext, settings: Settings) -> None:
@@ -119,6 +121,13 @@ async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
 def dialect() -> Dialect:
     """Which SQL the open database speaks."""
     return cast(Dialect, _database().db().capabilities.dialect)
+
+
+def opened_with() -> Settings:
+    """The settings that the open database was opened with."""
+    if _settings is None:
+        raise RuntimeError("no database is open")
+    return _settings
 
 
 def _client() -> _Client:

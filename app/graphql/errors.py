@@ -4,10 +4,11 @@ A refusal shows its code and its sentence. A fault of the client (syntax, valida
 Anything else is a bug of ours: the client gets an id, the log gets the same id and the traceback.
 """
 
+import json
 import logging
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from secrets import token_hex
 from typing import Any
 
 import strawberry
@@ -56,7 +57,8 @@ class MaskedSchema(strawberry.Schema):
         Where the context's attribute `carried_out` names mutations that are committed, every error says so.
         """
         carried_out: dict[str, str] = getattr(getattr(execution_context, "context", None), "carried_out", {})
-        shown = [presented(error) for error in errors]
+        secrets = tuple(_secrets(getattr(execution_context, "variables", None)))
+        shown = [_without(secrets, presented(error)) for error in errors]
         if self.config.disable_field_suggestions:
             shown = [_without_suggestion(error) for error in shown]
         errors[:] = [_after(carried_out, error) for error in shown] if carried_out else shown
@@ -103,10 +105,32 @@ def problem_extensions(problem: Problem) -> dict[str, Any]:
 
 def log_internal(error: BaseException, *, path: list[str | int] | None = None) -> dict[str, Any]:
     """Log an unexpected exception under a new random id; the `extensions` that tell the client this id."""
-    error_id = secrets.token_hex(8)
+    error_id = token_hex(8)
     where = ".".join(str(key) for key in path) if path else "the request"
     logger.error("internal error %s at %s", error_id, where, exc_info=_without_query_text(error))
     return {"code": ErrorCode.INTERNAL.value, "errorId": error_id}
+
+
+def _secrets(variables: object) -> Iterator[str]:
+    """Every text in the variables, at any depth, whose field's name says that it is a password."""
+    waiting: list[tuple[str, object]] = [("", variables)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend((str(key), item) for key, item in value.items())
+        elif isinstance(value, list):
+            waiting.extend((name, item) for item in value)
+        elif isinstance(value, str) and value and "password" in name.lower():
+            yield value
+
+
+def _without(secrets: Iterable[str], error: GraphQLError) -> GraphQLError:
+    """The error without the secrets: what is wrong with a variable, graphql-core tells with the whole variable."""
+    message = error.message
+    for secret in secrets:
+        for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+            message = message.replace(form, "***")
+    return error if message == error.message else _coded(error, message, error.extensions or {})
 
 
 def _after(carried_out: Mapping[str, str], error: GraphQLError) -> GraphQLError:

@@ -11,6 +11,7 @@ from app.access.policy import allows, sees_service
 from app.access.principal import Action
 from app.database.key import parse_public_id
 from app.errors import NotFound
+from app.graphql import audit as _audit
 from app.graphql import can_send as _can_send
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
@@ -19,6 +20,7 @@ from app.graphql import roles as _roles
 from app.graphql import send_email as _send_email
 from app.graphql import services as _services
 from app.graphql import templates as _templates
+from app.graphql.audit import AuditEntry
 from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
@@ -42,6 +44,8 @@ async def node(
             return await _inbox.captured_mail(info, id)
         case "tmpl" | "tver" if key and allows(principal, Action.MANAGE_TEMPLATES, None):
             return await _templates.template_node(kind, key)
+        case "aud" if key and allows(principal, Action.MANAGE_ACCESS, None):
+            return await _audit.entry_node(key)
         case "role" if allows(principal, Action.MANAGE_ACCESS, None):
             return await _roles.role(info, id)
         case "key" if allows(principal, Action.MANAGE_ACCESS, None):
@@ -76,6 +80,7 @@ class Query:
     roles: Connection[Role] = _field(_roles.roles)
     api_key: ApiKey | None = _field(_roles.api_key)
     api_keys: Connection[ApiKey] = _field(_roles.api_keys)
+    audit_log: Connection[AuditEntry] = _field(_audit.audit_log)
 
 
 @strawberry.type(description="What can be done.")
@@ -110,7 +115,7 @@ def make_schema(limits: OperationLimits | None = None, *, introspection: bool = 
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
-        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion],
+        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion, AuditEntry],
         extensions=[ContextPerOperation, *hidden, *limit_extensions(limits or OperationLimits())],
         config=StrawberryConfig(disable_field_suggestions=not introspection),
     )

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app.access.policy import require_intervene, visible_services
 from app.access.principal import Action, Principal
+from app.audit.record import AuditAction, Subject, record
 from app.database.connection import as_moment, execute, finish, rows, transaction
 from app.errors import ErrorCode, InvalidInput, NotFound, Problem
 from app.queue.change import (
@@ -27,6 +28,14 @@ from app.queue.lock import LEASE_GRACE, LockedMessage, lock_message
 from app.queue.schedule import Schedule, check_schedule
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
+
+_ACTIONS = {
+    CANCEL: AuditAction.CANCEL_EMAIL,
+    HOLD: AuditAction.HOLD_EMAIL,
+    RELEASE: AuditAction.RELEASE_EMAIL,
+    RESCHEDULE: AuditAction.RESCHEDULE_EMAIL,
+    RETRY: AuditAction.RETRY_EMAIL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,8 @@ class Intervener:
                 if verb is RETRY:
                     await _begin_anew(message_id)
                 await self._submit(message)
+                if message.role_id != by.role_id:
+                    await _record(by, message, verb, changes, send_at, moment)
         self.wakeup.message_changed(message_id)
         self.wakeup.work_arrived()
         return Intervention(changes, barred or _problem(changes, verb))
@@ -125,6 +136,22 @@ async def _permitted(message_id: UUID, by: Principal, moment: datetime, lease_gr
         raise NotFound("There is no such message.", field=("id",))
     require_intervene(by, message.service_id, own=own)
     return message
+
+
+async def _record(
+    by: Principal,
+    message: LockedMessage,
+    verb: Verb,
+    changes: tuple[RecipientChange, ...],
+    send_at: datetime | None,
+    moment: datetime,
+) -> None:
+    """Mail of one's own role is not administered but used; of other mail the log tells no address."""
+    changed = [change for change in changes if change.changed]
+    before: dict[str, object] = {"scheduledAt": message.scheduled_at} if verb is RESCHEDULE else {}
+    told = {"scheduledAt": send_at} if verb is RESCHEDULE else {"state": verb.target and verb.target.name}
+    after = {**told, "changedRecipients": len(changed)}
+    await record(by, _ACTIONS[verb], Subject("msg", message.id), moment, before=before, after=after)
 
 
 async def _begin_anew(message_id: UUID) -> None:

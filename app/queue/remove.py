@@ -5,11 +5,14 @@ from uuid import UUID
 
 from app.access.policy import require, require_for_all
 from app.access.principal import Action, Principal
+from app.audit.record import AuditAction, record
 from app.database.connection import as_key, as_moment, execute, rows, transaction
 from app.errors import Conflict, ErrorCode, NotFound
 from app.queue.change import CANCEL, change_recipients
 from app.queue.lock import LEASE_GRACE, is_leased, lock_message, row_lock
+from app.services.facts import service_facts, service_subject
 from app.services.manage import refuse_managed
+from app.services.models import Service
 
 
 async def remove_service(
@@ -33,10 +36,10 @@ async def remove_service(
         require(by, Action.MANAGE_SERVICES, service_id)
     async with transaction():
         # Locking the service row keeps new mail out: its foreign key waits, and then finds no service.
-        found = await rows(f"SELECT name, is_managed FROM service WHERE id = $1{row_lock()}", service_id)  # noqa: S608
-        if not found:
+        service = await Service.filter(id=service_id).select_for_update().first()
+        if service is None:
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("id",))
-        refuse_managed(found[0]["name"], bool(found[0]["is_managed"]))
+        refuse_managed(service.name, service.is_managed)
         unsent = await rows(
             f"SELECT id, lease_until FROM message WHERE service_id = $1 AND settled_at IS NULL{row_lock()}",  # noqa: S608
             service_id,
@@ -52,6 +55,8 @@ async def remove_service(
         for row in unsent:
             cancelled += await _cancel_message(as_key(row["id"]), moment, grace)
         await execute("DELETE FROM service WHERE id = $1", service_id)
+        facts = {**service_facts(service), "cancelledRecipients": cancelled}
+        await record(by, AuditAction.DELETE_SERVICE, service_subject(service), moment, before=facts)
     return cancelled
 
 

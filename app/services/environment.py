@@ -1,19 +1,21 @@
 """The service that the environment defines (MAIL_*), and the sender of mail that has no other."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import chain, count
 
 from tortoise.exceptions import IntegrityError
 
 from app import clock
+from app.audit.record import ActorKind, AuditAction, record
 from app.database.connection import dialect, rows, transaction
 from app.errors import Problem
 from app.mail.address import check_email
 from app.mail.characters import header_breaking
 from app.outbound.smtp import smtp_guard
 from app.services.check import MAX_DISPLAY_NAME_CHARS, ServiceValues, check_service
+from app.services.facts import service_facts, service_subject
 from app.services.manage import Forgive, ServiceChanges, changed, has_values, insert_service, replace_service
 from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer, SealError
@@ -53,6 +55,12 @@ async def define_service(
         told = await _bring_about(values, sealer, forgive, now())
     for level, sentence in told:
         logger.log(level, sentence)
+
+
+def redefined_service(settings: Settings) -> str | None:
+    """The service, if any, whose password `define_service` seals anew from MAIL_*. Raises SettingsError. Pure."""
+    values = _defined_values(settings)
+    return values.name if values is not None and values.kind == ServiceKind.SMTP else None
 
 
 def check_default_sender(settings: Settings) -> None:
@@ -96,12 +104,16 @@ async def _bring_about(
     async with transaction():
         if dialect() == "postgres":  # SQLite lets one writer in anyway
             await rows("SELECT 1 FROM pg_advisory_xact_lock($1)", _LOCK)
-        return await (_release() if values is None else _define(values, sealer, forgive, moment))
+        return await (_release(moment) if values is None else _define(values, sealer, forgive, moment))
 
 
-async def _release() -> list[tuple[int, str]]:
-    names = await Service.filter(is_managed=True).values_list("name", flat=True)
+async def _release(moment: datetime) -> list[tuple[int, str]]:
+    managed = await Service.filter(is_managed=True).select_for_update()
     await Service.filter(is_managed=True).update(is_managed=False)
+    for service in managed:
+        before = service_facts(service)
+        await _record_update(service, before, before | {"isManaged": False}, moment)
+    names = [service.name for service in managed]
     return [(logging.INFO, f"MAIL_* are not set: the service {name!r} is changed through the API") for name in names]
 
 
@@ -115,21 +127,46 @@ async def _define(values: ServiceValues, sealer: Sealer, forgive: Forgive, momen
         )
         current = None
     if current is None:
-        await insert_service(Service(version=0, created_at=moment, is_managed=True), values, sealer)
+        await _insert(Service(version=0, created_at=moment, is_managed=True), values, sealer)
     elif not await _take_over(current, values, sealer, forgive, moment):
         return told
     return [*told, (logging.INFO, f"the service {values.name!r} is what MAIL_* define")]
 
 
+async def _insert(service: Service, values: ServiceValues, sealer: Sealer) -> None:
+    await insert_service(service, values, sealer)
+    await record(
+        ActorKind.ENVIRONMENT,
+        AuditAction.CREATE_SERVICE,
+        service_subject(service),
+        service.created_at,
+        after=service_facts(service),
+    )
+
+
+async def _record_update(
+    service: Service, before: Mapping[str, object], after: Mapping[str, object], moment: datetime
+) -> None:
+    await record(
+        ActorKind.ENVIRONMENT,
+        AuditAction.UPDATE_SERVICE,
+        service_subject(service),
+        moment,
+        before=before,
+        after=after,
+    )
+
+
 async def _move_aside(service: Service, moment: datetime) -> str:
     """Give the service, which is locked, a free name: `email-sandbox` or `email-smtp`, with its mail and grants."""
-    first = f"{service.name}-{service.kind.lower()}"
+    before, first = service_facts(service), f"{service.name}-{service.kind.lower()}"
     taken = {other.name for other in await Service.filter(name__startswith=first)}
     service.name = next(name for name in chain([first], (f"{first}-{n}" for n in count(2))) if name not in taken)
     service.is_managed = False
     service.version += 1
     service.updated_at = moment
     await service.save()
+    await _record_update(service, before, service_facts(service), moment)
     return service.name
 
 
@@ -149,8 +186,10 @@ async def _take_over(
     whole = changed(current, changes)
     if current.is_managed and "password" not in changes and has_values(current, whole):
         return False
+    before = service_facts(current)
     current.is_managed = True
     await replace_service(current, whole, sealer, forgive, moment)
+    await _record_update(current, before, service_facts(current), moment)
     return True
 
 

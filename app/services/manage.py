@@ -16,12 +16,14 @@ from tortoise.exceptions import IntegrityError
 from app import clock
 from app.access.policy import ServiceScope, require, require_for_all
 from app.access.principal import Action, Principal
+from app.audit.record import AuditAction, record
 from app.database.connection import transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
 from app.limits.counter import forget_free_at
 from app.outbound.guard import Guard
 from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
 from app.services.circuit import forget_circuit, require_proof
+from app.services.facts import service_facts, service_subject
 from app.services.models import Service
 from app.services.secret import Sealer
 
@@ -80,6 +82,8 @@ async def create_service(
     service = Service(version=0, created_at=now())
     async with _unique_name(service.id, values.name), transaction():
         await insert_service(service, values, sealer)
+        subject = service_subject(service)
+        await record(by, AuditAction.CREATE_SERVICE, subject, service.created_at, after=service_facts(service))
     return service
 
 
@@ -116,7 +120,10 @@ async def update_service(
         moved = (values.host, values.port) != (current.host, current.port)
         _refuse_problems(values, max_trusted_ca_chars, guard if moved else None)
         _refuse_new_server(current, values)
-        await replace_service(current, values, sealer, forgive, now())
+        before, subject, moment = service_facts(current), service_subject(current), now()
+        await replace_service(current, values, sealer, forgive, moment)
+        after = service_facts(current)
+        await record(by, AuditAction.UPDATE_SERVICE, subject, moment, before=before, after=after)
     return current
 
 

@@ -49,6 +49,14 @@ class Sealer:
         ciphertext = self._ciphers[self._first].encrypt(nonce, text.encode(), row_id.bytes)
         return f"v1.{self._first}.{base64.urlsafe_b64encode(nonce + ciphertext).decode()}"
 
+    def is_first(self, fingerprint: str) -> bool:
+        """Whether this is the key that seals from now on."""
+        return fingerprint == self._first
+
+    def knows(self, fingerprint: str) -> bool:
+        """Whether this key is configured."""
+        return fingerprint in self._ciphers
+
     def open(self, sealed: str, row_id: UUID) -> str:
         """What was sealed for the row with this id. Raises SealError."""
         fingerprint, octets = _parse(sealed)
@@ -61,12 +69,17 @@ class Sealer:
             raise SealError("The sealed secret is damaged, or belongs to another row.") from None
 
 
-def sealer_from(settings: Settings) -> Sealer:
+def fingerprint_of(sealed: str) -> str:
+    """Which key it was sealed with. Raises SealError for what is no sealed text."""
+    return _parse(sealed)[0]
+
+
+def sealer_from(settings: Settings, *, make_file: bool = True) -> Sealer:
     """The sealer with the keys of HELIOGRAPH_SECRET_KEYS, else those of the key file, one on each line.
 
     On SQLite the key file is made if it is missing (HELIOGRAPH_SECRET_KEY_FILE, or `heliograph.key` beside the
-    database file). On PostgreSQL several machines share the rows, so none is made: keys have to be given.
-    Raises SettingsError, which names the variable or the file and shows no key.
+    database file), unless `make_file` says no. On PostgreSQL several machines share the rows, so none is made: keys
+    have to be given. Raises SettingsError, which names the variable or the file and shows no key.
     """
     if settings.secret_keys:
         return _sealer([key.get_secret_value() for key in settings.secret_keys], "HELIOGRAPH_SECRET_KEYS")
@@ -79,7 +92,7 @@ def sealer_from(settings: Settings) -> Sealer:
             "HELIOGRAPH_SECRET_KEYS: a key is needed to seal stored passwords, and on PostgreSQL none is made by "
             "itself. Set a random text (openssl rand -base64 48), the same for every process."
         )
-    if on_sqlite:
+    if on_sqlite and make_file:
         make_key_file(path)
     return _sealer(read_key_file(path), str(path))
 

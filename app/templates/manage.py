@@ -16,6 +16,7 @@ from tortoise.exceptions import IntegrityError
 from app import clock
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal
+from app.audit.record import AuditAction, record
 from app.database.connection import rows, transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
 from app.mail.address import Mailbox
@@ -30,6 +31,7 @@ from app.templates.content import (
     stored_variables,
     without_empty_texts,
 )
+from app.templates.facts import template_facts, template_subject
 from app.templates.models import Template, TemplateVersion
 
 _TRIES_AT_A_NUMBER = 20
@@ -74,6 +76,9 @@ async def create_template(
                 template.number = values.number or await _free_number()
                 await template.save(force_create=True)
                 await _put_version(template.id, 1, content, template.created_at)
+                facts = template_facts(template, 1, content)
+                subject, moment = template_subject(template), template.created_at
+                await record(by, AuditAction.CREATE_TEMPLATE, subject, moment, after=facts)
             return template
         except IntegrityError:
             await _refuse_taken(template.id, values.name, values.number)
@@ -98,13 +103,17 @@ async def update_template(
         before = content_of(vars(current))
         values = _changed(template, before, changes)
         _refuse_problems(values, limits)
+        told, number = template_facts(template, current.number, before), current.number
         template.name, template.name_key = values.name.strip(), name_key(values.name)
         template.description = values.description or None
         template.updated_at = now()
         await template.save()
         if not is_same(values.content, before):
             await TemplateVersion.filter(id=current.id).update(is_current=False)
-            await _put_version(template_id, await _newest(template_id) + 1, values.content, template.updated_at)
+            number = await _newest(template_id) + 1
+            await _put_version(template_id, number, values.content, template.updated_at)
+        facts, subject = template_facts(template, number, values.content), template_subject(template)
+        await record(by, AuditAction.UPDATE_TEMPLATE, subject, template.updated_at, before=told, after=facts)
     return template
 
 
@@ -117,18 +126,24 @@ async def restore_version(
         wanted = await TemplateVersion.get_or_none(template_id=template_id, number=number)
         if wanted is None:
             raise NotFound(f"The template has no version {number}.", field=("version",))
+        before = await _current_facts(template)
         await TemplateVersion.filter(template_id=template_id, is_current=True).update(is_current=False)
         await TemplateVersion.filter(id=wanted.id).update(is_current=True)
         template.updated_at = now()
         await template.save()
+        after, subject = await _current_facts(template), template_subject(template)
+        action = AuditAction.RESTORE_TEMPLATE_VERSION
+        await record(by, action, subject, template.updated_at, before=before, after=after)
     return template
 
 
-async def delete_template(template_id: UUID, by: Principal | None) -> None:
+async def delete_template(template_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove the template with its versions. Mail made from it stays as it is. Raises NotFound, Forbidden."""
     _require_manage(by)
-    if not await Template.filter(id=template_id).delete():
-        raise no_such_template()
+    async with _changing(template_id) as template:
+        before = await _current_facts(template)
+        await Template.filter(id=template_id).delete()
+        await record(by, AuditAction.DELETE_TEMPLATE, template_subject(template), now(), before=before)
 
 
 async def get_template(template_id: UUID) -> Template:
@@ -236,6 +251,11 @@ async def _changing(template_id: UUID) -> AsyncIterator[Template]:
         if template is None:
             raise no_such_template()
         yield template
+
+
+async def _current_facts(template: Template) -> Mapping[str, object]:
+    current = await TemplateVersion.get(template_id=template.id, is_current=True)
+    return template_facts(template, current.number, content_of(vars(current)))
 
 
 def _changed(template: Template, before: TemplateContent, changes: TemplateChanges) -> TemplateValues:

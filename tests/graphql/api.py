@@ -25,7 +25,7 @@ class Api:
     async def execute(self, query: str, **variables: Any) -> ExecutionResult:
         """Whatever the schema answers."""
         result = await self.schema.execute(
-            query, variable_values=variables, context_value=Context(self.parts, self.key)
+            query, variable_values=variables, context_value=Context(self.parts, self.key, origin=ORIGIN)
         )
         assert isinstance(result, ExecutionResult)
         return result
@@ -52,6 +52,7 @@ class Api:
         return payload
 
 
+ORIGIN = "192.0.2.7"
 USER_ERRORS = "userErrors { code field message retryable }"
 
 

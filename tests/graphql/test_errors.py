@@ -5,6 +5,7 @@ from graphql import FieldNode, GraphQLError, OperationDefinitionNode, located_er
 
 from app.errors import ErrorCode, InvalidInput, Problem
 from app.graphql.errors import presented
+from tests.graphql.api import Api
 
 
 def field_of(query: str) -> FieldNode:
@@ -73,3 +74,13 @@ def test_a_graphql_error_raised_with_a_code_is_shown_as_it_was_meant(caplog: pyt
     shown = presented(located_error(GraphQLError("Too far.", extensions={"code": "FAR"}), [field_of("{ a }")], ["a"]))
     assert (shown.message, shown.extensions) == ("Too far.", {"code": "FAR"})
     assert caplog.records == []
+
+
+async def test_an_error_about_a_variable_shows_no_password_of_it(api: Api) -> None:
+    document = "mutation ($input: CreateServiceInput!) { createService(input: $input) { service { id } } }"
+    for password in ("canary", "canary'\"\n\\", ["canary"], "ü-canary"):
+        for given in ({"port": {"password": password}}, {"password": password}, {"name": "x", "nothing": 1}):
+            result = await api.execute(document, input={**given, "password": password})
+            assert result.errors is not None
+            assert "$input" in result.errors[0].message
+            assert "canary" not in repr(result.errors)
