@@ -21,7 +21,7 @@ def role_facts(role: Role, grants: Sequence[GrantValues] | None = None) -> Mappi
         "name": role.name,
         "description": role.description,
         "isActive": role.is_active,
-        "limits": _limit_facts(given_limits(vars(role))),
+        "limits": _limit_facts(given_limits(vars(role))) or None,
     }
     return facts if grants is None else facts | {"grants": sorted(map(_grant_facts, grants), key=str)}
 
@@ -40,7 +40,7 @@ def key_facts(key: ApiKey, role_name: str) -> Mapping[str, object]:
         "prefix": key.prefix,
         "expiresAt": key.expires_at,
         "revokedAt": key.revoked_at,
-        "limits": _limit_facts(given_limits(vars(key))),
+        "limits": _limit_facts(given_limits(vars(key))) or None,
     }
 
 

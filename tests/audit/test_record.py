@@ -7,6 +7,7 @@ import pytest
 
 from app.access.check import RoleValues
 from app.access.manage import create_api_key, create_role, revoke_api_key, update_role
+from app.access.principal import Action
 from app.audit import record as audit
 from app.audit.read import AuditFilter, find_entry, forget_old_entries, list_entries
 from app.audit.record import ActorKind, AuditAction, Subject, record
@@ -114,7 +115,7 @@ async def test_a_role_and_its_keys_are_told_of_by_name(database: Settings) -> No
     await update_role(role.id, {"name": "y", "grants": ()}, principal)
     await revoke_api_key(key.id, None)
     revoked, updated, made, _ = await list_entries(AuditFilter(), None, 4)
-    everything = [{"service": None, "actions": ["MANAGE", "READ_MESSAGES", "SEND"]}]
+    everything = [{"service": None, "actions": sorted(Action)}]
     assert updated.before == {"grants": everything, "name": "x"}
     assert updated.after == {"grants": [], "name": "y"}
     assert made.after == {"key": "set", "name": "shop", "prefix": key.prefix, "role": "x"}

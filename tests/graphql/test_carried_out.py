@@ -231,8 +231,14 @@ async def test_every_mutation_notes_that_it_was_carried_out(api: Api) -> None:
     role = await carry_out("createRole", name="reader")
     await carry_out("updateRole", id=role, description="reads")
     key = await carry_out("createApiKey", roleId=role, name="one")
-    assert await carry_out("revokeApiKey", id=key) == key
+    for verb, given in (("updateApiKey", {"name": "two"}), ("revokeApiKey", {})):
+        assert await carry_out(verb, id=key, **given) == key
     assert await carry_out("deleteRole", id=role) == role
+
+    template = await carry_out("createTemplate", name="welcome", text="Hello")
+    assert await carry_out("updateTemplate", id=template, text="Bye") == template
+    assert await carry_out("restoreTemplateVersion", id=template, version=1) == template
+    assert await carry_out("deleteTemplate", id=template) == template
 
     document = api.schema.introspect()["__schema"]["types"]
     (root,) = [kind for kind in document if kind["name"] == Mutation.__name__]

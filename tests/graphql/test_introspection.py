@@ -46,7 +46,7 @@ async def test_the_schema_answers_nothing_about_itself(silent: MaskedSchema, que
     result = await silent.execute(query)
     assert result.data is None
     for error in result.errors or []:
-        assert "introspection has been disabled" in error.message
+        assert re.search("introspection has been disabled|Too many validation errors", error.message)
         assert error.extensions == {"code": "GRAPHQL_VALIDATION_FAILED"}
     assert result.errors
 

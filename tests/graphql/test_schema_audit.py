@@ -97,6 +97,7 @@ ADMINISTRATIVE: dict[str, tuple[Prepare, Prepared]] = {
     "updateRole": (having(role, name="others"), {"name": ""}),
     "deleteRole": (role, UNKNOWN),
     "createApiKey": (new_key, {"name": ""}),
+    "updateApiKey": (having(key, name="two", limits={"perDay": 9}), {"name": ""}),
     "revokeApiKey": (key, UNKNOWN),
     "cancelEmail": (mail, UNKNOWN),
     "rescheduleEmail": (having(mail, sendAt="2026-01-01T00:00:00Z"), {"sendAt": "2999-01-01T00:00:00Z"}),
@@ -171,7 +172,7 @@ async def test_the_log_is_read_newest_first_by_whom_may_manage_everything(api: A
 
 async def test_who_manages_one_service_reads_no_entry(api: Api) -> None:
     await make_service("relay")
-    some = api.as_key(await make_key("some", [GrantValues("relay", ["MANAGE"])]))
+    some = api.as_key(await make_key("some", [GrantValues("relay", ["MANAGE_SERVICES"])]))
     entry = (await entries())[0]
     assert (await some.refused(LOG))["code"] == "FORBIDDEN"
     assert (await some.ask("query ($id: ID!) { node(id: $id) { id } }", id=public_id("aud", entry.id)))["node"] is None

@@ -37,6 +37,7 @@ QUERIES: Mapping[str, str] = {
     "roles": "roles(first: 9, after: $role) { nodes { id } }",
     "apiKey": "apiKey(id: $id) { id }",
     "apiKeys": "apiKeys(first: 9, after: $key, roleId: $role) { nodes { id } }",
+    "auditLog": "auditLog(first: 9, filter: {subject: $id}) { nodes { id } }",
     "viewer": "viewer { actions(service: $service)"
     ' canSend(service: $service, from: "a@a.example", to: ["b@a.example"], template: $template) { allowed message } }',
 }
@@ -60,6 +61,7 @@ MUTATIONS: Mapping[str, str] = {
     "updateRole": '{id: $id, name: "x", grants: [{service: $service, templates: [$tmpl], actions: [SEND]}]}',
     "deleteRole": "{id: $id}",
     "createApiKey": '{roleId: $role, name: "x"}',
+    "updateApiKey": '{id: $id, name: "x", limits: {perDay: 9}}',
     "revokeApiKey": "{id: $id}",
 }
 NOT_ASKED = {code.value for code in RequestErrorCode} | {"INTERNAL"}

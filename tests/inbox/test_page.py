@@ -73,7 +73,7 @@ class Office:
     async def send(self, **fields: Any) -> None:
         """Send a mail through the REST route; it is in the inbox when this returns."""
         body = {"to": "ada@example.test", "body_text": "hello", **fields}
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             answer = await client.post(f"{self.url}/api/v2/email", json=body, headers={"X-API-Key": self.key})
         assert answer.status_code == 200, answer.text
         assert answer.headers["X-Message-Status"] == "sent"
