@@ -87,7 +87,8 @@ async def _prepare(settings: Settings) -> FirstStart | None:
 def _greeting(settings: Settings, port: int, made: FirstStart | None) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = settings.public_url or f"http://{host}:{port}"
-    lines = [f"Heliograph serves {url}", f"  GraphiQL  {url}/graphql", f"  inbox     {url}/inbox"]
+    places = {"GraphiQL": "/graphql", "REST": "/docs", "inbox": "/inbox"}
+    lines = [f"Heliograph serves {url}", *(f"  {name:8}  {url}{path}" for name, path in places.items())]
     if made is None and settings.admin_api_key is None:
         lines.append("  lost key  heliograph key create --name NAME")
     elif made and made.admin_key:
