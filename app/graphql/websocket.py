@@ -1,12 +1,14 @@
 """GraphQL over WebSocket, protocol graphql-transport-ws: what Strawberry takes on trust is checked here first."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from graphql import GraphQLError
-from starlette.websockets import WebSocketState
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
 
@@ -69,12 +71,20 @@ class ConnectionUnavailable(Exception):
 
 
 class WebSocketAdapter(ASGIWebSocketAdapter):
-    """Strawberry's adapter, but a close reason never outgrows its frame and closing twice does no harm."""
+    """Strawberry's adapter, but a close reason never outgrows its frame, and neither closing twice nor a client that is
+    gone already does any harm: whoever reads from the socket learns of that."""
+
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        """Send the message, if the client is still there."""
+        if self.ws.application_state is not WebSocketState.DISCONNECTED:
+            with suppress(WebSocketDisconnected):
+                await super().send_json(message)
 
     async def close(self, code: int, reason: str) -> None:
         """Close with `code` and `reason`, the reason cut to MAX_REASON_BYTES."""
         if self.ws.application_state is not WebSocketState.DISCONNECTED:
-            await super().close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+            with suppress(WebSocketDisconnect):
+                await super().close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
 class TransportWsHandler(BaseGraphQLTransportWSHandler[Any, None]):

@@ -113,7 +113,7 @@ GRAPHQL = places(NAMES) | {
     "a header": Place(
         lambda text: {"headers": [{"name": "X-Extra", "value": text}]}, ("value",), field("X-Extra"), same, EXTRA
     ),
-    "a header's name": Place(lambda text: {"headers": [{"name": text, "value": "x"}]}, ("name",)),
+    "a header's name": Place(lambda text: {"headers": [{"name": text, "value": "x"}]}, ("name",), is_a_name=True),
     "a tag": Place(lambda text: {"tags": [text]}, ("tags",)),
     "metadata": Place(lambda text: {"metadata": {text: text}}, ("metadata",)),
     "the template": Place(lambda text: {"template": f"t{text}"}, ("template",)),
