@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid5
 
+from app.access.policy import rule_for
 from app.access.principal import Principal
 from app.errors import RateLimited
 from app.limits.counter import Taken, add, lock_subjects, read_buckets
@@ -62,7 +63,8 @@ def quotas_of(principal: Principal, service_id: UUID | None, service_name: str =
     ]
     if service_id is not None:
         name, subject = f"{role} with service '{service_name}'", uuid5(principal.role_id, service_id.hex)
-        quotas.append(Quota(Scope.GRANT, name, subject, _grant_limits(principal, service_id)))
+        rule = rule_for(principal, service_id)
+        quotas.append(Quota(Scope.GRANT, name, subject, rule.limits if rule else {}))
     return tuple(quota for quota in quotas if quota.limits)
 
 
@@ -88,12 +90,6 @@ async def read_standings(quotas: Sequence[Quota], moment: datetime) -> list[Stan
     if not quotas:
         return []
     return list(_standings(quotas, await read_buckets([quota.subject for quota in quotas], moment), moment))
-
-
-def _grant_limits(principal: Principal, service_id: UUID) -> Limits:
-    rules = {rule.service_id: rule for rule in principal.grants}
-    rule = rules.get(service_id) or rules.get(None)
-    return rule.limits if rule else {}
 
 
 Counted = Mapping[UUID, Mapping[Span, Buckets]]
