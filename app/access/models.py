@@ -55,7 +55,11 @@ class Grant(Model):
 
 
 class ApiKey(Model):
-    """An API key, stored as its first characters (to recognise it by) and the SHA-256 of the whole."""
+    """An API key, stored as its first characters (to recognise it by) and the SHA-256 of the whole.
+
+    `previous_*`: the secret that the last rotation replaced; it works until `previous_expires_at`. `last_used_at` is of
+    the present secret. `allowed_networks` is a JSON list of networks (networks.py); null: any.
+    """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
     name = fields.CharField(max_length=64)
@@ -69,6 +73,11 @@ class ApiKey(Model):
     expires_at = fields.DatetimeField(null=True)
     revoked_at = fields.DatetimeField(null=True)
     last_used_at = fields.DatetimeField(null=True)
+    previous_prefix = fields.CharField(max_length=16, null=True)
+    previous_digest = fields.CharField(max_length=64, null=True)
+    previous_expires_at = fields.DatetimeField(null=True)
+    previous_last_used_at = fields.DatetimeField(null=True)
+    allowed_networks: fields.Field[list[str] | None] = fields.JSONField(null=True)
     recipients_per_minute = fields.IntField(null=True)
     recipients_per_hour = fields.IntField(null=True)
     recipients_per_day = fields.IntField(null=True)

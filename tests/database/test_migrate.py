@@ -131,6 +131,7 @@ UNIQUE = {
     ("access_grant", "role_id"),
     ("access_grant", "role_id", "service_id"),
     ("api_key", "digest"),
+    ("api_key", "previous_digest"),
     ("idempotency_key", "role_id", "key"),
     ("recipient", "message_id", "position"),
     ("role", "name"),
