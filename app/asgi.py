@@ -1,6 +1,6 @@
 """Settings in, Starlette application out; opens the database, and may run the worker inside."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
@@ -11,7 +11,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Lifespan
 
+from app.access.announce import CHANNEL as ACCESS_CHANNEL
 from app.access.offered_key import offered_key
+from app.access.watch import KeyWatch
 from app.database.connection import close_database, open_database
 from app.edge.application import at_the_edge
 from app.graphql.context import Context, Parts
@@ -64,7 +66,8 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     waiter = VerdictWaiter(wakeup, settings.wait_poll)
     drain = Drain(settings.drain_timeout)
     intervener = Intervener(engine, wakeup, settings.max_schedule_ahead, settings.lease_grace)
-    parts = Parts(settings, sealer, submitter, waiter, intervener)
+    key_watch = KeyWatch(settings.api_key_check_interval)
+    parts = Parts(settings, sealer, submitter, waiter, intervener, key_watch)
 
     def begin_stop() -> None:
         drain.begin()
@@ -75,7 +78,8 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
         async with AsyncExitStack() as stack:
             await open_database(settings)
             stack.push_async_callback(close_database)
-            await stack.enter_async_context(listening(settings, wakeup))
+            await stack.enter_async_context(key_watch.running())
+            await stack.enter_async_context(listening(settings, wakeup, {ACCESS_CHANNEL: key_watch.look}))
             if with_worker:
                 await stack.enter_async_context(running_worker(settings, sealer, engine, wakeup, drain))
             stack.callback(begin_stop)
@@ -123,12 +127,18 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
         return Context(parts, offered_key(connection.headers), is_socket=is_socket, origin=origin)
 
     async def check_key(context: Context) -> UUID:
-        return (await context.principal()).api_key_id
+        context.opened_as = await context.principal()
+        return context.opened_as.api_key_id
+
+    def watch_key(context: Context, close: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+        assert context.opened_as is not None, "check_key let it in"
+        return parts.key_watch.hold(context.opened_as, close)
 
     return GraphQLView(
         make_schema(OperationLimits.from_settings(settings), introspection=settings.graphql_introspection),
         make_context,
         on_connect=check_key,
+        on_open=watch_key,
         graphiql=_graphiql(settings) if settings.graphiql else None,
         limits=RequestLimits.from_settings(settings),
         socket_limits=SocketLimits.from_settings(settings),

@@ -4,18 +4,18 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from app.access.authenticate import authenticate
-from app.access.manage import create_api_key, find_role, list_api_keys, revoke_api_key
 from app.database.configuration import DatabaseUrlError, is_sqlite, sqlite_file_exists
 from app.database.connection import close_database, is_transient, open_database
-from app.database.key import parse_public_id, public_id
+from app.database.key import public_id
 from app.database.migrate import NotMigrated, migrate, require_migrated
 from app.errors import CommandFailed, Refusal
+from app.key_verbs import Verb, Work, add_key_verbs
 from app.log import configure_logging
 from app.mail.address import Mailbox, parse_mailboxes
 from app.mail.draft import Attachment, Draft
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    def verb(name: str, run: Callable[[Settings, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def verb(name: str, run: Verb, text: str) -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=text, description=text)
         added.set_defaults(verb=run)
         return added
@@ -85,23 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     verb("worker", _worker, "Deliver mail, without serving the API.")
     verb("migrate", _migrate, "Bring the database's schema up to date. `serve` does this itself on SQLite.")
     verb("schema", _schema, "Print the GraphQL schema.")
-    _add_key_verbs(verb("key", _no_key_verb, "Create, list and revoke API keys."))
+    add_key_verbs(verb("key", _no_key_verb, "Create, list, rotate and revoke API keys."), _on_database)
     _add_secrets_verbs(verb("secrets", _no_secrets_verb, "Change the key that seals stored passwords."))
     _add_send_options(verb("send", _send, "Send one mail, with the rights of an API key."))
     return parser
-
-
-def _add_key_verbs(key: argparse.ArgumentParser) -> None:
-    verbs = key.add_subparsers(title="verbs", required=True, metavar="VERB")
-    create = verbs.add_parser("create", help="make a key and print it, this once")
-    create.add_argument("--role", default="admin", help="name of the role it belongs to (default: admin)")
-    create.add_argument("--name", required=True, help="a name for people, e.g. 'web shop'")
-    create.set_defaults(verb=_key_create)
-    listed = verbs.add_parser("list", help="list all keys, by their first characters")
-    listed.set_defaults(verb=_key_list)
-    revoke = verbs.add_parser("revoke", help="revoke a key: from now on it opens nothing")
-    revoke.add_argument("id", help="its id, as `key list` shows it")
-    revoke.set_defaults(verb=_key_revoke)
 
 
 def _add_secrets_verbs(secrets: argparse.ArgumentParser) -> None:
@@ -175,44 +162,7 @@ def _schema(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _no_key_verb(settings: Settings, options: argparse.Namespace) -> int:
-    raise CommandFailed("say `key create`, `key list` or `key revoke`")
-
-
-def _key_create(settings: Settings, options: argparse.Namespace) -> int:
-    async def create() -> int:
-        role = await find_role(options.role)
-        if role is None:
-            raise CommandFailed(f"there is no role named {options.role!r}")
-        row, key = await create_api_key(role.id, options.name, None, None)
-        print(f"{key}\n\nThis is the only time the key is shown. Its id is {public_id('key', row.id)}.")
-        return 0
-
-    return _with_database(settings, create())
-
-
-def _key_list(settings: Settings, options: argparse.Namespace) -> int:
-    async def show() -> int:
-        after = None
-        while rows := await list_api_keys(after, 100):
-            for row in rows:
-                state = "revoked" if row.revoked_at else "active"
-                print(f"{public_id('key', row.id)}  {row.prefix}…  {state:8} {row.role.name}  {row.name}")
-            after = rows[-1].id
-        return 0
-
-    return _with_database(settings, show())
-
-
-def _key_revoke(settings: Settings, options: argparse.Namespace) -> int:
-    async def revoke() -> int:
-        kind, key = parse_public_id(options.id) or (None, None)
-        if key is None or kind != "key":
-            raise CommandFailed("that is not the id of an API key; `heliograph key list` shows them")
-        row = await revoke_api_key(key, None)
-        print(f"revoked {row.name}")
-        return 0
-
-    return _with_database(settings, revoke())
+    raise CommandFailed("say `key create`, `key list`, `key rotate` or `key revoke`")
 
 
 def _no_secrets_verb(settings: Settings, options: argparse.Namespace) -> int:
@@ -246,7 +196,8 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
     key = given.get_secret_value()
 
     async def send() -> int:
-        principal = await authenticate(key, record_use_every=settings.api_key_use_interval)
+        every = settings.api_key_use_interval
+        principal = await authenticate(key, at_the_machine=True, record_use_every=every)
         wakeup = Wakeup()
         submitter = Submitter(settings, choose_engine(settings, wakeup), wakeup)
         receipt = await submitter.submit(Submission(options.service, _draft(options), principal))
@@ -291,6 +242,10 @@ def _draft(options: argparse.Namespace) -> Draft:
 def _mailboxes(given: Sequence[str]) -> tuple[Mailbox, ...]:
     """Each by itself, so that an unclosed quote in one does not swallow the next."""
     return tuple(mailbox for text in given for mailbox in parse_mailboxes(text))
+
+
+def _on_database(work: Work) -> Verb:
+    return lambda settings, options: _with_database(settings, work(settings, options))
 
 
 def _with_database(settings: Settings, work: Coroutine[Any, Any, int]) -> int:

@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     admin_api_key: SecretStr | None = None
     api_key: SecretStr | None = None
     api_key_use_interval: Seconds = 60
+    api_key_check_interval: Seconds = 1
+    api_key_overlap: Annotated[float, Field(ge=0)] = 24 * 3600
+    api_key_max_overlap: Annotated[float, Field(ge=0, validate_default=True)] = 30 * 24 * 3600
+    api_key_max_networks: Count = 100
     graphiql: bool = True
     graphiql_assets: Path | None = None
     graphql_introspection: bool = True
@@ -241,6 +245,13 @@ class Settings(BaseSettings):
     def _renewed_in_time(cls, value: float, info: ValidationInfo) -> float:
         if value >= info.data.get("lease", value + 1):
             raise ValueError("a lease must be renewed before it ends: be less than HELIOGRAPH_LEASE")
+        return value
+
+    @field_validator("api_key_max_overlap")
+    @classmethod
+    def _no_less_than_unasked(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("api_key_overlap", value):
+            raise ValueError("be no less than HELIOGRAPH_API_KEY_OVERLAP")
         return value
 
     @field_validator("stop_timeout")

@@ -1,7 +1,7 @@
 """An API key becomes a principal."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 from app import clock
 from app.access.principal import GrantRule, Principal, grant_rule
 from app.access.raw_key import digest_of
+from app.access.validity import Flaw, Terms, flaw_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
 from app.database.key import public_id
 from app.database.transient import is_transient
@@ -25,50 +26,82 @@ _LIMITS = ", ".join(
     for column in COLUMNS.values()
 )
 
+# The first row is there for every secret, and the grants only for one that opens something: what is refused costs the
+# same, whatever the reason.
 _KEY_WITH_ROLE_AND_GRANTS = f"""
-SELECT k.id, k.name, k.expires_at, k.revoked_at, k.last_used_at, k.role_id,
+SELECT k.id, k.name, k.digest = $1 AS is_present, k.expires_at, k.previous_expires_at, k.revoked_at,
+       k.allowed_networks, k.last_used_at, k.previous_last_used_at, k.role_id,
        r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions, g.restrictions,
        {_LIMITS}
-FROM api_key k
-JOIN role r ON r.id = k.role_id
-LEFT JOIN access_grant g ON g.role_id = r.id
-WHERE k.digest = $1
+FROM (SELECT 1) AS asked
+LEFT JOIN api_key k ON k.digest = $1 OR k.previous_digest = $1
+LEFT JOIN role r ON r.id = k.role_id
+LEFT JOIN access_grant g ON g.role_id = r.id AND k.revoked_at IS NULL
+      AND (k.expires_at IS NULL OR k.expires_at > $2) AND (k.digest = $1 OR k.previous_expires_at > $2)
 """  # noqa: S608 - constants
 
 
 async def authenticate(
-    api_key: str | None, *, record_use_every: float = 60, now: Callable[[], datetime] = clock.now
+    api_key: str | None,
+    *,
+    origin: str | None = None,
+    at_the_machine: bool = False,
+    record_use_every: float = 60,
+    now: Callable[[], datetime] = clock.now,
 ) -> Principal:
     """Who this API key stands for, as it was given in the request; None or "" where none was.
 
-    Writes down when the key was last used, to within `record_use_every` seconds. Raises Unauthenticated, with one
-    and the same answer for a key that is unknown, revoked or expired, and Forbidden where the role is inactive.
+    `origin` is the remote address, from which the key has to be allowed, unless its user is `at_the_machine`. Writes
+    down when the secret was last used, to within `record_use_every` seconds. Raises Unauthenticated, with one and the
+    same answer for a key that is unknown, revoked, expired, replaced or not allowed from there, and Forbidden where the
+    role is inactive.
     """
     if not api_key:
         raise Unauthenticated("No session token (JWT) or API Key detected in request.")
-    moment = now()
-    found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest_of(api_key))
-    if not found or not _is_valid(found[0], moment):
+    moment, digest = now(), digest_of(api_key)
+    found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest, moment)
+    key = found[0]
+    terms = None if key["id"] is None else terms_of(key, replaced=not key["is_present"])
+    if at_the_machine and terms is not None:
+        terms = replace(terms, networks=())
+    if flaw := flaw_of(terms, moment, origin):
+        _tell(key, flaw, origin)
         raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
-    if not found[0]["is_active"]:
+    if not key["is_active"]:
         raise Forbidden("Access Forbidden. The role is inactive.", code=ErrorCode.ROLE_INACTIVE)
-    note_key(public_id("key", as_key(found[0]["id"])))
-    await _record_use(found[0], moment, timedelta(seconds=record_use_every))
-    return _principal(found)
+    note_key(public_id("key", as_key(key["id"])))
+    await _record_use(key, moment, timedelta(seconds=record_use_every))
+    return replace(_principal(found), origin=origin, digest=digest)
 
 
-def _is_valid(key: dict[str, Any], moment: datetime) -> bool:
-    expires_at = as_moment(key["expires_at"])
-    return key["revoked_at"] is None and (expires_at is None or moment < expires_at)
+def terms_of(key: Mapping[str, Any], *, replaced: bool) -> Terms:
+    """The terms in the columns of a key, for its present secret, or the one that was `replaced`."""
+    return Terms(
+        replaced,
+        as_moment(key["expires_at"]),
+        as_moment(key["previous_expires_at"]),
+        as_moment(key["revoked_at"]),
+        as_document(key["allowed_networks"]) or (),
+    )
 
 
-async def _record_use(key: dict[str, Any], moment: datetime, interval: timedelta) -> None:
-    last_used_at = as_moment(key["last_used_at"])
+def _tell(key: Mapping[str, Any], flaw: Flaw, origin: str | None) -> None:
+    """One line for each flaw, because a line takes time."""
+    key_id = public_id("key", as_key(key["id"])) if key["id"] is not None else "-"
+    told = {"refused_key_id": key_id, "origin": origin or "-", "reason": flaw.value}
+    _LOG.info(
+        "API key %(refused_key_id)s, shown from %(origin)s, opens nothing: %(reason)s", told, extra={"fields": told}
+    )
+
+
+async def _record_use(key: Mapping[str, Any], moment: datetime, interval: timedelta) -> None:
+    column = "last_used_at" if key["is_present"] else "previous_last_used_at"
+    last_used_at = as_moment(key[column])
     if last_used_at is not None and moment - last_used_at < interval:
         return
     try:
         await execute(
-            "UPDATE api_key SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at <= $3)",
+            f"UPDATE api_key SET {column} = $1 WHERE id = $2 AND ({column} IS NULL OR {column} <= $3)",  # noqa: S608
             moment,
             as_key(key["id"]),
             moment - interval,

@@ -3,12 +3,13 @@
 A problem's field is the path as GraphQL names it: name, grants.0.actions, roleId.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from uuid import UUID
 
+from app.access.networks import canonical
 from app.access.patterns import is_pattern, pattern_key
 from app.access.principal import FOR_ALL_ONLY, Action
 from app.access.raw_key import MAX_SUPPLIED_CHARS, MIN_SUPPLIED_CHARS, is_suppliable
@@ -54,6 +55,19 @@ class RoleLimits:
 _DEFAULT_LIMITS = RoleLimits()
 
 
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """Sizes an API key must keep, and the seconds for which a secret that is rotated goes on working, unless told, and
+    at most; all are settings."""
+
+    max_networks: int = 100
+    overlap: float = 24 * 3600
+    max_overlap: float = 30 * 24 * 3600
+
+
+DEFAULT_KEY_LIMITS = KeyLimits()
+
+
 def check_role(
     values: RoleValues,
     service_names: Collection[str],
@@ -86,6 +100,8 @@ def check_api_key(
     role_exists: bool,
     moment: datetime,
     limits: RecipientLimits = NO_LIMITS,
+    networks: Sequence[str] = (),
+    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
 ) -> tuple[Problem, ...]:
     """Everything that is wrong with an API key that is to be made at `moment`; `raw_key` is one chosen by people."""
     return (
@@ -94,12 +110,32 @@ def check_api_key(
         *_check_expiry(expires_at, moment),
         *_check_raw_key(raw_key),
         *check_limits(limits),
+        *_check_networks(networks, key_limits.max_networks),
     )
 
 
-def check_api_key_changes(name: str, limits: RecipientLimits) -> tuple[Problem, ...]:
-    """Everything that is wrong with what can be changed of an API key."""
-    return (*_check_name(name), *check_limits(limits))
+def check_api_key_changes(
+    name: str,
+    limits: RecipientLimits,
+    new_expiry: datetime | None,
+    moment: datetime,
+    networks: Sequence[str] = (),
+    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with what can be changed of an API key; an expiry that stays may be over."""
+    return (
+        *_check_name(name),
+        *_check_expiry(new_expiry, moment),
+        *check_limits(limits),
+        *_check_networks(networks, key_limits.max_networks),
+    )
+
+
+def check_overlap(seconds: float, limits: KeyLimits) -> tuple[Problem, ...]:
+    """What is wrong with how long a secret that is rotated shall go on working."""
+    if 0 <= seconds <= limits.max_overlap:
+        return ()
+    return (_problem("overlapSeconds", f"The overlap is from 0 to {limits.max_overlap:g} seconds."),)
 
 
 def _check_name(name: str) -> Iterator[Problem]:
@@ -203,6 +239,22 @@ def _check_expiry(expires_at: datetime | None, moment: datetime) -> Iterator[Pro
         yield _problem("expiresAt", "The time needs an offset from UTC.")
     elif not moment < expires_at < _LATEST_EXPIRY:
         yield _problem("expiresAt", "The time must be in the future, and before the year 9999.")
+
+
+def _check_networks(networks: Sequence[str], most: int) -> Iterator[Problem]:
+    if len(networks) > most:
+        yield _too_many("allowedNetworks", len(networks), most)
+        return
+    seen = set()
+    for index, text in enumerate(networks):
+        try:
+            network = canonical(text)
+        except ValueError as error:
+            yield _problem("allowedNetworks", f"'{shown(text)}' {error}.", str(index))
+            continue
+        if network in seen:
+            yield _problem("allowedNetworks", f"'{network}' is there twice.", str(index))
+        seen.add(network)
 
 
 def _check_raw_key(raw_key: str | None) -> Iterator[Problem]:

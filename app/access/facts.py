@@ -40,6 +40,9 @@ def key_facts(key: ApiKey, role_name: str) -> Mapping[str, object]:
         "prefix": key.prefix,
         "expiresAt": key.expires_at,
         "revokedAt": key.revoked_at,
+        "previousPrefix": key.previous_prefix,
+        "previousExpiresAt": key.previous_expires_at,
+        "allowedNetworks": key.allowed_networks,
         "limits": _limit_facts(given_limits(vars(key))) or None,
     }
 

@@ -4,7 +4,7 @@ What changes something takes the principal who asks, `by`, and needs MANAGE_ACCE
 who may do everything. Reading is checked by the doors, with `require_for_all`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -14,8 +14,12 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app import clock
+from app.access.announce import announce_change
 from app.access.check import (
+    DEFAULT_KEY_LIMITS,
+    MAX_NAME_CHARS,
     GrantValues,
+    KeyLimits,
     RoleLimits,
     RoleValues,
     check_api_key,
@@ -25,6 +29,7 @@ from app.access.check import (
 )
 from app.access.facts import key_facts, key_subject, role_facts, role_subject
 from app.access.models import ApiKey, Grant, Role
+from app.access.networks import canonical, is_within
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal, grant_rule
 from app.access.raw_key import digest_of, new_raw_key, prefix_of
@@ -46,10 +51,13 @@ class RoleChanges(TypedDict, total=False):
 
 
 class ApiKeyChanges(TypedDict, total=False):
-    """What to change of an API key; what is absent stays. `limits` replaces all limits."""
+    """What to change of an API key; what is absent stays. `limits` replaces all limits, `allowed_networks` all
+    networks; None and no networks: any."""
 
     name: str
+    expires_at: datetime | None
     limits: RecipientLimits
+    allowed_networks: Sequence[str] | None
 
 
 _DEFAULT_LIMITS = RoleLimits()
@@ -103,6 +111,7 @@ async def update_role(
             await _put_grants(role, values.grants, service_ids)
         facts = role_facts(role, values.grants if "grants" in changes else None)
         await record(by, AuditAction.UPDATE_ROLE, role_subject(role), moment, before=before, after=facts)
+        await announce_change()
     return await get_role(role_id)
 
 
@@ -117,6 +126,7 @@ async def delete_role(role_id: UUID, by: Principal | None, *, now: Callable[[], 
         facts = {**role_facts(role, await _grants(role_id)), "apiKeys": keys}
         await Role.filter(id=role_id).delete()
         await record(by, AuditAction.DELETE_ROLE, role_subject(role), now(), before=facts)
+        await announce_change()
 
 
 async def get_role(role_id: UUID) -> Role:
@@ -135,7 +145,7 @@ def in_role(role: Role, by: Principal) -> Principal:
 
 async def find_role(name: str) -> Role | None:
     """The role of this name, with its grants and their services."""
-    if not name.isprintable():
+    if not name.isprintable() or len(name.strip()) > MAX_NAME_CHARS:
         return None
     return await Role.get_or_none(name=name.strip()).prefetch_related("grants__service")
 
@@ -154,6 +164,8 @@ async def create_api_key(
     *,
     raw_key: str | None = None,
     limits: RecipientLimits = NO_LIMITS,
+    allowed_networks: Sequence[str] = (),
+    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
     now: Callable[[], datetime] = clock.now,
 ) -> tuple[ApiKey, str]:
     """A new API key of the role, and its text, which is stored nowhere and cannot be read again.
@@ -164,7 +176,8 @@ async def create_api_key(
     _require_manage(by)
     moment = now()
     role = await Role.get_or_none(id=role_id)
-    _refuse(check_api_key(name, expires_at, raw_key, role is not None, moment, limits))
+    exists = role is not None
+    _refuse(check_api_key(name, expires_at, raw_key, exists, moment, limits, allowed_networks, key_limits))
     assert role is not None, "it was checked"
     text = raw_key or new_raw_key()
     api_key = ApiKey(
@@ -174,6 +187,7 @@ async def create_api_key(
         digest=digest_of(text),
         created_at=moment,
         expires_at=expires_at,
+        allowed_networks=_stored_networks(allowed_networks),
         **columns_of(limits),
     )
     try:
@@ -189,22 +203,37 @@ async def create_api_key(
 
 
 async def update_api_key(
-    api_key_id: UUID, changes: ApiKeyChanges, by: Principal | None, *, now: Callable[[], datetime] = clock.now
+    api_key_id: UUID,
+    changes: ApiKeyChanges,
+    by: Principal | None,
+    *,
+    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
+    now: Callable[[], datetime] = clock.now,
 ) -> ApiKey:
-    """The changed key; new limits count from now on. Raises NotFound, Forbidden, InvalidInput with every problem."""
+    """The changed key; new limits count from now on, and what is open from elsewhere than new networks is closed.
+
+    Raises NotFound, Forbidden, InvalidInput with every problem, and Conflict IN_USE for networks of the key that asks
+    from which it does not ask.
+    """
     _require_manage(by)
     async with transaction():
         api_key = await ApiKey.filter(id=api_key_id).select_for_update().first()
         if api_key is None:
             raise _no_such_key()
         name, limits = changes.get("name", api_key.name), changes.get("limits", given_limits(vars(api_key)))
-        _refuse(check_api_key_changes(name, limits))
+        networks, moment = changes.get("allowed_networks", api_key.allowed_networks) or (), now()
+        _refuse(check_api_key_changes(name, limits, changes.get("expires_at"), moment, networks, key_limits))
+        if by is not None and by.api_key_id == api_key_id:
+            _refuse_locking_out_from(by.origin, networks)
         role = await Role.get(id=api_key.role_id)
         before = key_facts(api_key, role.name)
         api_key.update_from_dict({"name": name.strip(), **columns_of(limits)})
+        api_key.expires_at = changes.get("expires_at", api_key.expires_at)
+        api_key.allowed_networks = _stored_networks(networks)
         await api_key.save()
         after = key_facts(api_key, role.name)
-        await record(by, AuditAction.UPDATE_API_KEY, key_subject(api_key), now(), before=before, after=after)
+        await record(by, AuditAction.UPDATE_API_KEY, key_subject(api_key), moment, before=before, after=after)
+        await announce_change()
     return await get_api_key(api_key_id)
 
 
@@ -224,6 +253,7 @@ async def revoke_api_key(api_key_id: UUID, by: Principal | None, *, now: Callabl
         await ApiKey.filter(id=api_key_id, revoked_at=None).update(revoked_at=moment)
         facts = ({"revokedAt": earlier}, {"revokedAt": earlier or moment})
         await record(by, AuditAction.REVOKE_API_KEY, key_subject(found), moment, before=facts[0], after=facts[1])
+        await announce_change()
     return await get_api_key(api_key_id)
 
 
@@ -302,6 +332,16 @@ def _refuse_locking_out(changes: RoleChanges) -> None:
     for_all = (grant for grant in changes.get("grants", ()) if grant.service is None)
     if "grants" in changes and not any(Action.MANAGE_ACCESS in grant.actions for grant in for_all):
         raise Conflict("The role is your own; another role has to take MANAGE_ACCESS from it.", field=("grants",))
+
+
+def _refuse_locking_out_from(origin: str | None, networks: Sequence[str]) -> None:
+    if not is_within(origin, [canonical(network) for network in networks]):
+        message = f"The API key is the one this request came with, from {origin}, which is in none of the networks."
+        raise Conflict(message, field=("allowedNetworks",))
+
+
+def _stored_networks(networks: Sequence[str]) -> list[str] | None:
+    return [canonical(network) for network in networks] or None
 
 
 async def _save(role: Role, values: RoleValues, moment: datetime) -> None:

@@ -41,7 +41,8 @@ class GrantRule:
 class Principal:
     """The API key of a request, with its role. `grants` has at most one rule per service.
 
-    `origin`: the remote address of the request, for the audit log; None where there is none.
+    `origin`: the remote address of the request, for the audit log; None where there is none. `digest`: of the secret
+    that was shown, one of two while a rotation overlaps.
     """
 
     role_id: UUID
@@ -52,6 +53,7 @@ class Principal:
     role_limits: Limits = field(default_factory=dict, hash=False)
     api_key_limits: Limits = field(default_factory=dict, hash=False)
     origin: str | None = None
+    digest: str = field(default="", repr=False)
 
 
 def grant_rule(service_id: UUID | None, actions: Collection[str], restrictions: Mapping[str, Any] | None) -> GrantRule:

@@ -14,6 +14,7 @@ from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
 from app.access.policy import ServiceScope, visible_services
 from app.access.principal import Action, Principal
+from app.access.watch import KeyWatch
 from app.clock import now
 from app.queue.explain import Way
 from app.queue.intervene import Intervener
@@ -38,6 +39,7 @@ class Parts:
     submitter: Submitter
     waiter: VerdictWaiter
     intervener: Intervener
+    key_watch: KeyWatch = field(default_factory=KeyWatch)
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Context:
     A socket lives long and asks many things: it may send its key in the payload of connection_init, and nothing is
     remembered from one operation to the next. `carried_out`: the mutations that are committed, by their response key,
     each with the id of what it made or changed. `unseen`: the database could not show that in a payload which says so.
-    `origin`: the remote address.
+    `origin`: the remote address. `opened_as`: who opened the socket.
     """
 
     parts: Parts
@@ -58,14 +60,16 @@ class Context:
     connection_params: dict[str, object] | None = field(default=None, repr=False)
     carried_out: dict[str, str] = field(default_factory=dict, init=False)
     unseen: bool = field(default=False, init=False)
+    opened_as: Principal | None = field(default=None, init=False, repr=False)
     _authenticating: "asyncio.Future[Principal] | None" = field(default=None, init=False, repr=False)
 
     async def principal(self) -> Principal:
         """Who asks. Raises Unauthenticated, and Forbidden for an inactive role."""
         if self._authenticating is None or self.is_socket:
             interval = self.parts.settings.api_key_use_interval
-            self._authenticating = asyncio.ensure_future(authenticate(self._offered(), record_use_every=interval))
-        return replace(await asyncio.shield(self._authenticating), origin=self.origin)
+            work = authenticate(self._offered(), origin=self.origin, record_use_every=interval)
+            self._authenticating = asyncio.ensure_future(work)
+        return await asyncio.shield(self._authenticating)
 
     def _offered(self) -> str | None:
         params = self.connection_params or {}

@@ -7,7 +7,7 @@ from uuid import UUID
 import strawberry
 
 from app.access import models
-from app.access.check import GrantValues, RoleLimits, RoleValues
+from app.access.check import GrantValues, KeyLimits, RoleLimits, RoleValues
 from app.access.manage import (
     ApiKeyChanges,
     RoleChanges,
@@ -29,9 +29,10 @@ from app.errors import NotFound, Refusal
 from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.grant_types import GrantInput
+from app.graphql.key_types import ApiKey
 from app.graphql.paging import After, First, key_of, page
 from app.graphql.recipient_limits import RecipientLimitsInput, read_limits, with_limits
-from app.graphql.types import ApiKey, Connection, Role, UserError, user_errors
+from app.graphql.types import Connection, Role, UserError, user_errors
 from app.graphql.viewer import Viewer
 
 
@@ -79,14 +80,25 @@ class CreateApiKeyInput:
     limits: RecipientLimitsInput | None = strawberry.field(
         default=None, description="Rate limits of this key alone, below those of its role."
     )
+    allowed_networks: list[str] | None = strawberry.field(
+        default=None,
+        description="The only networks (192.0.2.0/24, 2001:db8::/32) and addresses it may be used from; null or empty:"
+        " from anywhere.",
+    )
 
 
 @strawberry.input(description="Changes of an API key. What is absent stays; null clears.")
 class UpdateApiKeyInput:
     id: strawberry.ID = strawberry.field(description="The API key's id.")
     name: strawberry.Maybe[str | None] = strawberry.field(default=None, description="The new name.")
+    expires_at: strawberry.Maybe[datetime | None] = strawberry.field(
+        default=None, description="From when on it opens nothing; with an offset from UTC. Null: it does not expire."
+    )
     limits: strawberry.Maybe[RecipientLimitsInput | None] = strawberry.field(
         default=None, description="Replaces all its rate limits; what was used counts on. Null: none."
+    )
+    allowed_networks: strawberry.Maybe[list[str] | None] = strawberry.field(
+        default=None, description="Replaces all networks that it may be used from. Null or empty: from anywhere."
     )
 
 
@@ -163,7 +175,7 @@ async def api_keys(
 ) -> Connection[ApiKey]:
     """API keys, in the order they were made. Needs MANAGE_ACCESS."""
     require_for_all(await info.context.principal(), Action.MANAGE_ACCESS)
-    of_role = _key(role_id, "role", "roleId") if role_id else None
+    of_role = key_at(role_id, "role", "roleId") if role_id else None
 
     async def load(after: UUID | None, limit: int) -> list[models.ApiKey]:
         return await list_api_keys(after, limit, of_role)
@@ -194,11 +206,11 @@ async def update(
         changes = with_limits(given_changes(input, "name", "is_active", "grants"))
         if "grants" in changes:
             changes["grants"] = _grants(changes["grants"])
-        key, given = _key(input.id, "role"), cast(RoleChanges, changes)
+        key, given = key_at(input.id, "role"), cast(RoleChanges, changes)
         changed = await update_role(key, given, principal, limits=_limits(info))
     except Refusal as refusal:
         return RolePayload(role=None, user_errors=user_errors(refusal))
-    note_carried_out(info, input.id)
+    note_access_changed(info, input.id)
     return RolePayload(role=Role.of(changed), user_errors=[])
 
 
@@ -208,10 +220,10 @@ async def delete(
     """Delete a role with its grants and API keys. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
-        await delete_role(_key(input.id, "role"), principal)
+        await delete_role(key_at(input.id, "role"), principal)
     except Refusal as refusal:
         return DeleteRolePayload(deleted_role_id=None, user_errors=user_errors(refusal))
-    note_carried_out(info, input.id)
+    note_access_changed(info, input.id)
     return DeleteRolePayload(deleted_role_id=input.id, user_errors=[])
 
 
@@ -221,9 +233,17 @@ async def create_key(
     """Make an API key of a role. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
-        role_id = _key(input.role_id, "role", "roleId")
+        role_id = key_at(input.role_id, "role", "roleId")
         limits = read_limits(input.limits)
-        made, text = await create_api_key(role_id, input.name, input.expires_at, principal, limits=limits)
+        made, text = await create_api_key(
+            role_id,
+            input.name,
+            input.expires_at,
+            principal,
+            limits=limits,
+            allowed_networks=input.allowed_networks or (),
+            key_limits=key_limits(info),
+        )
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
     note_carried_out(info, public_id("key", made.id))
@@ -233,27 +253,27 @@ async def create_key(
 async def update_key(
     info: Info, input: Annotated[UpdateApiKeyInput, strawberry.argument(description="The changes.")]
 ) -> ApiKeyPayload:
-    """Change the name or the rate limits of an API key. Needs MANAGE_ACCESS."""
+    """Change an API key; what it has open from elsewhere than its new networks is closed. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
         changes = cast(ApiKeyChanges, with_limits(given_changes(input, "name")))
-        changed = await update_api_key(_key(input.id, "key"), changes, principal)
+        changed = await update_api_key(key_at(input.id, "key"), changes, principal, key_limits=key_limits(info))
     except Refusal as refusal:
         return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
-    note_carried_out(info, input.id)
+    note_access_changed(info, input.id)
     return ApiKeyPayload(api_key=ApiKey.of(changed), user_errors=[])
 
 
 async def revoke_key(
     info: Info, input: Annotated[RevokeApiKeyInput, strawberry.argument(description="Which one.")]
 ) -> ApiKeyPayload:
-    """Revoke an API key: from now on it opens nothing. Needs MANAGE_ACCESS."""
+    """Revoke an API key: from now on it opens nothing, and its open WebSockets are closed. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
-        revoked = await revoke_api_key(_key(input.id, "key"), principal)
+        revoked = await revoke_api_key(key_at(input.id, "key"), principal)
     except Refusal as refusal:
         return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
-    note_carried_out(info, input.id)
+    note_access_changed(info, input.id)
     return ApiKeyPayload(api_key=ApiKey.of(revoked), user_errors=[])
 
 
@@ -266,7 +286,20 @@ def _limits(info: Info) -> RoleLimits:
     return RoleLimits(settings.max_grant_patterns, settings.max_grant_templates)
 
 
-def _key(text: str, kind: str, field: str = "id") -> UUID:
+def key_limits(info: Info) -> KeyLimits:
+    """What the operator set for API keys."""
+    settings = info.context.parts.settings
+    return KeyLimits(settings.api_key_max_networks, settings.api_key_overlap, settings.api_key_max_overlap)
+
+
+def note_access_changed(info: Info, id: str) -> None:
+    """Carried out; and what is open in this process is looked at again at once."""
+    note_carried_out(info, id)
+    info.context.parts.key_watch.look()
+
+
+def key_at(text: str, kind: str, field: str = "id") -> UUID:
+    """The key in a public id of this kind. Raises NotFound, at `field`, where it is none."""
     key = key_of(text, kind)
     if key is None:
         raise NotFound("There is nothing with this id.", field=(field,))

@@ -17,6 +17,7 @@ from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
 from app.graphql import roles as _roles
+from app.graphql import rotation as _rotation
 from app.graphql import send_email as _send_email
 from app.graphql import services as _services
 from app.graphql import templates as _templates
@@ -25,8 +26,9 @@ from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
+from app.graphql.key_types import ApiKey
 from app.graphql.template_types import Template, TemplateVersion
-from app.graphql.types import ApiKey, Connection, Message, Node, Role, Service
+from app.graphql.types import Connection, Message, Node, Role, Service
 from app.graphql.viewer import Viewer
 from app.services.manage import get_service
 
@@ -105,6 +107,7 @@ class Mutation:
     delete_role: _roles.DeleteRolePayload = _field(_roles.delete)
     create_api_key: _roles.CreateApiKeyPayload = _field(_roles.create_key)
     update_api_key: _roles.ApiKeyPayload = _field(_roles.update_key)
+    rotate_api_key: _rotation.RotateApiKeyPayload = _field(_rotation.rotate)
     revoke_api_key: _roles.ApiKeyPayload = _field(_roles.revoke_key)
 
 

@@ -228,32 +228,6 @@ class Role(Node):
         )
 
 
-@strawberry.type(description="An API key. The key itself is shown once, when it is made.")
-class ApiKey(Node):
-    name: str = strawberry.field(description="A name for people.")
-    prefix: str = strawberry.field(description="The first characters of the key, to recognise it by.")
-    role_id: strawberry.ID = strawberry.field(description="Id of the role whose grants the key has.")
-    limits: RecipientLimits = strawberry.field(description="Rate limits of this key alone, below those of its role.")
-    created_at: datetime = strawberry.field(description="When it was made.")
-    expires_at: datetime | None = strawberry.field(description="From when on it opens nothing.")
-    revoked_at: datetime | None = strawberry.field(description="When it was revoked.")
-    last_used_at: datetime | None = strawberry.field(description="When it was last used, to within a minute.")
-
-    @classmethod
-    def of(cls, row: access.ApiKey) -> Self:
-        return cls(
-            id=strawberry.ID(public_id("key", row.id)),
-            name=row.name,
-            prefix=row.prefix,
-            role_id=strawberry.ID(public_id("role", row.role_id)),
-            limits=RecipientLimits.of(row),
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            last_used_at=row.last_used_at,
-        )
-
-
 @strawberry.type(description="What the SMTP server answered (RFC 5321 section 4.2).")
 class Reply:
     code: int = strawberry.field(description="The three-digit reply code.")

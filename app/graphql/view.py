@@ -88,6 +88,11 @@ async def accept_connection(context: Any) -> Hashable:
     return None
 
 
+def never_closed(context: Any, close: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """The default `on_open`: nobody but its client closes a WebSocket."""
+    return lambda: None
+
+
 class GraphQLView(GraphQL[Context, None]):
     """An ASGI application for one schema; put it into a Starlette application with `routes()`.
 
@@ -100,7 +105,8 @@ class GraphQLView(GraphQL[Context, None]):
     `on_connect` is awaited with the context when a WebSocket client has sent connection_init, whose payload Strawberry
     has put into `context.connection_params` if the context has this attribute. It returns whose the socket is, for the
     limit of sockets per API key. A Refusal it raises closes the socket with 4403; database trouble that passes, or too
-    many sockets, with 1013 (try again later).
+    many sockets, with 1013 (try again later). `on_open` is called once the client is let in, with the context and what
+    to await to close the socket with 4403; it returns what to call when the socket is gone.
     """
 
     graphql_transport_ws_handler_class = TransportWsHandler
@@ -112,6 +118,7 @@ class GraphQLView(GraphQL[Context, None]):
         make_context: Callable[[HTTPConnection], Awaitable[Context]],
         *,
         on_connect: Callable[[Context], Awaitable[Hashable]] = accept_connection,
+        on_open: Callable[[Context, Callable[[], Awaitable[None]]], Callable[[], None]] = never_closed,
         graphiql: GraphiQL | None = None,
         limits: RequestLimits | None = None,
         socket_limits: SocketLimits | None = None,
@@ -128,6 +135,7 @@ class GraphQLView(GraphQL[Context, None]):
         )
         self._make_context = make_context
         self._on_connect = on_connect
+        self.on_open = on_open
         self._graphiql = graphiql
         self.limits = limits or RequestLimits()
         self.sockets = OpenSockets(socket_limits.sockets_per_key)

@@ -1,6 +1,6 @@
 """GraphQL over WebSocket, protocol graphql-transport-ws: what Strawberry takes on trust is checked here first."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,7 +10,11 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import Message, SubscribeMessage
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
+    ConnectionInitMessage,
+    Message,
+    SubscribeMessage,
+)
 
 from app.errors import TooLarge
 from app.graphql.errors import RequestErrorCode, presented
@@ -91,6 +95,8 @@ class TransportWsHandler(BaseGraphQLTransportWSHandler[Any, None]):
     """Strawberry's handler, but a message of the wrong shape closes the socket with 4400 instead of crashing it, and
     what is over a limit is refused."""
 
+    _leave: Callable[[], None] | None = None
+
     async def handle_message(self, message: object) -> None:
         """Act on one decoded message, whatever its JSON type; a TooLarge is one that was not decoded."""
         if problem := misshapen(message):
@@ -100,6 +106,18 @@ class TransportWsHandler(BaseGraphQLTransportWSHandler[Any, None]):
             await super().handle_message(cast(Message, message))
         except ConnectionUnavailable as error:
             await self.websocket.close(code=TRY_AGAIN_LATER, reason=str(error))
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        """Let the client in, or not; say who may close the socket from then on."""
+        await super().handle_connection_init(message)
+        if self.connection_acknowledged and self._leave is None:
+            self._leave = self.view.on_open(self.context, self.forbid)  # type: ignore[attr-defined]
+
+    async def forbid(self) -> None:
+        """End what is under way and close with 4403: what was shown in connection_init opens nothing any more."""
+        for operation_id in list(self.operations):
+            await self.cleanup_operation(operation_id)
+        await self.websocket.close(code=4403, reason="Forbidden")
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
         """Begin an operation, or refuse it alone where it is too long or one too many."""
@@ -112,6 +130,8 @@ class TransportWsHandler(BaseGraphQLTransportWSHandler[Any, None]):
     async def shutdown(self) -> None:
         """End what is under way."""
         self.view.sockets.leave(self.context)  # type: ignore[attr-defined]
+        if self._leave is not None:
+            self._leave()
         await super().shutdown()
 
     def _over_limit(self, query: str) -> GraphQLError | None:

@@ -45,6 +45,7 @@ class Sender:
             return error_response(405, message, headers={"Allow": "POST"})
         principal = await authenticate(
             offered_key(request.headers, request.query_params.get("api_key")),
+            origin=request.client.host if request.client else None,
             record_use_every=self._settings.api_key_use_interval,
         )
         at_once = _prefers_async(request)

@@ -231,7 +231,7 @@ async def test_every_mutation_notes_that_it_was_carried_out(api: Api) -> None:
     role = await carry_out("createRole", name="reader")
     await carry_out("updateRole", id=role, description="reads")
     key = await carry_out("createApiKey", roleId=role, name="one")
-    for verb, given in (("updateApiKey", {"name": "two"}), ("revokeApiKey", {})):
+    for verb, given in (("updateApiKey", {"name": "two"}), ("rotateApiKey", {}), ("revokeApiKey", {})):
         assert await carry_out(verb, id=key, **given) == key
     assert await carry_out("deleteRole", id=role) == role
 

@@ -62,6 +62,7 @@ MUTATIONS: Mapping[str, str] = {
     "deleteRole": "{id: $id}",
     "createApiKey": '{roleId: $role, name: "x"}',
     "updateApiKey": '{id: $id, name: "x", limits: {perDay: 9}}',
+    "rotateApiKey": "{id: $id, overlapSeconds: 0}",
     "revokeApiKey": "{id: $id}",
 }
 NOT_ASKED = {code.value for code in RequestErrorCode} | {"INTERNAL"}

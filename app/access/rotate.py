@@ -1,0 +1,80 @@
+"""An API key gets a new secret; the old one may go on working for a while."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app import clock
+from app.access.announce import announce_change
+from app.access.check import DEFAULT_KEY_LIMITS, KeyLimits, check_overlap
+from app.access.facts import key_facts, key_subject
+from app.access.manage import get_api_key
+from app.access.models import ApiKey
+from app.access.policy import require_for_all
+from app.access.principal import Action, Principal
+from app.access.raw_key import digest_of, new_raw_key, prefix_of
+from app.audit.record import AuditAction, record
+from app.database.connection import transaction
+from app.errors import Conflict, ErrorCode, InvalidInput
+
+
+async def rotate_api_key(
+    api_key_id: UUID,
+    overlap: float | None,
+    by: Principal | None,
+    *,
+    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
+    now: Callable[[], datetime] = clock.now,
+) -> tuple[ApiKey, str]:
+    """The API key, and its new secret, which cannot be read again. The old one works for `overlap` more seconds.
+
+    A present secret that was never used while the one before it still works is the one that goes: whoever lost it asks
+    again. Raises NotFound, Forbidden, InvalidInput, and Conflict WRONG_STATE for a key that opens nothing, and where
+    the overlap of an earlier rotation would be cut short.
+    """
+    if by is not None:
+        require_for_all(by, Action.MANAGE_ACCESS)
+    seconds = key_limits.overlap if overlap is None else overlap
+    if problems := check_overlap(seconds, key_limits):
+        raise InvalidInput(problems=problems)
+    text = new_raw_key()
+    async with transaction():
+        await ApiKey.filter(id=api_key_id).select_for_update().first()
+        api_key, moment = await get_api_key(api_key_id), now()
+        _refuse_closed(api_key, moment)
+        before = key_facts(api_key, api_key.role.name)
+        _replace_secret(api_key, text, moment, seconds)
+        await api_key.save()
+        after = key_facts(api_key, api_key.role.name)
+        await record(by, AuditAction.ROTATE_API_KEY, key_subject(api_key), moment, before=before, after=after)
+        await announce_change()
+    return api_key, text
+
+
+def _refuse_closed(api_key: ApiKey, moment: datetime) -> None:
+    if api_key.revoked_at is not None:
+        raise Conflict("The API key is revoked; make a new one.", code=ErrorCode.WRONG_STATE)
+    if api_key.expires_at is not None and moment >= api_key.expires_at:
+        message = "The API key has expired; give it a later expiry first, or make a new one."
+        raise Conflict(message, code=ErrorCode.WRONG_STATE)
+
+
+def _replace_secret(api_key: ApiKey, text: str, moment: datetime, seconds: float) -> None:
+    overlaps = api_key.previous_expires_at is not None and moment < api_key.previous_expires_at
+    if overlaps and api_key.last_used_at is not None and seconds:
+        raise _would_cut_short(api_key)
+    if not overlaps or api_key.last_used_at is not None:
+        api_key.previous_digest, api_key.previous_prefix = api_key.digest, api_key.prefix
+        api_key.previous_last_used_at = api_key.last_used_at
+    api_key.previous_expires_at = moment + timedelta(seconds=seconds)
+    api_key.digest, api_key.prefix, api_key.last_used_at = digest_of(text), prefix_of(text), None
+
+
+def _would_cut_short(api_key: ApiKey) -> Conflict:
+    assert api_key.previous_expires_at is not None
+    message = (
+        f"The secret before this one, {api_key.previous_prefix}…, works until"
+        f" {api_key.previous_expires_at.isoformat(timespec='seconds')}; a key has two secrets at most. Wait until then,"
+        " or let overlapSeconds be 0, which ends both at once."
+    )
+    return Conflict(message, code=ErrorCode.WRONG_STATE, field=("overlapSeconds",))
