@@ -26,8 +26,8 @@ _LIMITS = ", ".join(
     for column in COLUMNS.values()
 )
 
-# The first row is there for every secret, and the grants only for one that opens something: what is refused costs the
-# same, whatever the reason.
+# What is refused is one row, whatever the reason. So are keys for some networks only ($3: not so), which are judged
+# before their grants are read.
 _KEY_WITH_ROLE_AND_GRANTS = f"""
 SELECT k.id, k.name, k.digest = $1 AS is_present, k.expires_at, k.previous_expires_at, k.revoked_at,
        k.allowed_networks, k.last_used_at, k.previous_last_used_at, k.role_id,
@@ -38,6 +38,7 @@ LEFT JOIN api_key k ON k.digest = $1 OR k.previous_digest = $1
 LEFT JOIN role r ON r.id = k.role_id
 LEFT JOIN access_grant g ON g.role_id = r.id AND k.revoked_at IS NULL
       AND (k.expires_at IS NULL OR k.expires_at > $2) AND (k.digest = $1 OR k.previous_expires_at > $2)
+      AND (k.allowed_networks IS NULL OR $3)
 """  # noqa: S608 - constants
 
 
@@ -59,24 +60,25 @@ async def authenticate(
     if not api_key:
         raise Unauthenticated("No session token (JWT) or API Key detected in request.")
     moment, digest = now(), digest_of(api_key)
-    found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest, moment)
+    found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest, moment, False)
     key = found[0]
-    terms = None if key["id"] is None else terms_of(key, replaced=not key["is_present"])
-    if at_the_machine and terms is not None:
-        terms = replace(terms, networks=())
-    if flaw := flaw_of(terms, moment, origin):
+    terms = terms_of(key, known=key["id"] is not None, replaced=not key["is_present"])
+    if flaw := flaw_of(replace(terms, networks=()) if at_the_machine else terms, moment, origin):
         _tell(key, flaw, origin)
         raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
     if not key["is_active"]:
         raise Forbidden("Access Forbidden. The role is inactive.", code=ErrorCode.ROLE_INACTIVE)
+    if terms.networks:
+        found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest, moment, True)
     note_key(public_id("key", as_key(key["id"])))
     await _record_use(key, moment, timedelta(seconds=record_use_every))
     return replace(_principal(found), origin=origin, digest=digest)
 
 
-def terms_of(key: Mapping[str, Any], *, replaced: bool) -> Terms:
-    """The terms in the columns of a key, for its present secret, or the one that was `replaced`."""
+def terms_of(key: Mapping[str, Any], *, known: bool, replaced: bool) -> Terms:
+    """The terms in the columns of a key, for its present secret, or the one that was `replaced`; else not `known`."""
     return Terms(
+        known,
         replaced,
         as_moment(key["expires_at"]),
         as_moment(key["previous_expires_at"]),
@@ -87,8 +89,12 @@ def terms_of(key: Mapping[str, Any], *, replaced: bool) -> Terms:
 
 def _tell(key: Mapping[str, Any], flaw: Flaw, origin: str | None) -> None:
     """One line for each flaw, because a line takes time."""
-    key_id = public_id("key", as_key(key["id"])) if key["id"] is not None else "-"
-    told = {"refused_key_id": key_id, "origin": origin or "-", "reason": flaw.value}
+    key_id = public_id("key", as_key(key["id"]) or UUID(int=0))
+    told = {
+        "refused_key_id": "-" if flaw is Flaw.UNKNOWN else key_id,
+        "origin": origin or "-",
+        "reason": flaw.value,
+    }
     _LOG.info(
         "API key %(refused_key_id)s, shown from %(origin)s, opens nothing: %(reason)s", told, extra={"fields": told}
     )

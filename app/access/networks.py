@@ -10,6 +10,7 @@ Network = IPv4Network | IPv6Network
 
 _SHAPE = re.compile(r"[0-9A-Fa-f:.]{2,45}(/[0-9]{1,3})?")
 _MAPPED_BITS = 96
+_NOWHERE = ("0.0.0.0/32",)
 
 
 def canonical(text: str) -> str:
@@ -23,11 +24,10 @@ def canonical(text: str) -> str:
 
 def is_within(address: str | None, networks: Collection[str]) -> bool:
     """Whether the address is in one of the networks, or there are none; one that is unknown, or none, is in no network.
-    The networks are canonical."""
-    if not networks:
-        return True
+    The networks are canonical. Takes about as long without networks as with one."""
     found = _address(address or "")
-    return found is not None and any(found in _network(network) for network in networks)
+    inside = found is not None and any(found in _network(network) for network in networks or _NOWHERE)
+    return inside or not networks
 
 
 _network = lru_cache(maxsize=4096)(ip_network)

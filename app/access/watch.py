@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from app import clock
 from app.access.authenticate import terms_of
 from app.access.principal import Principal
-from app.access.validity import flaw_of
+from app.access.validity import Terms, flaw_of
 from app.database.connection import as_key, rows
 from app.database.trouble import log_trouble
 from app.database.where import Where
@@ -109,10 +110,9 @@ class KeyWatch:
         now, refused = self._now(), []
         for held in looked_up:
             key = found.get(held.api_key_id)
-            shown = key is not None and held.digest in (key["digest"], key["previous_digest"])
-            terms = terms_of(key, replaced=held.digest != key["digest"]) if key is not None and shown else None
+            terms = _terms(held, key) if key is not None and key["is_active"] else None
             held.ends_at = terms.ends_at if terms else None
-            if key is None or not key["is_active"] or flaw_of(terms, now, held.origin):
+            if terms is None or flaw_of(terms, now, held.origin):
                 refused.append(held)
         return refused
 
@@ -123,6 +123,11 @@ class KeyWatch:
             task = asyncio.create_task(_closed(held.close))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+
+def _terms(held: _Held, key: Mapping[str, Any]) -> Terms:
+    known = held.digest in (key["digest"], key["previous_digest"])
+    return terms_of(key, known=known, replaced=held.digest != key["digest"])
 
 
 async def _closed(close: Close) -> None:

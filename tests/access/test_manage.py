@@ -163,6 +163,7 @@ async def test_a_role_is_found_by_name() -> None:
     assert granted(found) == granted(role)
     assert await find_role("Mailer") is None
     assert await find_role("\x00") is None
+    assert await find_role("m" * 65) is None
 
 
 async def test_roles_and_keys_are_listed_in_pages() -> None:
@@ -191,6 +192,11 @@ async def test_a_new_key_is_shown_once_and_stored_as_a_digest() -> None:
         "expires_at": LATER,
         "revoked_at": None,
         "last_used_at": None,
+        "previous_prefix": None,
+        "previous_digest": None,
+        "previous_expires_at": None,
+        "previous_last_used_at": None,
+        "allowed_networks": None,
         "recipients_per_minute": None,
         "recipients_per_hour": None,
         "recipients_per_day": None,

@@ -31,10 +31,11 @@ async def test_a_request_is_told_in_one_line_with_its_id_and_key_and_nothing_sec
 
     [by_rest] = about(server, "from-the-proxy")
     [by_graphql] = about(server, asked.headers["x-request-id"])
-    [refused] = about(server, wrong.headers["x-request-id"])
+    [told_why, refused] = about(server, wrong.headers["x-request-id"])
     assert (by_rest["method"], by_rest["path"], by_rest["status"]) == ("POST", "/api/v2/email", 200)
     assert by_rest["key_id"] == by_graphql["key_id"] == key_id
     assert (refused["status"], refused["key_id"]) == (401, None)
+    assert (told_why["refused_key_id"], told_why["reason"]) == ("-", "it is unknown")
     [delivered] = [line for line in lines(server) if sent.headers["x-message-id"] in line["message"]]
     assert "request_id" not in delivered, "the worker answers no request"
     for secret in (ADMIN_KEY, "canary", "secret.person"):

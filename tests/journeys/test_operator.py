@@ -29,7 +29,7 @@ async def test_help_teaches_every_verb(heliograph: Heliograph) -> None:
     assert told.status == told_of_key.status == 0
     for verb in ("serve", "worker", "migrate", "schema", "key", "secrets", "send", "HELIOGRAPH_", "docs/operations.md"):
         assert verb in told.output
-    assert all(verb in told_of_key.output for verb in ("create", "list", "revoke"))
+    assert all(verb in told_of_key.output for verb in ("create", "list", "rotate", "revoke"))
     assert (asked_nothing.status, asked_nothing.output) == (2, "")
     assert "usage: heliograph" in asked_nothing.errors
 
@@ -87,6 +87,39 @@ async def test_keys_are_made_listed_and_revoked(heliograph: Heliograph) -> None:
         assert "revoked" in listed.output.splitlines()[1]
         assert_one_line(unknown, "`heliograph key list` shows them")
         assert_one_line(no_role, "there is no role named 'nobody'")
+
+
+async def test_a_key_is_made_with_limits_and_rotated(heliograph: Heliograph) -> None:
+    async with heliograph.having(admin_api_key=ADMIN_KEY).serving() as server:
+        limits = ("--per-minute", "1", "--network", "127.0.0.0/8", "--expires", "2099-01-01T00:00:00+02:00")
+        made = await heliograph.run("key", "create", "--name", "web shop", *limits)
+        [old] = KEY.findall(made.output)
+        [key_id] = re.findall(r"key_[0-9a-f]{32}", made.output)
+        shop = server.doors.with_key(old)
+        assert (await shop.rest.send("email", REST_MAIL)).status_code == 200
+        assert (await shop.rest.send("email", REST_MAIL)).status_code == 429
+
+        rotated = await heliograph.run("key", "rotate", key_id, "--overlap", "3600")
+        [new] = KEY.findall(rotated.output)
+        assert f"{old[:11]}…, works until" in rotated.output
+        for key in (old, new):
+            assert (await server.doors.with_key(key).rest.send("email", REST_MAIL)).status_code == 429
+        listed, wrong, long, again = await asyncio.gather(
+            heliograph.run("key", "list"),
+            heliograph.run(
+                *("key", "create", "--name", "", "--per-day", "0", "--network", "10.0.0.1/8"),
+                *("--expires", "2020-01-01T00:00:00Z"),
+            ),
+            heliograph.run("key", "create", "--name", "x", "--role", "r" * 1000),
+            heliograph.run("key", "rotate", key_id, "--overlap", "60"),
+        )
+    assert f"{new[:11]}…  active" in listed.output
+    assert f"({old[:11]}… works until" in listed.output
+    for field in ("name", "expiresAt", "limits.perDay", "allowedNetworks.0"):
+        assert f"heliograph: {field}: " in wrong.errors
+    assert_one_line(long, "there is no role named 'rrr")
+    assert len(long.errors) < 200
+    assert_one_line(again, f"overlapSeconds: The secret before this one, {old[:11]}…, works until")
 
 
 async def test_a_mail_is_sent_from_the_command_line(heliograph: Heliograph, receiver: Receiver) -> None:
