@@ -29,14 +29,18 @@ async def rotate_api_key(
     """The API key, and its new secret, which cannot be read again. The old one works for `overlap` more seconds.
 
     A present secret that was never used while the one before it still works is the one that goes: whoever lost it asks
-    again. Raises NotFound, Forbidden, InvalidInput, and Conflict WRONG_STATE for a key that opens nothing, and where
-    the overlap of an earlier rotation would be cut short.
+    again. Raises NotFound, Forbidden, InvalidInput, Conflict WRONG_STATE for a key that opens nothing, and where the
+    overlap of an earlier rotation would be cut short, and Conflict IN_USE without an overlap for the key that asks: its
+    answer may get lost.
     """
     if by is not None:
         require_for_all(by, Action.MANAGE_ACCESS)
     seconds = key_limits.overlap if overlap is None else overlap
     if problems := check_overlap(seconds, key_limits):
         raise InvalidInput(problems=problems)
+    if by is not None and by.api_key_id == api_key_id and not seconds:
+        message = "The API key is the one this request came with; give it an overlap, or another key has to rotate it."
+        raise Conflict(message, field=("overlapSeconds",))
     text = new_raw_key()
     async with transaction():
         await ApiKey.filter(id=api_key_id).select_for_update().first()

@@ -98,7 +98,7 @@ class KeyWatch:
     async def _close_what_ended(self) -> None:
         """What ended by its time needs no database."""
         now = self._now()
-        self._close(held for held in list(self._held) if held.ends_at is not None and held.ends_at <= now)
+        self._close(held for held in self._held if held.ends_at is not None and held.ends_at <= now)
         if self._held:
             looked_up = list(self._held)
             self._close(await self._refused(looked_up))
@@ -118,7 +118,7 @@ class KeyWatch:
 
     def _close(self, refused: Iterable[_Held]) -> None:
         """Each in a task of its own: a client that reads nothing keeps only its own socket from being closed."""
-        for held in refused:
+        for held in self._held.intersection(refused):  # not those that left meanwhile
             self._held.discard(held)
             task = asyncio.create_task(_closed(held.close))
             self._closing.add(task)

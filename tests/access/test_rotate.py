@@ -16,7 +16,7 @@ from app.audit.read import AuditFilter, list_entries
 from app.database.key import public_id
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem, Unauthenticated
 from app.limits.recipients import RecipientLimits
-from tests.factories import NOW, after
+from tests.factories import EVERYTHING, NOW, after
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -122,6 +122,17 @@ async def test_what_cannot_be_rotated_is_refused_and_changes_nothing() -> None:
         await rotated(api_key, 1)
     assert refused.value.problems[0].code is ErrorCode.WRONG_STATE
     assert (await ApiKey.get(id=api_key.id)).digest == digest_of(text)
+
+
+async def test_a_key_rotates_itself_only_with_an_overlap() -> None:
+    role = await create_role(RoleValues("admin", grants=EVERYTHING), None)
+    api_key, old = await create_api_key(role.id, "own", None, None)
+    asks = await authenticate(old)
+    with pytest.raises(Conflict, match="another key has to rotate it") as refused:
+        await rotate_api_key(api_key.id, 0, asks)
+    assert (refused.value.problems[0].code, refused.value.problems[0].field) == (ErrorCode.IN_USE, ("overlapSeconds",))
+    _, new = await rotate_api_key(api_key.id, 60, asks)
+    assert {(await authenticate(text)).api_key_id for text in (old, new)} == {api_key.id}
 
 
 async def test_a_rotation_is_audited_without_its_secrets() -> None:

@@ -97,11 +97,12 @@ async def test_every_change_that_ends_a_key_closes_what_is_open_with_it_and_noth
 async def test_what_ends_by_its_time_is_closed_then_without_anybody_looking() -> None:
     watch, soon = KeyWatch(NEVER), timedelta(seconds=0.3)
     expiring, text = await make_key("expiring")
-    await update_api_key(expiring.id, {"expires_at": now() + soon}, None)
     rotated, old = await make_key("rotated")
-    _, new = await rotate_api_key(rotated.id, 0.3, None)
+    sockets = [await opened(watch, secret) for secret in (text, old)]
+    _, new = await rotate_api_key(rotated.id, soon.total_seconds(), None)
+    await update_api_key(expiring.id, {"expires_at": now() + soon}, None)
+    sockets.append(await opened(watch, new))
     async with watch.running():
-        sockets = [await opened(watch, secret) for secret in (text, old, new)]
         await sockets[0].is_closed()
         await sockets[1].is_closed()
         assert not sockets[2].closed.is_set()
