@@ -7,7 +7,7 @@ journeys in which the process is not the point.
 import asyncio
 import shutil
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from app.inbox.receiver import Receiver
 from app.services.secret import sealer_from
 from app.settings import Settings
 from tests.journeys.doors import Doors
+from tests.journeys.prefork import Prefork
 from tests.journeys.program import ADMIN_KEY, Heliograph
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -75,6 +76,21 @@ async def run_application(settings: Settings, **changes: object) -> AsyncIterato
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://heliograph.test") as http:
             yield Doors(http, ADMIN_KEY)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefork() -> Iterator[Prefork]:
+    """Starts the program's processes for one worker of the test run."""
+    Heliograph.prefork = started = Prefork()
+    yield started
+    Heliograph.prefork = None
+    started.close()
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's processes are started as a shell starts them."""
+    monkeypatch.setattr(Heliograph, "prefork", None)
 
 
 @pytest.fixture

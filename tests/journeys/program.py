@@ -5,16 +5,17 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Protocol, Self
 
 import httpx2
 
 from tests.journeys.doors import Doors
+from tests.journeys.prefork import Prefork
 
 ROOT = Path(__file__).parents[2]
 ADMIN_KEY = "journey-admin-key-0123456789"
@@ -30,11 +31,23 @@ class Finished:
     errors: str
 
 
+class Running(Protocol):
+    """A process: one of asyncio's, or one that was forked off."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def terminate(self) -> None: ...
+
+
 @dataclass
 class Process:
     """A running `heliograph`; what it says is in two files."""
 
-    running: asyncio.subprocess.Process
+    running: Running
     output_file: Path
     errors_file: Path
 
@@ -75,7 +88,13 @@ class Server(Process):
 
 @dataclass
 class Heliograph:
-    """An installation: a folder, and settings in the environment, of which nothing else reaches the program."""
+    """An installation: a folder, and settings in the environment, of which nothing else reaches the program.
+
+    Its processes are started by `prefork` where there is one, else as an operator's shell starts them. The tests of
+    this folder have one (conftest.py); its programs and the benchmarks do not.
+    """
+
+    prefork: ClassVar[Prefork | None] = None
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
@@ -84,7 +103,7 @@ class Heliograph:
 
     def having(self, **settings: object) -> Self:
         """The same folder with more settings: `lease=2` is HELIOGRAPH_LEASE."""
-        return type(self)(self.folder, self.settings | _variables(settings), self._started, self._numbers)
+        return replace(self, settings=self.settings | _variables(settings))
 
     async def run(self, *arguments: str, typed: str = "") -> Finished:
         """Run a command to its end, `typed` on its standard input."""
@@ -100,17 +119,13 @@ class Heliograph:
         """Start a command."""
         number = next(self._numbers)
         files = [self.folder / f"{name}-{number}.log" for name in ("stdin", "stdout", "stderr")]
-        files[0].write_text(typed)
-        with files[0].open() as stdin, files[1].open("w") as stdout, files[2].open("w") as stderr:
-            running = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "app.cli", *arguments),
-                cwd=self.folder,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.settings},
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-            )
+        for file, content in zip(files, (typed, "", ""), strict=True):
+            file.write_text(content)
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.settings}
+        if self.prefork is not None:
+            running: Running = self.prefork.start(arguments, self.folder, environment, files)
+        else:
+            running = await _executed(arguments, self.folder, environment, files)
         process = Process(running, files[1], files[2])
         self._started.append(process)
         return process
@@ -138,6 +153,21 @@ async def answering(process: Process, health: str, api_key: str | None = ADMIN_K
     async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
         await _ready(process, http, health)
         yield Server(process.running, process.output_file, process.errors_file, url, Doors(http, api_key))
+
+
+async def _executed(
+    arguments: Sequence[str], folder: Path, environment: dict[str, str], files: Sequence[Path]
+) -> asyncio.subprocess.Process:
+    with files[0].open() as stdin, files[1].open("w") as stdout, files[2].open("w") as stderr:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "app.cli", *arguments),
+            cwd=folder,
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
 
 def _variables(settings: dict[str, object]) -> dict[str, str]:

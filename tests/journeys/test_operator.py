@@ -34,6 +34,7 @@ async def test_help_teaches_every_verb(heliograph: Heliograph) -> None:
     assert "usage: heliograph" in asked_nothing.errors
 
 
+@pytest.mark.usefixtures("executed")
 async def test_the_first_start_shows_a_key_that_works_and_the_second_does_not(heliograph: Heliograph) -> None:
     async with heliograph.serving(api_key=None) as server:
         [key] = set(KEY.findall(server.output))
