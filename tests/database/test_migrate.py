@@ -18,7 +18,7 @@ from app.database.connection import close_database, dialect, execute, open_datab
 from app.database.jobs import JOBS_TABLE
 from app.database.migrate import JOBS, migrate, migration_names, pending_migrations
 from app.settings import Settings
-from tests.conftest import Postgres
+from tests.postgres import Postgres
 
 NAMES = migration_names(migrations_module())
 Python = Callable[..., Awaitable[tuple[int, str, str]]]
