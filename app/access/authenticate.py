@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from app import clock
-from app.access.principal import GrantRule, Principal, grant_rule
+from app.access.browser import CLIENT, BrowserRules, browser_rules_of
+from app.access.principal import GrantRule, Principal, for_browsers, grant_rule
 from app.access.raw_key import digest_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
 from app.database.key import public_id
@@ -24,11 +25,12 @@ _LIMITS = ", ".join(
     for table, prefix in (("k", "key"), ("r", "role"), ("g", "grant"))
     for column in COLUMNS.values()
 )
+_OF_BROWSER_KEYS = ", ".join(f"k.{CLIENT}{column}" for column in COLUMNS.values())
 
 _KEY_WITH_ROLE_AND_GRANTS = f"""
 SELECT k.id, k.name, k.expires_at, k.revoked_at, k.last_used_at, k.role_id,
        r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions, g.restrictions,
-       {_LIMITS}
+       k.origins, k.restrictions AS key_restrictions, {_OF_BROWSER_KEYS}, {_LIMITS}
 FROM api_key k
 JOIN role r ON r.id = k.role_id
 LEFT JOIN access_grant g ON g.role_id = r.id
@@ -37,12 +39,18 @@ WHERE k.digest = $1
 
 
 async def authenticate(
-    api_key: str | None, *, record_use_every: float = 60, now: Callable[[], datetime] = clock.now
+    api_key: str | None,
+    *,
+    page_origin: str | None = None,
+    record_use_every: float = 60,
+    now: Callable[[], datetime] = clock.now,
 ) -> Principal:
-    """Who this API key stands for, as it was given in the request; None or "" where none was.
+    """Who this API key stands for, as it was given in the request; None or "" where none was. `page_origin`: what the
+    request says in its Origin field.
 
     Writes down when the key was last used, to within `record_use_every` seconds. Raises Unauthenticated, with one
-    and the same answer for a key that is unknown, revoked or expired, and Forbidden where the role is inactive.
+    and the same answer for a key that is unknown, revoked or expired, and Forbidden where the role is inactive, or
+    where it is a browser key and the page's origin is none of its own.
     """
     if not api_key:
         raise Unauthenticated("No session token (JWT) or API Key detected in request.")
@@ -52,9 +60,12 @@ async def authenticate(
         raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
     if not found[0]["is_active"]:
         raise Forbidden("Access Forbidden. The role is inactive.", code=ErrorCode.ROLE_INACTIVE)
-    note_key(public_id("key", as_key(found[0]["id"])))
+    browser = _browser(found[0])
+    note_key(public_id("key", as_key(found[0]["id"])), browser.origins if browser else ())
+    if browser is not None and page_origin not in browser.origins:
+        raise Forbidden("Access Forbidden. This API key is for pages of its own origins only.")
     await _record_use(found[0], moment, timedelta(seconds=record_use_every))
-    return _principal(found)
+    return _principal(found, browser)
 
 
 def _is_valid(key: dict[str, Any], moment: datetime) -> bool:
@@ -80,16 +91,23 @@ async def _record_use(key: dict[str, Any], moment: datetime, interval: timedelta
         _LOG.warning("The last use of an API key was not recorded: the database is busy.")
 
 
-def _principal(found: Sequence[dict[str, Any]]) -> Principal:
+def _browser(key: dict[str, Any]) -> BrowserRules | None:
+    documents = {"origins": as_document(key["origins"]), "restrictions": as_document(key["key_restrictions"])}
+    return browser_rules_of({**key, **documents})
+
+
+def _principal(found: Sequence[dict[str, Any]], browser: BrowserRules | None) -> Principal:
     key = found[0]
+    rules = (_rule(row) for row in found if row["grant_id"] is not None)
     return Principal(
         role_id=as_key(key["role_id"]),
         role_name=key["role_name"],
         api_key_id=as_key(key["id"]),
         api_key_name=key["name"],
-        grants=tuple(_rule(row) for row in found if row["grant_id"] is not None),
+        grants=tuple(for_browsers(rule, browser) if browser else rule for rule in rules),
         role_limits=limits_of(key, "role_"),
         api_key_limits=limits_of(key, "key_"),
+        browser=browser,
     )
 
 

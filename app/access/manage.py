@@ -14,6 +14,8 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app import clock
+from app.access.browser import BrowserLimits, BrowserRules, browser_columns, canonical
+from app.access.browser_templates import browser_problems
 from app.access.check import (
     GrantValues,
     RoleLimits,
@@ -53,6 +55,7 @@ class ApiKeyChanges(TypedDict, total=False):
 
 
 _DEFAULT_LIMITS = RoleLimits()
+_DEFAULT_BROWSER_LIMITS = BrowserLimits()
 
 
 async def create_role(
@@ -154,17 +157,20 @@ async def create_api_key(
     *,
     raw_key: str | None = None,
     limits: RecipientLimits = NO_LIMITS,
+    browser: BrowserRules | None = None,
+    browser_limits: BrowserLimits = _DEFAULT_BROWSER_LIMITS,
     now: Callable[[], datetime] = clock.now,
 ) -> tuple[ApiKey, str]:
     """A new API key of the role, and its text, which is stored nowhere and cannot be read again.
 
-    `raw_key` is a text the operator chose; without one, it is random. Raises InvalidInput with every problem,
-    Forbidden, and Conflict IN_USE where a key with this text exists already.
+    `raw_key` is a text the operator chose; without one, it is random. `browser` makes it a browser key. Raises
+    InvalidInput with every problem, Forbidden, and Conflict IN_USE where a key with this text exists already.
     """
     _require_manage(by)
     moment = now()
     role = await Role.get_or_none(id=role_id)
-    _refuse(check_api_key(name, expires_at, raw_key, role is not None, moment, limits))
+    problems = check_api_key(name, expires_at, raw_key, role is not None, moment, limits)
+    _refuse((*problems, *await browser_problems(browser, browser_limits)))
     assert role is not None, "it was checked"
     text = raw_key or new_raw_key()
     api_key = ApiKey(
@@ -175,6 +181,7 @@ async def create_api_key(
         created_at=moment,
         expires_at=expires_at,
         **columns_of(limits),
+        **browser_columns(browser and canonical(browser)),
     )
     try:
         async with transaction():

@@ -55,7 +55,11 @@ class Grant(Model):
 
 
 class ApiKey(Model):
-    """An API key, stored as its first characters (to recognise it by) and the SHA-256 of the whole."""
+    """An API key, stored as its first characters (to recognise it by) and the SHA-256 of the whole.
+
+    `origins`, `restrictions` and the limits per client address are those of a browser key (browser.py): a JSON list and
+    a JSON object; null: it is none.
+    """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
     name = fields.CharField(max_length=64)
@@ -72,6 +76,11 @@ class ApiKey(Model):
     recipients_per_minute = fields.IntField(null=True)
     recipients_per_hour = fields.IntField(null=True)
     recipients_per_day = fields.IntField(null=True)
+    origins: fields.Field[list[str] | None] = fields.JSONField(null=True)
+    restrictions: fields.Field[dict[str, Any] | None] = fields.JSONField(null=True)
+    client_recipients_per_minute = fields.IntField(null=True)
+    client_recipients_per_hour = fields.IntField(null=True)
+    client_recipients_per_day = fields.IntField(null=True)
 
     class Meta:
         table = "api_key"

@@ -26,6 +26,7 @@ from app.access.policy import require_for_all
 from app.access.principal import Action
 from app.database.key import public_id
 from app.errors import NotFound, Refusal
+from app.graphql.browser_key import BrowserKeyInput, browser_limits
 from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.grant_types import GrantInput
@@ -78,6 +79,9 @@ class CreateApiKeyInput:
     )
     limits: RecipientLimitsInput | None = strawberry.field(
         default=None, description="Rate limits of this key alone, below those of its role."
+    )
+    browser: BrowserKeyInput | None = strawberry.field(
+        default=None, description="For a key that stands in a public page. Absent: for programs, which keep it secret."
     )
 
 
@@ -222,8 +226,15 @@ async def create_key(
     try:
         principal = await info.context.principal()
         role_id = _key(input.role_id, "role", "roleId")
-        limits = read_limits(input.limits)
-        made, text = await create_api_key(role_id, input.name, input.expires_at, principal, limits=limits)
+        made, text = await create_api_key(
+            role_id,
+            input.name,
+            input.expires_at,
+            principal,
+            limits=read_limits(input.limits),
+            browser=input.browser.rules() if input.browser else None,
+            browser_limits=browser_limits(info.context.parts.settings),
+        )
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
     note_carried_out(info, public_id("key", made.id))

@@ -64,11 +64,12 @@ class NewMessage:
 class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
     author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
-    the least remains."""
+    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it."""
 
     message_id: UUID
     replayed: bool = False
     verdict_awaited: bool = False
+    is_shown: bool = True
     tightest: Standing | None = None
 
 
