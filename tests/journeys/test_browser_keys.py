@@ -160,7 +160,7 @@ READS = (
     "apiKeys(first: 1) { nodes { id } }",
     "auditLog(first: 1) { nodes { id } }",
 )
-NOTHING = ({}, {"nodes": []}, None)
+NOTHING: tuple[object, ...] = ({}, {"nodes": []}, None)
 CHANGES = (
     'cancelEmail(input: {id: "$message"})',
     'holdEmail(input: {id: "$message"})',
