@@ -141,6 +141,7 @@ class Settings(BaseSettings):
     max_browser_origins: Count = 20
     max_browser_templates: Count = 100
     max_browser_recipients: Count = 20
+    max_browser_message_bytes: Count = 256 * 1024
     client_ipv6_prefix: Annotated[int, Field(gt=0, le=128)] = 64
     max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
     max_json_values: Count = 20_000

@@ -4,9 +4,9 @@ A browser key stands in a public page, so everybody has it. It only sends: mail 
 the operator's recipients, from pages of these origins, and only so much for each client address.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 from uuid import UUID
 
 from app.access.web_origin import canonical_origin
@@ -44,8 +44,7 @@ class BrowserLimits:
 
 def canonical(rules: BrowserRules) -> BrowserRules:
     """The rules that passed the check, as they are stored."""
-    origins = (canonical_origin(origin) or origin for origin in rules.origins)
-    return BrowserRules(tuple(origins), rules.templates, rules.recipients, rules.visitor_reply_to, rules.limits)
+    return replace(rules, origins=tuple(canonical_origin(origin) or origin for origin in rules.origins))
 
 
 def browser_columns(rules: BrowserRules | None) -> dict[str, Any]:
@@ -80,68 +79,63 @@ def browser_rules_of(columns: Mapping[str, Any]) -> BrowserRules | None:
 
 def check_browser(rules: BrowserRules, templates: Mapping[UUID, bool], most: BrowserLimits) -> Iterator[Problem]:
     """Everything that is wrong; `templates` are those that exist, each with whether it has recipients of its own."""
-    yield from _count("origins", rules.origins, most.max_origins, "A browser key needs the origins of its pages.")
-    yield from _each("origins", rules.origins, _origin_key, _NO_ORIGIN)
-    message = "A browser key needs the templates that its mail is made from."
-    yield from _count("templates", rules.templates, most.max_templates, message)
-    yield from _templates(rules, templates)
-    yield from _count("recipients", rules.recipients, most.max_recipients)
-    yield from _each("recipients", rules.recipients, _recipient_key, "'{}' is no address.", ErrorCode.INVALID_EMAIL)
+    if not rules.origins:
+        yield _problem("A browser key needs the origins of its pages.", "origins")
+    yield from _entries("origins", rules.origins, most.max_origins, _check_origin)
+    if not rules.templates:
+        yield _problem("A browser key needs the templates that its mail is made from.", "templates")
+    known = templates.keys()
+    yield from _entries("templates", rules.templates, most.max_templates, lambda key: _check_template(key, known))
+    yield from _entries("recipients", rules.recipients, most.max_recipients, _check_recipient)
+    if not rules.recipients and not all(templates.get(template_id, True) for template_id in rules.templates):
+        message = "A template has no recipients of its own: give it some, or the browser key."
+        yield Problem(ErrorCode.NO_RECIPIENTS, message, ("recipients",))
     yield from _client_limits(rules)
 
 
-_NO_ORIGIN = (
-    "'{}' is no origin such as https://example.com or https://example.com:8443: no path, no *. http:// is for pages on"
-    " this machine only (localhost, 127.0.0.1, [::1])."
-)
+_Entry = TypeVar("_Entry")
 
 
-def _count(field: str, entries: Collection[object], most: int, missing: str | None = None) -> Iterator[Problem]:
-    if missing and not entries:
-        yield Problem(ErrorCode.INVALID_INPUT, missing, (field,))
+def _entries(
+    field: str, entries: tuple[_Entry, ...], most: int, check: Callable[[_Entry], Problem | Hashable]
+) -> Iterator[Problem]:
+    """What is wrong with each entry; `check` tells, or answers with what is equal for two spellings of one."""
     if len(entries) > most:
         yield Problem(ErrorCode.TOO_LARGE, f"{field} has {len(entries)} entries; the limit is {most}.", (field,))
+        return
+    seen: set[Hashable] = set()
+    for index, entry in enumerate(entries):
+        found = check(entry)
+        if isinstance(found, Problem):
+            yield replace(found, field=(field, str(index)))
+        elif found in seen:
+            yield _problem("This entry is there twice.", field, str(index))
+        seen.add(found)
 
 
-def _each(
-    field: str, entries: tuple[str, ...], key_of: Any, wrong: str, code: ErrorCode = ErrorCode.INVALID_INPUT
-) -> Iterator[Problem]:
-    seen = set()
-    for index, entry in enumerate(entries[:_LOOKED_AT]):
-        key = key_of(entry)
-        if key is None:
-            yield Problem(code, wrong.format(shown(entry)), (field, str(index)))
-        elif key in seen:
-            yield Problem(ErrorCode.INVALID_INPUT, f"'{shown(entry)}' is there twice.", (field, str(index)))
-        seen.add(key)
+def _check_origin(origin: str) -> Problem | Hashable:
+    message = (
+        f"'{shown(origin)}' is no origin such as https://example.com or https://example.com:8443: without a path or *."
+        " http:// is for pages on this machine only (localhost, 127.0.0.1, [::1])."
+    )
+    return canonical_origin(origin) or _problem(message)
 
 
-_LOOKED_AT = 1000
+def _check_template(template_id: UUID, known: Collection[UUID]) -> Problem | Hashable:
+    return template_id if template_id in known else Problem(ErrorCode.TEMPLATE_NOT_FOUND, "There is no such template.")
 
 
-def _origin_key(text: str) -> str | None:
-    return canonical_origin(text)
-
-
-def _recipient_key(text: str) -> str | None:
-    return mailbox_key(text) if check_email(text) is None else None
-
-
-def _templates(rules: BrowserRules, templates: Mapping[UUID, bool]) -> Iterator[Problem]:
-    for index, template_id in enumerate(rules.templates[:_LOOKED_AT]):
-        path = ("templates", str(index))
-        if template_id not in templates:
-            yield Problem(ErrorCode.TEMPLATE_NOT_FOUND, "There is no such template.", path)
-        elif template_id in rules.templates[:index]:
-            yield Problem(ErrorCode.INVALID_INPUT, "The template is there twice.", path)
-        elif not rules.recipients and not templates[template_id]:
-            message = "The template has no recipients of its own: give it some, or the browser key."
-            yield Problem(ErrorCode.NO_RECIPIENTS, message, ("recipients",))
+def _check_recipient(email: str) -> Problem | Hashable:
+    return check_email(email) or mailbox_key(email)
 
 
 def _client_limits(rules: BrowserRules) -> Iterator[Problem]:
     path = "limitsPerClientAddress"
     if rules.limits == NO_LIMITS:
-        yield Problem(ErrorCode.INVALID_INPUT, "A browser key needs a limit for each client address.", (path,))
+        yield _problem("A browser key needs a limit for each client address.", path)
     for problem in check_limits(rules.limits):
         yield Problem(problem.code, problem.message, (path, *problem.field[1:]))
+
+
+def _problem(message: str, *path: str) -> Problem:
+    return Problem(ErrorCode.INVALID_INPUT, message, path)

@@ -27,11 +27,13 @@ from app.templates.content import UsedTemplate
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """The author's key, the digest of the whole request, and since when an earlier use still counts."""
+    """The author's key as it is stored and, where that differs, as it was given (`named`); the digest of the whole
+    request, and since when an earlier use still counts."""
 
     key: str
     digest: str
     valid_since: datetime
+    named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | Non
         return None
     if found[0]["digest"] != idempotency.digest:
         raise Conflict(
-            f"The idempotency key '{idempotency.key}' was used for another request.",
+            f"The idempotency key '{idempotency.named or idempotency.key}' was used for another request.",
             code=ErrorCode.IDEMPOTENCY_CONFLICT,
             field=("idempotency_key",),
         )

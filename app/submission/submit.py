@@ -35,7 +35,7 @@ from app.services.models import Service
 from app.services.secret import address_secret
 from app.settings import Settings
 from app.submission.author import resolve_sender
-from app.submission.digest import digest_request
+from app.submission.digest import digest_request, key_of_page
 from app.submission.links import attach_links
 from app.submission.permission import (
     asked_mail,
@@ -172,7 +172,8 @@ class Submitter:
         digest = await asyncio.to_thread(
             digest_request, submission.service_name, submission.draft, submission.schedule, submission.on_doubt
         )
-        return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
+        stored = key_of_page(submission.principal, key) if submission.principal.browser else key
+        return Idempotency(stored, digest, moment - timedelta(seconds=self._settings.idempotency_ttl), named=key)
 
     def _prepare(
         self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime
@@ -188,10 +189,10 @@ class Submitter:
         assert sender is not None, "a draft without a sender has a problem"
         header = _message_id(key, sender)
         content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
-        if len(content) > self._settings.max_message_bytes:
-            raise TooLarge(
-                f"The composed mail has {len(content)} bytes; the limit is {self._settings.max_message_bytes}."
-            )
+        settings, of_page = self._settings, submission.principal.browser is not None
+        most = settings.max_browser_message_bytes if of_page else settings.max_message_bytes
+        if len(content) > most:
+            raise TooLarge(f"The composed mail has {len(content)} bytes; the limit is {most}.")
         envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
         return Prepared(sender, filled.subject, envelope_recipients(filled), envelope, header, content)
 

@@ -194,6 +194,11 @@ async def test_a_new_key_is_shown_once_and_stored_as_a_digest() -> None:
         "recipients_per_minute": None,
         "recipients_per_hour": None,
         "recipients_per_day": None,
+        "origins": None,
+        "restrictions": None,
+        "client_recipients_per_minute": None,
+        "client_recipients_per_hour": None,
+        "client_recipients_per_day": None,
     }
     assert text not in f"{stored}{api_key!r}{api_key}"
 

@@ -8,10 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.database.connection import rows
 from app.inbox.receiver import Receiver
 from tests.journeys.browser_keys import EVERYTHING, ORIGIN, OWNERS, Page, codes, make_page
 from tests.journeys.conftest import Eventually, Running
-from tests.journeys.doors import CREATE_TEMPLATE, Doors
+from tests.journeys.doors import CREATE_API_KEY, CREATE_TEMPLATE, Doors
 from tests.journeys.reading import read_mail
 
 BEHIND_A_PROXY = {"trusted_proxies": "127.0.0.1/32"}
@@ -91,6 +92,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
         {"templateData": {"topic": "x\r\nBcc: victim@elsewhere.example", "message": "x"}},
         [("subject", "INVALID_INPUT")],
     ),
+    "a book": ({"templateData": {"message": "x" * 300_000}}, [("", "TOO_LARGE")]),
     "no message": ({"templateData": {"topic": "x"}}, [("templateData.message", "MISSING_VARIABLE")]),
 }
 BODIES: dict[str, dict[str, Any]] = {
@@ -191,6 +193,19 @@ async def test_it_reads_nothing_and_changes_nothing_whatever_its_role_may(site: 
         assert (await admin.with_key(page.key).graphql.post("{ viewer { roleId } }")).json()["errors"]
 
 
+async def test_its_idempotency_keys_are_in_nobody_elses_way(sqlite_running: Running) -> None:
+    async with sqlite_running() as admin:
+        page = await make_page(admin)
+        viewer = (await page.post("{ viewer { roleId } }")).json()["data"]["viewer"]
+        made = await admin.graphql.change(CREATE_API_KEY, roleId=viewer["roleId"], name="of a program")
+        await page.send(idempotencyKey="order 1")
+        (error,) = (await page.send(idempotencyKey="order 1", templateData={"message": "other"}))["userErrors"]
+        assert (error["code"], "'order 1'" in error["message"]) == ("IDEMPOTENCY_CONFLICT", True)
+        mail = {"service": "email", "to": ELSEWHERE, "text": "x", "from": {"email": "me@owner.example"}}
+        sent = await admin.with_key(made["key"]).graphql.send_email(idempotencyKey="order 1", **mail)
+        assert sent.recipients[0].email == ELSEWHERE[0]["email"]
+
+
 def _with(ids: dict[str, str], field: str) -> str:
     for name, key in ids.items():
         field = field.replace(name, key)
@@ -259,6 +274,14 @@ async def test_each_client_address_has_its_own_rate(sqlite_running: Running) -> 
         assert [await send("198.51.100.8") for _ in range(3)] == [[], [], limited]
         assert [await send(f"2001:db8:0:1::{n}") for n in range(3)] == [[], [], limited]
         assert await send("2001:db8:0:2::1") == []
+        told = (await page.post("{ viewer { rateLimit { scope name limit remaining } } }")).json()["data"]["viewer"]
+        assert told["rateLimit"] == [
+            {"scope": "CLIENT_ADDRESS", "name": "RECIPIENTS_PER_MINUTE", "limit": 4, "remaining": 0},
+            {"scope": "CLIENT_ADDRESS", "name": "RECIPIENTS_PER_DAY", "limit": 100, "remaining": 96},
+        ]
+        stored = await rows("SELECT * FROM counter")
+        assert stored
+        assert not any("198.51.100" in str(row) for row in stored)
         answer = await page.http.post("/api/v2/email", json={"template": page.template}, headers=page.headers)
     assert (answer.status_code, answer.headers["x-ratelimit-limit"]) == (429, "4")
     assert int(answer.headers["retry-after"]) > 0
