@@ -15,7 +15,8 @@ AND (k.expires_at IS NULL OR k.expires_at > $2)
 
 
 class KnownOrigins:
-    """Read from the database anew when what is known is older than `seconds`; whoever asks meanwhile waits for that."""
+    """Read from the database anew when what is known is older than `seconds`; whoever asks meanwhile waits for that.
+    Where the database cannot be asked, it is left alone for as long."""
 
     def __init__(self, seconds: float, now: Callable[[], datetime] = clock.now) -> None:
         self._seconds = seconds
@@ -29,7 +30,11 @@ class KnownOrigins:
         async with self._reading:
             began = clock.monotonic()
             if self._read_at is None or began - self._read_at >= self._seconds:
-                found = await rows(_ORIGINS, True, self._now())
+                try:
+                    found = await rows(_ORIGINS, True, self._now())
+                except Exception:
+                    self._read_at = clock.monotonic()
+                    raise
                 self._known = frozenset(known for row in found for known in as_document(row["origins"]) or ())
                 self._read_at = began
         return origin in self._known

@@ -94,15 +94,18 @@ def _broken_by_page(browser: BrowserRules, rules: Restrictions, mail: AskedMail)
         yield Violation(MailRule.FIXED_RECIPIENTS, message, chosen[0][:1])
     for path in own:
         if path[0] not in _RECIPIENTS:
-            yield Violation(
-                MailRule.FIXED_FIELD, "Access Forbidden. This API key takes no such field: leave it out.", path
-            )
-    hidden = "Access Forbidden. This API key may not send this mail: ask who gave it to you."
-    for broken in _broken("This API key", rules, mail):
-        template = broken.rule in (MailRule.TEMPLATE_NOT_ALLOWED, MailRule.OWN_CONTENT)
-        yield broken if template else Violation(broken.rule, hidden, ())
+            message = "Access Forbidden. This API key takes no such field: leave it out."
+            yield Violation(MailRule.FIXED_FIELD, message, path)
+    broken = _broken("This API key", rules, mail)
+    yield from dict.fromkeys(one if one.rule in _TELL_NO_ADDRESS else _without_address(one) for one in broken)
 
 
+def _without_address(broken: Violation) -> Violation:
+    message = "Access Forbidden. This API key may not send this mail: ask who gave it to you."
+    return Violation(broken.rule, message, ())
+
+
+_TELL_NO_ADDRESS = (MailRule.TEMPLATE_NOT_ALLOWED, MailRule.OWN_CONTENT)
 _RECIPIENTS = ("to", "cc", "bcc")
 _REPLY_TO = ("reply_to_email", "reply_to_name")
 

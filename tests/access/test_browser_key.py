@@ -86,3 +86,7 @@ async def test_what_is_known_is_kept_for_a_while(sqlite_database: Settings) -> N
     await close_database()
     assert await known.includes(PAGE)
     assert not await known.includes("https://example.com")
+    unknown = KnownOrigins(3600)
+    with pytest.raises(RuntimeError):
+        await unknown.includes(PAGE)
+    assert not await unknown.includes(PAGE)

@@ -1,6 +1,7 @@
 """The contact form of examples/, in Chromium, on an origin of its own: what visitors see, and what the owner gets."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from graphql import build_schema, parse, validate
 from playwright.async_api import Page, expect
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -96,6 +98,14 @@ async def delivered(world: World, count: int, page: Page) -> list[Any]:
             return mails
         await page.evaluate("() => new Promise(requestAnimationFrame)")
     raise AssertionError("it did not arrive")
+
+
+def test_the_commands_of_its_readme_are_understood() -> None:
+    schema = build_schema((FORM.parents[1] / "schema.graphql").read_text())
+    commands = re.findall(r"--json '(.*)'", (FORM / "README.md").read_text())
+    assert len(commands) == 2
+    for command in commands:
+        assert validate(schema, parse(json.loads(command)["query"])) == []
 
 
 async def test_a_visitor_writes_and_the_owner_reads(world: World, visit: Visit) -> None:
