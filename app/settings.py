@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     graphql_connection_init_timeout: Seconds = 10
     graphql_max_operations_per_socket: Count = 100
     graphql_max_sockets_per_key: Count = 100
+    cors_refresh: Annotated[float, Field(ge=0)] = 1
+    cors_max_age: Annotated[int, Field(ge=0)] = 600
     health_timeout: Seconds = 2
     health_interval: Seconds = 1
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
@@ -140,6 +142,11 @@ class Settings(BaseSettings):
     max_template_variables: Count = 100
     max_grant_patterns: Count = 100
     max_grant_templates: Count = 100
+    max_browser_origins: Count = 20
+    max_browser_templates: Count = 100
+    max_browser_recipients: Count = 20
+    max_browser_message_bytes: Count = 256 * 1024
+    client_ipv6_prefix: Annotated[int, Field(gt=0, le=128)] = 64
     max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
     max_json_values: Count = 20_000
     max_form_fields: Count = 1000
