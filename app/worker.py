@@ -15,6 +15,7 @@ from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
 from app.delivery.sweep import run_sweep
 from app.delivery.uptime import Uptime
+from app.domains.signing import ContentSigner
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
 from app.queue.engine import Engine
@@ -124,6 +125,7 @@ def _attempter(
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
         uptime=uptime,
+        signer=ContentSigner(sealer),
     )
 
 

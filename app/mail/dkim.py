@@ -61,13 +61,24 @@ def sign(content: bytes, signers: Sequence[Signer], timestamp: int, *, unsigned:
     `timestamp`, in seconds since 1970, becomes `t=`. `unsigned` names, in lower case, fields that are left out because
     somebody on the way writes them anew. The same arguments give the same bytes.
     """
-    end = content.find(b"\r\n\r\n")
-    header, body = (content, len(content)) if end < 0 else (content[:end], end + 4)
+    header, body = _parted(content)
     body_hash = b64encode(_body_digest(content, body)).decode()
     fields = [canonical_field(line) for line in _NEXT_FIELD.split(header)]
     names, covered = _covered(fields, unsigned)
     signatures = (_signature(signer, timestamp, names, body_hash, covered) for signer in signers)
     return b"".join((*signatures, content))
+
+
+def header_value(content: bytes, name: bytes) -> bytes | None:
+    """The value of the last field of this name, in lower case, as `relaxed` has it."""
+    fields = map(canonical_field, reversed(_NEXT_FIELD.split(_parted(content)[0])))
+    return next((value for found, _, value in (field.partition(b":") for field in fields) if found == name), None)
+
+
+def _parted(content: bytes) -> tuple[bytes, int]:
+    """The header section, and where the body begins."""
+    end = content.find(b"\r\n\r\n")
+    return (content, len(content)) if end < 0 else (content[:end], end + 4)
 
 
 def canonical_field(line: bytes) -> bytes:
