@@ -68,7 +68,7 @@ def read_key(pem: str) -> PrivateKey:
 
 
 def _refused(message: str) -> InvalidInput:
-    return InvalidInput(message, field=("private_key",))
+    return InvalidInput(message, field=("privateKey",))
 
 
 def algorithm_of(key: PrivateKey) -> DkimAlgorithm:

@@ -28,7 +28,7 @@ async def published_key(key: DkimKey, look_up: LookUp) -> Published:
     name = key_name(key.domain, key.selector)
     answer = await look_up(name, "TXT")
     if not answer.is_sure:
-        return Published(CheckStatus.UNAVAILABLE, trouble(answer.status, name), answer)
+        return Published(CheckStatus.UNKNOWN, trouble(answer.status, name), answer)
     return Published(*_compared(key, name, answer), answer)
 
 

@@ -1,5 +1,6 @@
 """Look-ups in the DNS, with what kept an answer away told apart."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -60,6 +61,28 @@ def dns_look_up(servers: Sequence[str], port: int, timeout: float) -> LookUp:
         return Answer(DnsStatus.FOUND if records else DnsStatus.NO_RECORD, records)
 
     return look_up
+
+
+def bounded(look_up: LookUp, seconds: float) -> LookUp:
+    """The same, each answer asked for once, and all look-ups together at an end `seconds` from now: what is not
+    answered by then has timed out. Call it in the event loop."""
+    ends_at = asyncio.get_running_loop().time() + seconds
+    asked: dict[tuple[str, RecordType], asyncio.Task[Answer]] = {}
+
+    async def ask(name: str, kind: RecordType) -> Answer:
+        try:
+            async with asyncio.timeout_at(ends_at):
+                return await look_up(name, kind)
+        except TimeoutError:
+            return Answer(DnsStatus.TIMED_OUT)
+
+    async def look_up_once(name: str, kind: RecordType) -> Answer:
+        place = (name.lower().rstrip("."), kind)
+        if place not in asked:
+            asked[place] = asyncio.create_task(ask(name, kind))
+        return await asyncio.shield(asked[place])
+
+    return look_up_once
 
 
 def _resolver(servers: Sequence[str], port: int, timeout: float) -> dns.asyncresolver.Resolver:

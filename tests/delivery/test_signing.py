@@ -29,7 +29,7 @@ async def test_a_signed_mail_arrives_verifiable_and_one_that_cannot_be_signed_is
     assert await attempter.attempt(first)
     (mail,) = receiver.mails
     published = {f"{record.name}.": record.value.encode()}
-    assert dkim.DKIM(mail.octets).verify(dnsfunc=lambda name, timeout=5: published.get(name.decode()))
+    assert dkim.DKIM(mail.content).verify(dnsfunc=lambda name, timeout=5: published.get(name.decode()))
     await execute("UPDATE dkim_key SET sealed_private_key = 'v1.torn'")
     second = await put_mail(content=CONTENT)
     assert await attempter.attempt(second)

@@ -52,7 +52,7 @@ def test_what_cannot_sign_is_refused_in_one_sentence_that_does_not_show_it() -> 
     for text, sentence in refused.items():
         with pytest.raises(InvalidInput, match=sentence) as error:
             read_key(text)
-        assert [problem.field for problem in error.value.problems] == [("private_key",)]
+        assert [problem.field for problem in error.value.problems] == [("privateKey",)]
         assert not [line for line in text.splitlines() if line and line[0] != "-" and line in str(error.value)]
 
 
