@@ -18,6 +18,7 @@ from app.delivery.uptime import Uptime
 from app.domains.signing import ContentSigner
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
+from app.mail.dkim import MOST_BYTES
 from app.queue.engine import Engine
 from app.queue.heartbeat import beat, leave
 from app.queue.wakeup import Wakeup
@@ -65,7 +66,7 @@ async def running_worker(
     where the server may have taken the mail."""
     drain = drain or Drain(settings.drain_timeout)
     worker_id = new_key()
-    inbox = Inbox(settings.max_message_bytes)
+    inbox = Inbox(settings.max_message_bytes + MOST_BYTES)
     pool = _pool(settings)
     async with AsyncExitStack() as stack:
         await beat(worker_id, now())

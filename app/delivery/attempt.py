@@ -157,15 +157,16 @@ class Attempter:
         async with _given_back(claim):
             service = await Service.get(id=claim.service_id)
             server, content = self._resolve(service), await load_content(claim.message_id)
-            return _Dispatch(claim, lease, service, server, await self._signed(content, server))
+            return _Dispatch(claim, lease, service, server, await self._signed(claim, content, server))
 
-    async def _signed(self, content: bytes, server: Server) -> bytes:
+    async def _signed(self, claim: Claim, content: bytes, server: Server) -> bytes:
         """The content as it leaves: never unsigned where it should be signed and cannot be."""
         if self._signer is None:
             return content
         try:
             return await self._signer.sign(content, server.host)
         except CannotSign as error:
+            logger.error("message %s: %s", _shown(claim), error)
             raise SmtpFailure(Failure(Phase.CONTENT, Cause.NOT_SIGNED, str(error))) from error
 
     async def _send(self, dispatch: "_Dispatch", recipients: Sequence[ClaimedRecipient]) -> TransactionResult:

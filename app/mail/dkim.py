@@ -34,6 +34,9 @@ SIGNED = (
 )
 """Named in `h=` as often as they are there."""
 
+MOST_BYTES = 8 * 1024
+"""What two signatures add to a mail, at most."""
+
 _LINE = 78
 _SLICE = 256 * 1024
 _NEXT_FIELD = re.compile(rb"\r\n(?![ \t])")
@@ -131,10 +134,12 @@ def _slices(content: bytes, start: int, end: int) -> Iterator[bytes]:
 
 def _canonical_lines(lines: bytes) -> bytes:
     """Lines as `relaxed` has them (section 3.4.4). Most are so already, and finding that out is quick."""
-    if b" " not in lines and b"\t" not in lines:
+    if b"\t" in lines:
+        lines = lines.replace(b"\t", b" ")
+    elif b" " not in lines:
         return lines
-    if b"\t" in lines or b"  " in lines:
-        lines = _WHITESPACE.sub(b" ", lines)
+    while b"  " in lines:
+        lines = lines.replace(b"  ", b" ")
     return lines.replace(b" \r\n", b"\r\n") if b" \r\n" in lines else lines
 
 
