@@ -93,10 +93,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_secrets_verbs(secrets: argparse.ArgumentParser) -> None:
     verbs = secrets.add_subparsers(title="verbs", required=True, metavar="VERB")
-    rotate = verbs.add_parser("rotate", help="seal every stored password under the first key; while servers run")
+    rotate = verbs.add_parser("rotate", help="seal every stored secret under the first key; while servers run")
     rotate.set_defaults(verb=_secrets_rotate)
-    forget = verbs.add_parser("forget", help="give up a password whose key is lost; its service is paused")
-    forget.add_argument("service", help="the service's name")
+    forget = verbs.add_parser("forget", help="give up a password, or a DKIM key, whose key is lost")
+    forget.add_argument("name", help="the service's name, or selector._domainkey.domain")
     forget.set_defaults(verb=_secrets_forget)
 
 
@@ -173,8 +173,8 @@ def _secrets_rotate(settings: Settings, options: argparse.Namespace) -> int:
     async def rotate() -> int:
         done = await reseal_secrets(sealer_from(settings, make_file=False))
         print(f"resealed {done.resealed}, under the first key already {done.current}")
-        for name, reason in done.unopened:
-            print(f"heliograph: the password of {name} stays as it is. {reason}", file=sys.stderr)
+        for secret, reason in done.unopened:
+            print(f"heliograph: the {secret.place.secret} of {secret.name} stays as it is. {reason}", file=sys.stderr)
         return int(bool(done.unopened))
 
     return _with_database(settings, rotate())
@@ -182,8 +182,7 @@ def _secrets_rotate(settings: Settings, options: argparse.Namespace) -> int:
 
 def _secrets_forget(settings: Settings, options: argparse.Namespace) -> int:
     async def forget() -> int:
-        await forget_secret(options.service, sealer_from(settings))
-        print(f"{options.service.lower()} is paused, without user name and password; set both, then resume it")
+        print(await forget_secret(options.name, sealer_from(settings)))
         return 0
 
     return _with_database(settings, forget())

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     FilePath,
+    IPvAnyAddress,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -183,6 +184,11 @@ class Settings(BaseSettings):
     smtp_max_recipients_per_transaction: Count = 100
     smtp_reconnects: Annotated[int, Field(ge=0)] = 2
 
+    dns_servers: Annotated[tuple[IPvAnyAddress, ...], NoDecode] = ()
+    dns_port: Port = 53
+    dns_timeout: Seconds = 5
+    check_domain_timeout: Seconds = 20
+
     queue_poll: Seconds = 1
     turn_ahead: Seconds = 1
     recover_interval: Seconds = 20
@@ -231,6 +237,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "secret_keys",
+        "dns_servers",
         "attachment_hosts",
         "attachment_networks",
         "smtp_networks",

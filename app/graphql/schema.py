@@ -13,6 +13,7 @@ from app.database.key import parse_public_id
 from app.errors import NotFound
 from app.graphql import audit as _audit
 from app.graphql import can_send as _can_send
+from app.graphql import domains as _domains
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
@@ -24,6 +25,7 @@ from app.graphql import templates as _templates
 from app.graphql.audit import AuditEntry
 from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
+from app.graphql.domain_types import DkimKey, DomainCheck
 from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
 from app.graphql.key_types import ApiKey
@@ -48,6 +50,8 @@ async def node(
             return await _templates.template_node(kind, key)
         case "aud" if key and allows(principal, Action.MANAGE_ACCESS, None):
             return await _audit.entry_node(key)
+        case "dkim" if key and _domains.sees_keys(principal):
+            return await _domains.key_node(key)
         case "role" if allows(principal, Action.MANAGE_ACCESS, None):
             return await _roles.role(info, id)
         case "key" if allows(principal, Action.MANAGE_ACCESS, None):
@@ -83,6 +87,8 @@ class Query:
     api_key: ApiKey | None = _field(_roles.api_key)
     api_keys: Connection[ApiKey] = _field(_roles.api_keys)
     audit_log: Connection[AuditEntry] = _field(_audit.audit_log)
+    dkim_keys: Connection[DkimKey] = _field(_domains.dkim_keys)
+    check_domain: DomainCheck = _field(_domains.check)
 
 
 @strawberry.type(description="What can be done.")
@@ -98,6 +104,11 @@ class Mutation:
     pause_service: _services.ServicePayload = _field(_services.pause)
     resume_service: _services.ServicePayload = _field(_services.resume)
     delete_service: _services.DeleteServicePayload = _field(_services.delete)
+    generate_dkim_key: _domains.DkimKeyPayload = _field(_domains.generate)
+    import_dkim_key: _domains.DkimKeyPayload = _field(_domains.import_key)
+    activate_dkim_key: _domains.DkimKeyPayload = _field(_domains.activate)
+    retire_dkim_key: _domains.DkimKeyPayload = _field(_domains.retire)
+    delete_dkim_key: _domains.DeleteDkimKeyPayload = _field(_domains.delete)
     create_template: _templates.TemplatePayload = _field(_templates.create)
     update_template: _templates.TemplatePayload = _field(_templates.update)
     restore_template_version: _templates.TemplatePayload = _field(_templates.restore)
@@ -118,7 +129,7 @@ def make_schema(limits: OperationLimits | None = None, *, introspection: bool = 
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
-        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion, AuditEntry],
+        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion, AuditEntry, DkimKey],
         extensions=[ContextPerOperation, *hidden, *limit_extensions(limits or OperationLimits())],
         config=StrawberryConfig(disable_field_suggestions=not introspection),
     )

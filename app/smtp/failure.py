@@ -45,6 +45,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     PROTOCOL = "protocol"
     WITHHELD = "withheld"
+    NOT_SIGNED = "not_signed"
     INTERNAL = "internal"
 
 
@@ -69,8 +70,8 @@ class Failure:
 
     @property
     def is_internal(self) -> bool:
-        """A bug of ours: it says nothing about the server."""
-        return self.cause is Cause.INTERNAL
+        """A bug or a fault of ours: it says nothing about the server."""
+        return self.cause in (Cause.INTERNAL, Cause.NOT_SIGNED)
 
     @property
     def in_doubt(self) -> bool:

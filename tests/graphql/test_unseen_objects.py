@@ -11,6 +11,8 @@ import pytest
 from app.access.check import GrantValues
 from app.access.restrictions import Restrictions
 from app.database.key import parse_public_id, public_id
+from app.domains.manage import generate_dkim_key
+from app.domains.models import DkimAlgorithm, DkimKey
 from app.graphql.errors import RequestErrorCode
 from app.inbox.models import CapturedMail
 from app.services.models import Service
@@ -38,6 +40,8 @@ QUERIES: Mapping[str, str] = {
     "apiKey": "apiKey(id: $id) { id }",
     "apiKeys": "apiKeys(first: 9, after: $key, roleId: $role) { nodes { id } }",
     "auditLog": "auditLog(first: 9, filter: {subject: $id}) { nodes { id } }",
+    "dkimKeys": "dkimKeys(first: 9, after: $dkim) { nodes { id } }",
+    "checkDomain": 'checkDomain(service: $service, domain: "dns.invalid") { domain }',
     "viewer": "viewer { actions(service: $service)"
     ' canSend(service: $service, from: "a@a.example", to: ["b@a.example"], template: $template) { allowed message } }',
 }
@@ -53,6 +57,11 @@ MUTATIONS: Mapping[str, str] = {
     "pauseService": '{id: $id, reason: "why"}',
     "resumeService": "{id: $id}",
     "deleteService": "{id: $id, cancelUnsent: true}",
+    "generateDkimKey": '{domain: "a.example", selector: $service, algorithm: ED25519}',
+    "importDkimKey": '{domain: "a.example", selector: $service, privateKey: "x"}',
+    "activateDkimKey": "{id: $id, force: true}",
+    "retireDkimKey": "{id: $id}",
+    "deleteDkimKey": "{id: $id}",
     "createTemplate": '{name: $template, text: "t"}',
     "updateTemplate": '{id: $id, name: "mine"}',
     "restoreTemplateVersion": "{id: $id, version: 1}",
@@ -66,7 +75,7 @@ MUTATIONS: Mapping[str, str] = {
     "revokeApiKey": "{id: $id}",
 }
 NOT_ASKED = {code.value for code in RequestErrorCode} | {"INTERNAL"}
-VARIABLES = ("id", "msg", "cap", "svc", "tmpl", "role", "key", "service", "template")
+VARIABLES = ("id", "msg", "cap", "svc", "tmpl", "role", "key", "dkim", "service", "template")
 FIELDS = [*(("query", name, field) for name, field in QUERIES.items())]
 FIELDS += [("mutation", name, f"{name}(input: {given}) {{ {USER_ERRORS} }}") for name, given in MUTATIONS.items()]
 SEND_IN_SECRET = (
@@ -98,6 +107,7 @@ async def world(api: Api) -> World:
         "svc": public_id("svc", secret.id),
         "tmpl": public_id("tmpl", hidden.id),
         "tver": template["current"]["id"],
+        "dkim": public_id("dkim", (await _dkim_key(api)).id),
         "role": viewer["roleId"],
         "key": viewer["apiKeyId"],
     }
@@ -105,6 +115,10 @@ async def world(api: Api) -> World:
     grant = GrantValues("mine", everything, Restrictions(templates=(own.id,)))
     nobody, shop = await make_key("nobody", []), await make_key("shop", [grant])
     return World({"nobody": api.as_key(nobody), "shop": api.as_key(shop)}, ids)
+
+
+async def _dkim_key(api: Api) -> DkimKey:
+    return await generate_dkim_key("a.example", "hidden", DkimAlgorithm.ED25519, None, api.parts.sealer)
 
 
 async def _captured(service: Service) -> UUID:
