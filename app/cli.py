@@ -4,17 +4,16 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from app.access.authenticate import authenticate
 from app.access.manage import create_api_key, find_role, list_api_keys, revoke_api_key
-from app.database.configuration import DatabaseUrlError, is_sqlite, sqlite_file_exists
-from app.database.connection import close_database, is_transient, open_database
+from app.database.configuration import DatabaseUrlError
+from app.database.connection import is_transient
 from app.database.key import parse_public_id, public_id
-from app.database.migrate import NotMigrated, migrate, require_migrated
+from app.database.migrate import NotMigrated, migrate
 from app.errors import CommandFailed, Refusal
 from app.log import configure_logging
 from app.mail.address import Mailbox, parse_mailboxes
@@ -25,6 +24,7 @@ from app.queue.heartbeat import last_beat
 from app.queue.lookup import list_recipients
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
+from app.service_verbs import add_service_verbs
 from app.services.environment import define_service
 from app.services.sealed import checked_sealer, forget_secret, reseal_secrets
 from app.services.secret import sealer_from
@@ -32,6 +32,7 @@ from app.settings import Settings, SettingsError, read_settings
 from app.signals import STOP_SIGNALS, end_by_force
 from app.submission.submit import Submission, Submitter
 from app.submission.verdict import VerdictWaiter
+from app.verb import with_database
 from app.worker import Drain, running_worker
 
 DESCRIPTION = """\
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("migrate", _migrate, "Bring the database's schema up to date. `serve` does this itself on SQLite.")
     verb("schema", _schema, "Print the GraphQL schema.")
     _add_key_verbs(verb("key", _no_key_verb, "Create, list and revoke API keys."))
+    add_service_verbs(verb("service", _no_service_verb, "Add and list services, and the providers with a preset."))
     _add_secrets_verbs(verb("secrets", _no_secrets_verb, "Change the key that seals stored passwords."))
     _add_send_options(verb("send", _send, "Send one mail, with the rights of an API key."))
     return parser
@@ -158,7 +160,7 @@ def _worker(settings: Settings, options: argparse.Namespace) -> int:
             await drain.begun.wait()
         return 0
 
-    return _with_database(settings, work())
+    return with_database(settings, work())
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> int:
@@ -187,7 +189,7 @@ def _key_create(settings: Settings, options: argparse.Namespace) -> int:
         print(f"{key}\n\nThis is the only time the key is shown. Its id is {public_id('key', row.id)}.")
         return 0
 
-    return _with_database(settings, create())
+    return with_database(settings, create())
 
 
 def _key_list(settings: Settings, options: argparse.Namespace) -> int:
@@ -200,7 +202,7 @@ def _key_list(settings: Settings, options: argparse.Namespace) -> int:
             after = rows[-1].id
         return 0
 
-    return _with_database(settings, show())
+    return with_database(settings, show())
 
 
 def _key_revoke(settings: Settings, options: argparse.Namespace) -> int:
@@ -212,7 +214,11 @@ def _key_revoke(settings: Settings, options: argparse.Namespace) -> int:
         print(f"revoked {row.name}")
         return 0
 
-    return _with_database(settings, revoke())
+    return with_database(settings, revoke())
+
+
+def _no_service_verb(settings: Settings, options: argparse.Namespace) -> int:
+    raise CommandFailed("say `service add`, `service list` or `service providers`")
 
 
 def _no_secrets_verb(settings: Settings, options: argparse.Namespace) -> int:
@@ -227,7 +233,7 @@ def _secrets_rotate(settings: Settings, options: argparse.Namespace) -> int:
             print(f"heliograph: the password of {name} stays as it is. {reason}", file=sys.stderr)
         return int(bool(done.unopened))
 
-    return _with_database(settings, rotate())
+    return with_database(settings, rotate())
 
 
 def _secrets_forget(settings: Settings, options: argparse.Namespace) -> int:
@@ -236,7 +242,7 @@ def _secrets_forget(settings: Settings, options: argparse.Namespace) -> int:
         print(f"{options.service.lower()} is paused, without user name and password; set both, then resume it")
         return 0
 
-    return _with_database(settings, forget())
+    return with_database(settings, forget())
 
 
 def _send(settings: Settings, options: argparse.Namespace) -> int:
@@ -260,7 +266,7 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
             print("No worker is running: `heliograph serve` or `heliograph worker` delivers it.")
         return int(any(recipient.state is RecipientState.FAILED for recipient in recipients))
 
-    return _with_database(settings, send())
+    return with_database(settings, send())
 
 
 def _draft(options: argparse.Namespace) -> Draft:
@@ -291,21 +297,6 @@ def _draft(options: argparse.Namespace) -> Draft:
 def _mailboxes(given: Sequence[str]) -> tuple[Mailbox, ...]:
     """Each by itself, so that an unclosed quote in one does not swallow the next."""
     return tuple(mailbox for text in given for mailbox in parse_mailboxes(text))
-
-
-def _with_database(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
-    async def run() -> int:
-        try:
-            if is_sqlite(settings.database_url) and not sqlite_file_exists(settings.database_url):
-                raise CommandFailed("there is no database yet; `heliograph serve` makes one")
-            await open_database(settings)
-            await require_migrated()
-            return await work
-        finally:
-            work.close()
-            await close_database()
-
-    return asyncio.run(run())
 
 
 if __name__ == "__main__":

@@ -180,6 +180,7 @@ async def _take_over(
         "port": values.port,
         "encryption": values.encryption,
         "username": values.username,
+        "oauth2": None,
     }
     if values.password != _password(current, sealer):
         changes["password"] = values.password

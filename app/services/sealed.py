@@ -12,7 +12,10 @@ from app.audit.diff import Secret
 from app.audit.record import AuditAction, Subject, record
 from app.database.connection import as_key, execute, rows, transaction
 from app.errors import CommandFailed
+from app.services.access_token import forget_token
 from app.services.environment import redefined_service
+from app.services.facts import SECRET_FACTS
+from app.services.sealed_columns import SEALED_COLUMNS, bound_to
 from app.services.secret import Sealer, SealError, fingerprint_of, sealer_from
 from app.settings import Settings, SettingsError
 
@@ -20,13 +23,23 @@ FORGOTTEN = "Its password was sealed with a key that is lost. Set user name and 
 """The reason of the pause of a service whose secret was forgotten."""
 
 
+_OAUTH2 = ("oauth2_grant", "oauth2_client_id", "oauth2_tenant", "oauth2_scope", "oauth2_token_endpoint")
+_CLEARED = ", ".join(f"{column} = NULL" for column in (*SEALED_COLUMNS, *_OAUTH2))
+
+
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """The sealed password of one service."""
+    """What is sealed in one column of one service."""
 
     service_id: UUID
     service_name: str
     sealed: str
+    column: str = "sealed_password"
+
+    @property
+    def row_id(self) -> UUID:
+        """The id that it is sealed for."""
+        return bound_to(self.service_id, self.column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +95,34 @@ async def reseal_secrets(sealer: Sealer, *, now: Callable[[], datetime] = clock.
 
 
 async def forget_secret(name: str, sealer: Sealer, *, now: Callable[[], datetime] = clock.now) -> None:
-    """Remove user name and password of a service whose password cannot be opened, and pause it, so that its mail waits
-    for new ones. Raises CommandFailed for any other service."""
+    """Remove user name, password and oauth2 of a service with a secret that cannot be opened, and pause it, so that its
+    mail waits for new ones. Raises CommandFailed for any other service."""
     moment = now()
     async with transaction():
         found = [secret for secret in await _stored_secrets() if secret.service_name == name.lower()]
         if not found:
             raise CommandFailed(f"there is no service named {name!r} with a password")
-        if _opens(found[0], sealer):
+        lost = [secret for secret in found if not _opens(secret, sealer)]
+        if not lost:
             raise CommandFailed(f"the password of {name!r} can be opened; it is changed through the API")
         await execute(
-            "UPDATE service SET username = NULL, sealed_password = NULL, version = version + 1, updated_at = $2,"
+            f"UPDATE service SET username = NULL, {_CLEARED}, version = version + 1, updated_at = $2,"  # noqa: S608
             " paused_at = COALESCE(paused_at, $2), paused_reason = $3 WHERE id = $1",
             found[0].service_id,
             moment,
             FORGOTTEN,
         )
-        await _record_forgotten(found[0], moment)
+        await forget_token(found[0].service_id)
+        await _record_forgotten(found, moment)
 
 
-async def _record_forgotten(secret: StoredSecret, moment: datetime) -> None:
+async def _record_forgotten(secrets: list[StoredSecret], moment: datetime) -> None:
     await record(
         None,
         AuditAction.FORGET_CREDENTIALS,
-        _subject(secret),
+        _subject(secrets[0]),
         moment,
-        before={"password": Secret(secret.sealed)},
+        before={SECRET_FACTS[secret.column]: Secret(secret.sealed) for secret in secrets},
         after={"pausedReason": FORGOTTEN},
     )
 
@@ -117,16 +132,21 @@ def _subject(secret: StoredSecret) -> Subject:
 
 
 async def _stored_secrets() -> list[StoredSecret]:
-    found = await rows("SELECT id, name, sealed_password FROM service WHERE sealed_password IS NOT NULL ORDER BY name")
-    return [StoredSecret(as_key(row["id"]), row["name"], row["sealed_password"]) for row in found]
+    found = await rows(f"SELECT id, name, {', '.join(SEALED_COLUMNS)} FROM service ORDER BY name")  # noqa: S608
+    return [
+        StoredSecret(as_key(row["id"]), row["name"], row[column], column)
+        for row in found
+        for column in SEALED_COLUMNS
+        if row[column] is not None
+    ]
 
 
 def _sealed_with(secrets: Iterable[StoredSecret]) -> str:
     """Which keys the secrets need: "the passwords of relay, shop were sealed with the key 1a2b3c4d"."""
-    names = defaultdict(list)
+    names: dict[str, dict[str, None]] = defaultdict(dict)  # in order, each service once
     for secret in secrets:
         with suppress(SealError):  # of a text that is damaged nobody can tell
-            names[fingerprint_of(secret.sealed)].append(secret.service_name)
+            names[fingerprint_of(secret.sealed)][secret.service_name] = None
     clauses = (f"the passwords of {', '.join(of_key)} were sealed with the key {key}" for key, of_key in names.items())
     return "; ".join(clauses)
 
@@ -143,13 +163,13 @@ async def _reseal(secret: StoredSecret, sealer: Sealer, moment: datetime) -> boo
     """Whether it had to be; False, too, for a password that is gone by now. Raises SealError."""
     sealed: str | None = secret.sealed
     while sealed is not None:
-        text = sealer.open(sealed, secret.service_id)
+        text = sealer.open(sealed, secret.row_id)
         if sealer.is_first(fingerprint_of(sealed)):
             return False
-        if await _replace(secret, sealed, sealer.seal(text, secret.service_id), moment):
+        if await _replace(secret, sealed, sealer.seal(text, secret.row_id), moment):
             return True
-        found = await rows("SELECT sealed_password FROM service WHERE id = $1", secret.service_id)
-        sealed = found[0]["sealed_password"] if found else None
+        found = await rows(f"SELECT {secret.column} AS sealed FROM service WHERE id = $1", secret.service_id)  # noqa: S608
+        sealed = found[0]["sealed"] if found else None
     return False
 
 
@@ -157,7 +177,7 @@ async def _replace(secret: StoredSecret, sealed: str, anew: str, moment: datetim
     """Whether the stored text was still the one that was opened. The version stays: no connection becomes stale."""
     async with transaction():
         changed = await execute(
-            "UPDATE service SET sealed_password = $3 WHERE id = $1 AND sealed_password = $2",
+            f"UPDATE service SET {secret.column} = $3 WHERE id = $1 AND {secret.column} = $2",  # noqa: S608 - a constant
             secret.service_id,
             sealed,
             anew,
@@ -170,7 +190,7 @@ async def _replace(secret: StoredSecret, sealed: str, anew: str, moment: datetim
 
 def _opens(secret: StoredSecret, sealer: Sealer) -> bool:
     try:
-        sealer.open(secret.sealed, secret.service_id)
+        sealer.open(secret.sealed, secret.row_id)
     except SealError:
         return False
     return True

@@ -30,6 +30,8 @@ QUERIES: Mapping[str, str] = {
     "capturedMail": "capturedMail(id: $id) { id }",
     "service": "service(name: $service) { id }",
     "services": "services(first: 9, after: $svc) { nodes { name } }",
+    "provider": "provider(name: GMAIL) { name }",
+    "providers": "providers { name }",
     "template": "template(name: $template) { id }",
     "templates": "templates(first: 9, after: $tmpl) { nodes { id } }",
     "previewTemplate": f"previewTemplate(input: {{template: $template}}) {{ preview {{ text }} {USER_ERRORS} }}",

@@ -222,3 +222,21 @@ def assert_one_line(finished: Finished, text: str) -> None:
     assert line.startswith("heliograph: ")
     assert text in line
     assert all(re.match(r"\d{4}-\d\d-\d\d ", before) for before in log)
+
+
+async def test_a_service_is_added_from_a_preset_and_its_password_is_no_argument(heliograph: Heliograph) -> None:
+    await heliograph.migrate()
+    secret = "canary-of-the-operator"
+    added = await heliograph.run("service", "add", "shop", "--provider", "sendgrid", typed=f"{secret}\n")
+    assert (added.status, added.errors) == (0, "")
+    refused = await heliograph.run("service", "add", "ses", "--provider", "amazon-ses", "--username", "A", typed="k\n")
+    assert (refused.status, refused.errors) == (
+        1,
+        "heliograph: region: AMAZON_SES needs a region, for example eu-west-1.\n",
+    )
+    listed = await heliograph.run("service", "list")
+    assert listed.output.split()[1:] == ["shop", "SENDGRID", "smtp.sendgrid.net:587", "TLS"]
+    with sqlite3.connect(heliograph.folder / "heliograph.db") as database:
+        assert database.execute("SELECT username FROM service").fetchall() == [("apikey",)]
+    assert secret not in added.output
+    assert secret.encode() not in (heliograph.folder / "heliograph.db").read_bytes()

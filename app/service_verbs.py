@@ -1,0 +1,151 @@
+"""The verbs `heliograph service add`, `list` and `providers`.
+
+A secret is never an argument, because every user of the machine may see those: it is asked for, or read from standard
+input where that is no terminal, or from an environment variable that is named.
+"""
+
+import argparse
+import getpass
+import os
+import sys
+
+from app.access.policy import ServiceScope
+from app.database.key import public_id
+from app.errors import CommandFailed
+from app.outbound.smtp import smtp_guard
+from app.services.check import ServiceValues
+from app.services.manage import create_service, list_services
+from app.services.models import Service
+from app.services.providers import ProviderName, provider_named, providers
+from app.services.sealed import checked_sealer
+from app.settings import Settings
+from app.smtp.server import Encryption
+from app.verb import with_database
+
+_EVERY_SERVICE = ServiceScope(all=True, service_ids=frozenset())
+
+
+def add_service_verbs(service: argparse.ArgumentParser) -> None:
+    """Give the verb `service` its verbs, each with `verb` set to what runs it."""
+    verbs = service.add_subparsers(title="verbs", required=True, metavar="VERB")
+    _add_options(verbs.add_parser("add", help="make a service, filled in from its provider's preset"))
+    listed = verbs.add_parser("list", help="list all services")
+    listed.set_defaults(verb=_list)
+    known = verbs.add_parser("providers", help="list the providers that have a preset, and what is to be known of them")
+    known.set_defaults(verb=_providers)
+
+
+def _add_options(add: argparse.ArgumentParser) -> None:
+    add.add_argument("name", help="its name: 1 to 40 letters, digits, _ and -")
+    add.add_argument(
+        "--provider",
+        type=_enumerated,
+        choices=[name.value for name in ProviderName],
+        metavar="NAME",
+        help="fill in the rest from this provider, e.g. gmail; `service providers` lists them",
+    )
+    add.add_argument("--region", help="the provider's region, e.g. eu-west-1")
+    add.add_argument("--host", help="host of the SMTP server")
+    add.add_argument("--port", type=int, help="its port (default: the provider's, else 587, 465 with SSL)")
+    add.add_argument(
+        "--encryption",
+        type=_enumerated,
+        choices=[kind.value for kind in Encryption],
+        metavar="KIND",
+        help="tls, ssl or none (default: the provider's, else tls)",
+    )
+    add.add_argument("--username", help="user name for AUTH")
+    add.add_argument("--password-env", metavar="VARIABLE", help="environment variable that holds the password")
+    add.add_argument(
+        "--ses-secret-key",
+        action="store_true",
+        help="the password that is read is an IAM secret access key; Amazon SES's password is derived from it",
+    )
+    add.add_argument("--label", help="a name for people")
+    add.add_argument("--from-email", help="sender of mail that names none")
+    add.add_argument("--from-name", help="display name of that sender")
+    add.set_defaults(verb=_add)
+    add.epilog = "The password is asked for, or read from standard input where that is no terminal."
+
+
+def _enumerated(text: str) -> str:
+    return text.upper().replace("-", "_")
+
+
+def _add(settings: Settings, options: argparse.Namespace) -> int:
+    values = _values(options)
+
+    async def add() -> int:
+        made = await create_service(
+            values,
+            None,
+            await checked_sealer(settings),
+            max_trusted_ca_chars=settings.max_trusted_ca_chars,
+            guard=smtp_guard(settings),
+        )
+        print(_line(made))
+        provider = provider_named(made.provider)
+        for note in provider.notes if provider else ():
+            print(f"  {note}")
+        return 0
+
+    return with_database(settings, add())
+
+
+def _values(options: argparse.Namespace) -> ServiceValues:
+    secret = _secret(options)
+    return ServiceValues(
+        name=options.name,
+        provider=options.provider,
+        region=options.region,
+        host=options.host,
+        port=options.port,
+        encryption=options.encryption,
+        username=options.username,
+        password=None if options.ses_secret_key else secret,
+        ses_secret_access_key=secret if options.ses_secret_key else None,
+        label=options.label,
+        from_email=options.from_email,
+        from_name=options.from_name,
+    )
+
+
+def _secret(options: argparse.Namespace) -> str | None:
+    """The password; None where nothing asks for one."""
+    if options.password_env:
+        if not os.environ.get(options.password_env):
+            raise CommandFailed(f"the environment variable {options.password_env} is not set")
+        return os.environ[options.password_env]
+    provider = provider_named(options.provider)
+    if not options.username and not (provider and provider.username):
+        return None
+    if sys.stdin.isatty():
+        return getpass.getpass("secret access key: " if options.ses_secret_key else "password: ")
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _list(settings: Settings, options: argparse.Namespace) -> int:
+    async def show() -> int:
+        after = None
+        while found := await list_services(after, 100, _EVERY_SERVICE):
+            for service in found:
+                print(_line(service))
+            after = found[-1].id
+        return 0
+
+    return with_database(settings, show())
+
+
+def _line(service: Service) -> str:
+    where = f"{service.host}:{service.port} {service.encryption}" if service.host else "the built-in inbox"
+    return f"{public_id('svc', service.id)}  {service.name}  {service.provider or service.kind}  {where}"
+
+
+def _providers(settings: Settings, options: argparse.Namespace) -> int:
+    for name, provider in providers().items():
+        region = f" (region, e.g. {provider.region.example})" if provider.region else ""
+        asked = ", ".join(kind.value for kind in provider.credentials)
+        print(f"{name.value}  {provider.label}{region}  {asked}")
+        for note in provider.notes:
+            print(f"  {note}")
+    return 0
