@@ -9,7 +9,7 @@ CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"Bearer","scope":"https
 
 def user_and_token(response: str) -> tuple[str, str]:
     """What a client has said. Raises ValueError."""
-    match = re.fullmatch(r"user=([^\1]*)\1auth=Bearer ([^\1]*)\1\1", response)
+    match = re.fullmatch(r"user=([^\x01]*)\x01auth=Bearer ([^\x01]*)\x01\x01", response)
     if match is None:
         raise ValueError("not what XOAUTH2 says")
     return match[1], match[2]

@@ -202,7 +202,7 @@ def _check_provider(values: ServiceValues) -> Iterator[Problem]:
 
 def _check_smtp(values: ServiceValues) -> Iterator[Problem]:
     if not values.host:
-        yield _no_host(values)
+        yield from _check_no_host(values)
     elif _host(values.host) is None:
         yield _problem("host", "The host is a host name or an IP address, without scheme, port and spaces.")
     if values.port is not None and not 1 <= values.port <= 65535:
@@ -212,11 +212,13 @@ def _check_smtp(values: ServiceValues) -> Iterator[Problem]:
     yield from _check_credentials(values)
 
 
-def _no_host(values: ServiceValues) -> Problem:
+def _check_no_host(values: ServiceValues) -> Iterator[Problem]:
+    """Where the provider has regions, it is for want of one; of a region that it does not have is told already."""
     provider = provider_named(values.provider)
-    if provider is not None and provider.region is not None and not values.region:
-        return _problem("region", f"{values.provider} needs a region, for example {provider.region.example}.")
-    return _problem("host", "An SMTP service needs a host.")
+    if provider is None or provider.region is None:
+        yield _problem("host", "An SMTP service needs a host.")
+    elif not values.region:
+        yield _problem("region", f"{values.provider} needs a region, for example {provider.region.example}.")
 
 
 def _check_reach(values: ServiceValues, guard: Guard | None) -> Iterator[Problem]:

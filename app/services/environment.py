@@ -182,6 +182,8 @@ async def _take_over(
         "username": values.username,
         "oauth2": None,
     }
+    if values.host != current.host:
+        changes["provider"] = changes["region"] = None
     if values.password != _password(current, sealer):
         changes["password"] = values.password
     whole = changed(current, changes)

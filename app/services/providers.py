@@ -136,7 +136,9 @@ class Provider(BaseModel):
         if self.region is None:
             return self.server.host
         region = region or self.region.default
-        return self.region.hosts.get(region, self.server.host.replace("{region}", region)) if region else None
+        if region is None or not self.region.has(region):
+            return None
+        return self.region.hosts.get(region, self.server.host.replace("{region}", region))
 
     def spf_include(self, region: str | None) -> str | None:
         """What an SPF record includes for its servers in this region, or in the default one; None: not known."""

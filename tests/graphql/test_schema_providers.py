@@ -71,3 +71,62 @@ async def test_a_secret_access_key_becomes_the_password_and_is_nowhere(api: Api)
 async def credentials(api: Api) -> object:
     service = await Service.get(name="ses")
     return server_for(service, api.parts.settings, api.parts.sealer).credentials
+
+
+OAUTH2 = {"grant": "GOOGLE_REFRESH_TOKEN", "clientId": "app", "clientSecret": "canary", "refreshToken": "canary"}
+SERVICE = """service { id hasPassword oauth2 {
+    grant clientId tenant tokenEndpoint hasClientSecret hasRefreshToken hasPrivateKey
+} }"""
+
+
+async def test_oauth2_and_a_password_take_each_others_place_and_are_never_shown(api: Api) -> None:
+    given = {"name": "g", "provider": "GMAIL", "username": "me@gmail.com"}
+    both = await api.mutate("createService", SERVICE, **given, oauth2=OAUTH2, password="canary")
+    made = await api.mutate("createService", SERVICE, **given, oauth2=OAUTH2)
+    assert codes(both) == [("oauth2", "INVALID_INPUT")]
+    key = made["service"]["id"]
+    assert (made["service"]["hasPassword"], made["service"]["oauth2"]) == (
+        False,
+        {
+            "grant": "GOOGLE_REFRESH_TOKEN",
+            "clientId": "app",
+            "tenant": None,
+            "tokenEndpoint": None,
+            "hasClientSecret": True,
+            "hasRefreshToken": True,
+            "hasPrivateKey": False,
+        },
+    )
+    replies = [
+        await api.mutate("updateService", SERVICE, id=key, **change)
+        for change in ({"password": "canary"}, {"oauth2": OAUTH2}, {"label": "x"}, {"username": None, "oauth2": None})
+    ]
+    shown = [(reply["service"]["hasPassword"], reply["service"]["oauth2"] is not None) for reply in replies]
+    assert shown == [(True, False), (False, True), (False, True), (False, False)]
+    kept = await rows("SELECT * FROM service"), await rows("SELECT * FROM audit_entry")
+    assert "canary" not in repr((both, made, replies, kept))
+
+
+async def test_what_is_wrong_with_oauth2_is_named_by_its_path(api: Api) -> None:
+    given = {"name": "g", "provider": "GMAIL", "username": "me@gmail.com"}
+    wrong = {**OAUTH2, "tenant": "t", "tokenEndpoint": "http://login.example/", "refreshToken": None}
+    refused = await api.mutate("createService", SERVICE, **given, oauth2=wrong)
+    assert codes(refused) == [
+        (f"oauth2.{field}", "INVALID_INPUT") for field in ("tenant", "tokenEndpoint", "refreshToken")
+    ]
+    nobody = await api.mutate("createService", SERVICE, **{**given, "username": None}, oauth2=OAUTH2)
+    sandbox = await api.mutate("createService", SERVICE, name="s", kind="SANDBOX", oauth2=OAUTH2)
+    assert [codes(payload) for payload in (nobody, sandbox)] == [
+        [("username", "INVALID_INPUT")],
+        [("oauth2", "INVALID_INPUT")],
+    ]
+
+
+async def test_a_token_goes_to_no_other_server_unless_oauth2_is_given_again(api: Api) -> None:
+    made = await api.mutate(
+        "createService", SERVICE, name="g", provider="GMAIL", username="me@gmail.com", oauth2=OAUTH2
+    )
+    elsewhere = {"id": made["service"]["id"], "host": "elsewhere.example"}
+    assert codes(await api.mutate("updateService", SERVICE, **elsewhere)) == [("oauth2", "INVALID_INPUT")]
+    moved = await api.mutate("updateService", SERVICE, **elsewhere, oauth2=OAUTH2)
+    assert moved["service"]["oauth2"]["hasClientSecret"] is True

@@ -26,6 +26,7 @@ from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer
 from app.services.server import server_for
 from app.settings import Settings
+from app.smtp.server import TokenCredentials
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -66,6 +67,7 @@ async def change(service: Service, **changes: object) -> Service:
 
 def password(service: Service) -> str | None:
     credentials = server_for(service, Settings(ehlo_name="h"), SEALER).credentials
+    assert not isinstance(credentials, TokenCredentials)
     return credentials.password if credentials else None
 
 
