@@ -8,6 +8,7 @@ import argparse
 import getpass
 import os
 import sys
+from pathlib import Path
 
 from app.access.policy import ServiceScope
 from app.database.key import public_id
@@ -16,6 +17,7 @@ from app.outbound.smtp import smtp_guard
 from app.services.check import ServiceValues
 from app.services.manage import create_service, list_services
 from app.services.models import Service
+from app.services.oauth2 import OAuth2Grant, OAuth2Values
 from app.services.providers import ProviderName, provider_named, providers
 from app.services.sealed import checked_sealer
 from app.settings import Settings
@@ -61,11 +63,22 @@ def _add_options(add: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the password that is read is an IAM secret access key; Amazon SES's password is derived from it",
     )
+    _add_oauth2_options(add.add_argument_group("access tokens, instead of a password"))
     add.add_argument("--label", help="a name for people")
     add.add_argument("--from-email", help="sender of mail that names none")
     add.add_argument("--from-name", help="display name of that sender")
     add.set_defaults(verb=_add)
     add.epilog = "The password is asked for, or read from standard input where that is no terminal."
+
+
+def _add_oauth2_options(group: argparse._ArgumentGroup) -> None:
+    grants = [grant.value for grant in OAuth2Grant]
+    group.add_argument("--oauth2", type=_enumerated, choices=grants, metavar="GRANT", help="see docs/providers.md")
+    group.add_argument("--client-id", help="the application's id; of a service account its address")
+    group.add_argument("--tenant", help="Microsoft's tenant")
+    group.add_argument("--client-secret-env", metavar="VARIABLE", help="environment variable that holds it")
+    group.add_argument("--refresh-token-env", metavar="VARIABLE", help="environment variable that holds it")
+    group.add_argument("--private-key-file", type=Path, metavar="FILE", help="of a service account: PEM")
 
 
 def _enumerated(text: str) -> str:
@@ -93,7 +106,8 @@ def _add(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _values(options: argparse.Namespace) -> ServiceValues:
-    secret = _secret(options)
+    oauth2 = _oauth2(options)
+    secret = None if oauth2 else _secret(options)
     return ServiceValues(
         name=options.name,
         provider=options.provider,
@@ -104,18 +118,40 @@ def _values(options: argparse.Namespace) -> ServiceValues:
         username=options.username,
         password=None if options.ses_secret_key else secret,
         ses_secret_access_key=secret if options.ses_secret_key else None,
+        oauth2=oauth2,
         label=options.label,
         from_email=options.from_email,
         from_name=options.from_name,
     )
 
 
+def _oauth2(options: argparse.Namespace) -> OAuth2Values | None:
+    if not options.oauth2:
+        return None
+    try:
+        private_key = options.private_key_file.read_text() if options.private_key_file else None
+    except (OSError, UnicodeError):
+        raise CommandFailed(f"{options.private_key_file} cannot be read") from None
+    return OAuth2Values(
+        grant=options.oauth2,
+        client_id=options.client_id or "",
+        tenant=options.tenant,
+        client_secret=_in_environment(options.client_secret_env),
+        refresh_token=_in_environment(options.refresh_token_env),
+        private_key=private_key,
+    )
+
+
+def _in_environment(variable: str | None) -> str | None:
+    if variable and not os.environ.get(variable):
+        raise CommandFailed(f"the environment variable {variable} is not set")
+    return os.environ[variable] if variable else None
+
+
 def _secret(options: argparse.Namespace) -> str | None:
     """The password; None where nothing asks for one."""
     if options.password_env:
-        if not os.environ.get(options.password_env):
-            raise CommandFailed(f"the environment variable {options.password_env} is not set")
-        return os.environ[options.password_env]
+        return _in_environment(options.password_env)
     provider = provider_named(options.provider)
     if not options.username and not (provider and provider.username):
         return None
