@@ -188,6 +188,12 @@ class Settings(BaseSettings):
     dns_port: Port = 53
     dns_timeout: Seconds = 5
     check_domain_timeout: Seconds = 20
+    oauth2_microsoft_endpoint: str = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
+    oauth2_google_endpoint: str = "https://oauth2.googleapis.com/token"
+    oauth2_timeout: Seconds = 10
+    oauth2_max_answer_bytes: Count = 64 * 1024
+    oauth2_refresh_margin: Seconds = 300
+    oauth2_poll: Seconds = 0.5
 
     queue_poll: Seconds = 1
     turn_ahead: Seconds = 1

@@ -44,9 +44,9 @@ logger = logging.getLogger(__name__)
 class Attempter:
     """Tries messages for one worker. `resolve` says which server a service means right now.
 
-    A transaction has at most `max_recipients`. One that met 421 goes on at once, up to `reconnects` times, on a new
-    connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it comes. While `uptime` is short,
-    another worker's lease is respected though it has ended. `signer` signs what leaves.
+    A transaction has at most `max_recipients`, or as many as its service says. One that met 421 goes on at once, up to
+    `reconnects` times, on a new connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it
+    comes. While `uptime` is short, another worker's lease is respected though it has ended. `signer` signs what leaves.
     """
 
     def __init__(
@@ -132,6 +132,7 @@ class Attempter:
             part = untried[: self._max_recipients]
             try:
                 dispatch = dispatch or await self._prepare(claim, lease)
+                part = untried[: dispatch.service.max_recipients_per_transaction or self._max_recipients]
                 result = await self._send(dispatch, part)
             except SmtpFailure as failed:
                 result = TransactionResult({}, failed.failure)

@@ -30,6 +30,7 @@ from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, UserError, user_errors
 from app.outbound.dns import LookUp, bounded, dns_look_up
 from app.services.manage import find_service
+from app.services.providers import provider_named
 from app.settings import Settings
 
 KIND = "dkim"
@@ -129,7 +130,9 @@ async def check(
         raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("service",))
     settings = info.context.parts.settings
     look_up = bounded(_look_up(settings), settings.check_domain_timeout)
-    return DomainCheck.of(await check_domain(sender_domain(domain), SpfServer(found.host), look_up))
+    provider = provider_named(found.provider)
+    server = SpfServer(found.host, provider.spf_include(found.region) if provider else None)
+    return DomainCheck.of(await check_domain(sender_domain(domain), server, look_up))
 
 
 async def generate(

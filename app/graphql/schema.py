@@ -17,6 +17,7 @@ from app.graphql import domains as _domains
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
+from app.graphql import providers as _providers
 from app.graphql import roles as _roles
 from app.graphql import rotation as _rotation
 from app.graphql import send_email as _send_email
@@ -29,8 +30,9 @@ from app.graphql.domain_types import DkimKey, DomainCheck
 from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
 from app.graphql.key_types import ApiKey
+from app.graphql.service_type import Service
 from app.graphql.template_types import Template, TemplateVersion
-from app.graphql.types import Connection, Message, Node, Role, Service
+from app.graphql.types import Connection, Message, Node, Role
 from app.graphql.viewer import Viewer
 from app.services.manage import get_service
 
@@ -79,6 +81,8 @@ class Query:
     captured_mail: CapturedMail | None = _field(_inbox.captured_mail)
     service: Service | None = _field(_services.service)
     services: Connection[Service] = _field(_services.services)
+    provider: _providers.Provider = _field(_providers.provider)
+    providers: list[_providers.Provider] = _field(_providers.providers)
     template: Template | None = _field(_templates.template)
     templates: Connection[Template] = _field(_templates.templates)
     preview_template: _templates.PreviewTemplatePayload = _field(_templates.preview)

@@ -1,7 +1,7 @@
 """The stored secrets as a whole: whether the configured keys open them, and sealing them anew under the first key."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,10 @@ from app.audit.diff import Secret
 from app.audit.record import AuditAction, Subject, record
 from app.database.connection import as_key, execute, rows, transaction
 from app.errors import CommandFailed
+from app.services.access_token import forget_token
 from app.services.environment import redefined_service
+from app.services.facts import SECRET_FACTS
+from app.services.sealed_columns import SEALED_COLUMNS, bound_to
 from app.services.secret import Sealer, SealError, fingerprint_of, sealer_from
 from app.settings import Settings, SettingsError
 
@@ -36,7 +39,6 @@ class Place:
     resealed: AuditAction
 
 
-PASSWORDS = Place("service", "sealed_password", "name", "password", "svc", "password", AuditAction.RESEAL_SERVICE)
 DKIM_KEYS = Place(
     "dkim_key",
     "sealed_private_key",
@@ -46,16 +48,28 @@ DKIM_KEYS = Place(
     "privateKey",
     AuditAction.RESEAL_DKIM_KEY,
 )
+CREDENTIALS = tuple(
+    Place("service", column, "name", secret, "svc", SECRET_FACTS[column], AuditAction.RESEAL_SERVICE)
+    for column, secret in SEALED_COLUMNS.items()
+)
+
+_OAUTH2 = ("oauth2_grant", "oauth2_client_id", "oauth2_tenant", "oauth2_scope", "oauth2_token_endpoint")
+_CLEARED = ", ".join(f"{column} = NULL" for column in (*SEALED_COLUMNS, *_OAUTH2))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """The sealed text of one row, for example the password of one service."""
+    """One sealed text, for example the password of one service."""
 
     id: UUID
     name: str
     sealed: str
-    place: Place = PASSWORDS
+    place: Place
+
+    @property
+    def row_id(self) -> UUID:
+        """The id that it is sealed for."""
+        return self.id if self.place is DKIM_KEYS else bound_to(self.id, self.place.column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,43 +125,44 @@ async def reseal_secrets(sealer: Sealer, *, now: Callable[[], datetime] = clock.
 
 
 async def forget_secret(name: str, sealer: Sealer, *, now: Callable[[], datetime] = clock.now) -> str:
-    """Give up a secret that cannot be opened, and say what became of it: a service loses user name and password and is
-    paused, so that its mail waits for new ones; a DKIM key, named `selector._domainkey.domain`, is deleted. Raises
-    CommandFailed for any other name."""
+    """Give up a secret that cannot be opened, and say what became of it: a service loses user name, password and oauth2
+    and is paused, so that its mail waits for new ones; a DKIM key, named `selector._domainkey.domain`, is deleted.
+    Raises CommandFailed for any other name."""
     moment = now()
     async with transaction():
         found = [secret for secret in await _stored_secrets() if secret.name == name.lower()]
         if not found:
             raise CommandFailed(f"there is no service named {name!r} with a password")
-        (secret,) = found
-        if _opens(secret, sealer):
-            raise CommandFailed(f"the {secret.place.secret} of {name!r} can be opened; it is changed through the API")
-        if secret.place is DKIM_KEYS:
-            return await _forget_key(secret, moment)
-        return await _forget_password(secret, moment)
+        if all(_opens(secret, sealer) for secret in found):
+            kinds = ", ".join(secret.place.secret for secret in found)
+            raise CommandFailed(f"the {kinds} of {name!r} can be opened; it is changed through the API")
+        return await (_forget_key if found[0].place is DKIM_KEYS else _forget_credentials)(found, moment)
 
 
-async def _forget_password(secret: StoredSecret, moment: datetime) -> str:
+async def _forget_credentials(secrets: Sequence[StoredSecret], moment: datetime) -> str:
+    service = secrets[0]
     await execute(
-        "UPDATE service SET username = NULL, sealed_password = NULL, version = version + 1, updated_at = $2,"
+        f"UPDATE service SET username = NULL, {_CLEARED}, version = version + 1, updated_at = $2,"  # noqa: S608
         " paused_at = COALESCE(paused_at, $2), paused_reason = $3 WHERE id = $1",
-        secret.id,
+        service.id,
         moment,
         FORGOTTEN,
     )
-    await _record_forgotten(secret, moment, {"pausedReason": FORGOTTEN})
-    return f"{secret.name} is paused, without user name and password; set both, then resume it"
+    await forget_token(service.id)
+    await _record_forgotten(secrets, moment, {"pausedReason": FORGOTTEN})
+    return f"{service.name} is paused, without user name and password; set both, then resume it"
 
 
-async def _forget_key(secret: StoredSecret, moment: datetime) -> str:
-    await execute("DELETE FROM dkim_key WHERE id = $1", secret.id)
-    await _record_forgotten(secret, moment, {})
-    return f"{secret.name} is deleted; activate another key of the domain, or its mail leaves unsigned"
+async def _forget_key(secrets: Sequence[StoredSecret], moment: datetime) -> str:
+    (key,) = secrets
+    await execute("DELETE FROM dkim_key WHERE id = $1", key.id)
+    await _record_forgotten(secrets, moment, {})
+    return f"{key.name} is deleted; activate another key of the domain, or its mail leaves unsigned"
 
 
-async def _record_forgotten(secret: StoredSecret, moment: datetime, after: dict[str, object]) -> None:
-    before = {secret.place.field: Secret(secret.sealed)}
-    await record(None, AuditAction.FORGET_CREDENTIALS, _subject(secret), moment, before=before, after=after)
+async def _record_forgotten(secrets: Sequence[StoredSecret], moment: datetime, after: dict[str, object]) -> None:
+    before = {secret.place.field: Secret(secret.sealed) for secret in secrets}
+    await record(None, AuditAction.FORGET_CREDENTIALS, _subject(secrets[0]), moment, before=before, after=after)
 
 
 def _subject(secret: StoredSecret) -> Subject:
@@ -155,7 +170,7 @@ def _subject(secret: StoredSecret) -> Subject:
 
 
 async def _stored_secrets() -> list[StoredSecret]:
-    return [secret for place in (PASSWORDS, DKIM_KEYS) for secret in await _stored_in(place)]
+    return [secret for place in (*CREDENTIALS, DKIM_KEYS) for secret in await _stored_in(place)]
 
 
 async def _stored_in(place: Place) -> list[StoredSecret]:
@@ -189,10 +204,10 @@ async def _reseal(secret: StoredSecret, sealer: Sealer, moment: datetime) -> boo
     """Whether it had to be; False, too, for a secret that is gone by now. Raises SealError."""
     sealed: str | None = secret.sealed
     while sealed is not None:
-        text = sealer.open(sealed, secret.id)
+        text = sealer.open(sealed, secret.row_id)
         if sealer.is_first(fingerprint_of(sealed)):
             return False
-        if await _replace(secret, sealed, sealer.seal(text, secret.id), moment):
+        if await _replace(secret, sealed, sealer.seal(text, secret.row_id), moment):
             return True
         place = secret.place
         found = await rows(f"SELECT {place.column} AS sealed FROM {place.table} WHERE id = $1", secret.id)  # noqa: S608
@@ -218,7 +233,7 @@ async def _replace(secret: StoredSecret, sealed: str, anew: str, moment: datetim
 
 def _opens(secret: StoredSecret, sealer: Sealer) -> bool:
     try:
-        sealer.open(secret.sealed, secret.id)
+        sealer.open(secret.sealed, secret.row_id)
     except SealError:
         return False
     return True
