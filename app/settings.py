@@ -26,6 +26,7 @@ Port = Annotated[int, Field(gt=0, le=65535)]
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9._:-]+$")]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
+_CENTURY = 100 * 365 * 24 * 3600  # more than that, added to a time, may be none
 _UNSET = frozenset({"", "null", "(null)"})
 """What a .env file of Laravel's has where nothing is meant."""
 
@@ -83,7 +84,7 @@ class Settings(BaseSettings):
     api_key_use_interval: Seconds = 60
     api_key_check_interval: Seconds = 1
     api_key_overlap: Annotated[float, Field(ge=0)] = 24 * 3600
-    api_key_max_overlap: Annotated[float, Field(ge=0, validate_default=True)] = 30 * 24 * 3600
+    api_key_max_overlap: Annotated[float, Field(ge=0, le=_CENTURY, validate_default=True)] = 30 * 24 * 3600
     api_key_max_networks: Count = 100
     graphiql: bool = True
     graphiql_assets: Path | None = None

@@ -39,6 +39,7 @@ _INPUT_NAMES: Mapping[str, tuple[str, ...]] = {
     "idempotency_key": ("idempotencyKey",),
     "send_at": ("sendAt",),
     "expires_at": ("expiresAt",),
+    "on_doubt": ("onDoubt",),
 }
 
 

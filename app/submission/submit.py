@@ -88,6 +88,8 @@ class Submitter:
         self._engine = engine
         self._wakeup = wakeup
         self._limits = DraftLimits.of(settings)
+        most = min(settings.max_body_chars, settings.max_browser_message_bytes)
+        self._limits_of_pages = replace(self._limits, max_body_chars=most)
         self._fetcher = Fetcher(settings)
 
     async def submit(self, submission: Submission) -> Receipt:
@@ -99,6 +101,8 @@ class Submitter:
         """
         service = await self._permitted_service(submission)
         is_shown = submission.principal.browser is None
+        if not is_shown:
+            _check_values_of_page(submission.draft, self._settings.max_browser_message_bytes)
         awaited = submission.verdict_wanted and not service.respond_async and is_shown
         moment = now()
         idempotency = await self._idempotency(submission, moment)
@@ -181,20 +185,30 @@ class Submitter:
         draft = submission.draft
         unfit = check_values(draft, template) if template and submission.values_required else ()
         sender, reply_to, missing = resolve_sender(draft, service, self._settings)
-        filled = fill(draft, self._limits, _sender_fields(sender, reply_to))
+        of_page = submission.principal.browser is not None
+        limits = self._limits_of_pages if of_page else self._limits
+        filled = fill(draft, limits, _sender_fields(sender, reply_to))
         ill_timed = check_schedule(submission.schedule, moment, self._settings.max_schedule_ahead)
-        problems = (*unfit, *check_draft(filled, self._limits), *missing, *ill_timed)
+        problems = (*unfit, *check_draft(filled, limits), *missing, *ill_timed)
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
         header = _message_id(key, sender)
         content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
-        settings, of_page = self._settings, submission.principal.browser is not None
-        most = settings.max_browser_message_bytes if of_page else settings.max_message_bytes
+        most = self._settings.max_browser_message_bytes if of_page else self._settings.max_message_bytes
         if len(content) > most:
             raise TooLarge(f"The composed mail has {len(content)} bytes; the limit is {most}.")
         envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
         return Prepared(sender, filled.subject, envelope_recipients(filled), envelope, header, content)
+
+
+def _check_values_of_page(draft: Draft, most: int) -> None:
+    """Raises TooLarge before time is spent on them: everybody may ask, and what is refused counts in no rate limit."""
+    values = (*draft.template_data.values(), *draft.variables.values())
+    size = sum(len(value) for value in values if isinstance(value, str))
+    if size > most:
+        message = f"The values for placeholders have {size} characters; the limit is {most}."
+        raise TooLarge(message, field=("template_data",))
 
 
 def _own_terms(submission: Submission) -> Iterator[Path]:

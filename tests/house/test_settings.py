@@ -64,6 +64,7 @@ def test_what_the_page_says_is_a_default_can_be_set(monkeypatch: pytest.MonkeyPa
         ("TRUSTED_PROXIES", "proxy.example"),
         ("FORWARDED_HEADER", "x-real-ip"),
         ("LOG_ADDRESSES", "some"),
+        ("API_KEY_MAX_OVERLAP", "inf"),
         ("SECRET_KEYS", SECRET),
     ],
 )
