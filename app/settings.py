@@ -134,6 +134,8 @@ class Settings(BaseSettings):
     max_headers: Count = 50
     max_header_chars: Count = 4096
     max_body_chars: Count = 10 * 1024 * 1024
+    automatic_text: bool = True
+    automatic_text_max_html_chars: Count = 1024 * 1024
     max_tags: Count = 20
     max_tag_chars: Count = 100
     max_metadata_bytes: Count = 16 * 1024

@@ -23,7 +23,7 @@ from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
 from app.queue.schedule import Schedule, in_utc
-from app.submission.submit import Submission
+from app.submission.prepare import Submission
 from app.submission.unseen import tell_accepted
 
 # What the author accepted, the author may see in the answer, without a grant to read messages.
@@ -71,7 +71,11 @@ class SendEmailInput:
         default=None, description="Recipients of a copy that no one else sees."
     )
     subject: str | None = strawberry.field(default=None, description="The subject; may hold {placeholders}.")
-    text: str | None = strawberry.field(default=None, description="The plain text part; may hold {placeholders}.")
+    text: str | None = strawberry.field(
+        default=None,
+        description="The plain text part; may hold {placeholders}. When absent, here and in the template, it is made"
+        " from the html, unless the server is told otherwise; an empty text means that there shall be none.",
+    )
     html: str | None = strawberry.field(default=None, description="The html part; may hold {placeholders}.")
     template: str | None = strawberry.field(
         default=None,
@@ -180,6 +184,7 @@ async def _submission(context: Context, given: SendEmailInput) -> Submission:
         schedule=schedule,
         on_doubt=given.on_doubt,
         values_required=True,
+        text_from_html=context.parts.settings.automatic_text,
     )
 
 

@@ -16,7 +16,8 @@ from app.queue.claim import load_content
 from app.queue.put import Receipt
 from app.services.models import Service
 from app.settings import Settings
-from app.submission.submit import Submission, Submitter
+from app.submission.prepare import Submission
+from app.submission.submit import Submitter
 from tests.factories import count, make_principal, make_service
 from tests.templates.stored import make
 
