@@ -17,7 +17,7 @@ from app.graphql.context import Context, Info, note_carried_out
 from app.graphql.json_object import json_object
 from app.graphql.mailbox_input import MailboxInput, mailboxes
 from app.graphql.types import Message, UserError, user_errors
-from app.mail.draft import Attachment, Draft
+from app.mail.draft import Attachment, Draft, Unsubscribe
 from app.mail.transfer_encoding import decode_base64
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
@@ -36,6 +36,7 @@ _INPUT_NAMES: Mapping[str, tuple[str, ...]] = {
     "reply_to_name": ("replyTo", "name"),
     "content_type": ("contentType",),
     "content_id": ("contentId",),
+    "one_click": ("oneClick",),
     "idempotency_key": ("idempotencyKey",),
     "send_at": ("sendAt",),
     "expires_at": ("expiresAt",),
@@ -58,6 +59,23 @@ class AttachmentInput:
 class HeaderInput:
     name: str = strawberry.field(description="Letters, digits and hyphens, e.g. X-Campaign.")
     value: str = strawberry.field(description="One line of text.")
+
+
+@strawberry.input(
+    description="How recipients get off the list, for the header fields List-Unsubscribe (RFC 2369) and"
+    " List-Unsubscribe-Post (RFC 8058): a url, an email, or both. Both may hold {placeholders}."
+)
+class UnsubscribeInput:
+    url: str | None = strawberry.field(
+        default=None,
+        description="An https or http URL. Values for placeholders are percent-encoded, but for one that it begins"
+        " with.",
+    )
+    email: str | None = strawberry.field(default=None, description="An address that any mail unsubscribes at.")
+    one_click: bool = strawberry.field(
+        default=False,
+        description="A POST to the url, which has to be https, unsubscribes at once, without asking anything.",
+    )
 
 
 @strawberry.input(description="A mail to be sent.")
@@ -91,6 +109,9 @@ class SendEmailInput:
     )
     attachments: list[AttachmentInput] | None = strawberry.field(default=None, description="Files and inline images.")
     headers: list[HeaderInput] | None = strawberry.field(default=None, description="Extra header fields.")
+    unsubscribe: UnsubscribeInput | None = strawberry.field(
+        default=None, description="How recipients get off the list; not along with a header field List-Unsubscribe."
+    )
     template_data: JSON | None = strawberry.field(
         default=None,
         description="Object of values for {placeholders}; HTML-escaped in the html part. What the template requires"
@@ -210,6 +231,7 @@ def _draft(given: SendEmailInput) -> Draft:
         template_data=json_object(given.template_data, "templateData", problems),
         metadata=json_object(given.metadata, "metadata", problems),
         tags=tuple(given.tags or ()),
+        unsubscribe=Unsubscribe(**vars(given.unsubscribe)) if given.unsubscribe else None,
     )
     if problems:
         raise InvalidInput(problems=problems)

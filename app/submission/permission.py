@@ -18,7 +18,7 @@ from app.submission.author import resolve_sender
 from app.templates.content import RECIPIENT_FIELDS, UsedTemplate, apply_template
 from app.templates.find import find_used_template
 
-_CONTENT_FIELDS = ("subject", "text", "html", "attachments", "headers")
+_CONTENT_FIELDS = ("subject", "text", "html", "attachments", "headers", "unsubscribe")
 
 
 @dataclass(frozen=True, slots=True)
