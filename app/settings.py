@@ -142,6 +142,13 @@ class Settings(BaseSettings):
     max_template_variables: Count = 100
     max_grant_patterns: Count = 100
     max_grant_templates: Count = 100
+    max_preview_chars: Count = 1024 * 1024
+    max_previews: Count = 2
+    lint_mail_bytes: Count = 25 * 1024 * 1024
+    lint_html_bytes: Count = 102 * 1024
+    lint_visible_recipients: Count = 20
+    lint_bulk_recipients: Count = 50
+    lint_bulk_tags: Annotated[tuple[str, ...], NoDecode] = ("bulk", "marketing", "newsletter")
     max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
     max_json_values: Count = 20_000
     max_form_fields: Count = 1000
@@ -231,6 +238,7 @@ class Settings(BaseSettings):
         "smtp_networks",
         "smtp_ports",
         "trusted_proxies",
+        "lint_bulk_tags",
         mode="before",
     )
     @classmethod

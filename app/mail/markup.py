@@ -59,7 +59,7 @@ def read_markup(document: str) -> Iterator[Token]:
         if opening < 0:
             opening = len(document)
         if opening > at:
-            yield Text(_decoded(document[at:opening]))
+            yield Text(decode_references(document[at:opening]))
         if opening == len(document):
             return
         token, at = _markup(document, opening)
@@ -67,6 +67,11 @@ def read_markup(document: str) -> Iterator[Token]:
             yield token
         if isinstance(token, Start) and token.name in _RAW:
             at = _raw_end(document, at, token.name)
+
+
+def decode_references(text: str) -> str:
+    """The text with its character references replaced. Never raises."""
+    return html.unescape(_LONG_NUMBER.sub("\ufffd", text)) if "&" in text else text
 
 
 def _markup(document: str, at: int) -> tuple[Token | None, int]:
@@ -108,9 +113,9 @@ def _value(document: str, at: int) -> tuple[str, int | None]:
     quote = document[at : at + 1]
     if quote and quote in "\"'":
         end = document.find(quote, at + 1)
-        return ("", None) if end < 0 else (_decoded(document[at + 1 : end]), end + 1)
+        return ("", None) if end < 0 else (decode_references(document[at + 1 : end]), end + 1)
     end = _end_of(_UNQUOTED, document, at)
-    return _decoded(document[at:end]), end
+    return decode_references(document[at:end]), end
 
 
 def _raw_end(document: str, at: int, name: str) -> int:
@@ -128,7 +133,3 @@ def _end_of(pattern: re.Pattern[str], document: str, at: int) -> int:
     found = pattern.match(document, at)
     assert found is not None, "it matches nothing at all too"
     return found.end()
-
-
-def _decoded(text: str) -> str:
-    return html.unescape(_LONG_NUMBER.sub("\ufffd", text)) if "&" in text else text

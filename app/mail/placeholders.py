@@ -43,13 +43,14 @@ def fill(
 
 
 def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] = _NOTHING) -> tuple[str, ...]:
-    """The names in {braces} that `fill` leaves as they are, each once, in the order of subject, text and html.
+    """The names in {braces} that `fill` leaves as they are, each once: of subject, text, html and `unsubscribe`.
 
     Names begin with a letter or _ and have no spaces: what else stands in braces is taken for CSS and the like.
     """
     words = _words(draft, sender_fields)
+    address = draft.unsubscribe.email if draft.unsubscribe else None
     in_subject, *in_bodies = (
-        _LIKELY_PLACEHOLDER.findall(part or "") for part in (draft.subject, draft.text, draft.html)
+        _LIKELY_PLACEHOLDER.findall(part or "") for part in (draft.subject, draft.text, draft.html, address)
     )
     known = words.keys() if draft.subject is None else {"subject", *words}
     unknown = [name for name in in_subject if name not in words]
