@@ -164,10 +164,10 @@ async def send_email(
     """Accept a mail. It is stored durably before this answers, and then delivered with retries."""
     context = info.context
     try:
-        submission = await _submission(context, input)
+        submission = await read_submission(context, input)
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
-        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(_as_input(refusal)))
+        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(as_input(refusal)))
     note_carried_out(info, public_id("msg", receipt.message_id))
     try:
         stored = await _after_wait(context, receipt.message_id, input.wait_seconds)
@@ -188,7 +188,8 @@ async def _after_wait(context: Context, message_id: UUID, seconds: int | None) -
     return stored
 
 
-async def _submission(context: Context, given: SendEmailInput) -> Submission:
+async def read_submission(context: Context, given: SendEmailInput) -> Submission:
+    """What the input asks for. Raises InvalidInput, and Unauthenticated and Forbidden for the API key."""
     principal = await context.principal()
     most = context.parts.settings.max_wait
     if given.wait_seconds is not None and not 0 <= given.wait_seconds <= most:
@@ -238,14 +239,15 @@ def _draft(given: SendEmailInput) -> Draft:
     return draft
 
 
-def _as_input(refusal: Refusal) -> Refusal:
+def as_input(refusal: Refusal) -> Refusal:
     """The refusal with the fields of a Draft named as this mutation's input names them."""
     if isinstance(refusal, Unauthenticated):
         return refusal
-    return Refusal(problems=[replace(problem, field=_input_path(problem.field)) for problem in refusal.problems])
+    return Refusal(problems=[replace(problem, field=input_path(problem.field)) for problem in refusal.problems])
 
 
-def _input_path(path: tuple[str, ...]) -> tuple[str, ...]:
+def input_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path of a Draft's field, as this mutation's input names it."""
     if path[:1] == ("template_data",):  # what follows is a name of the author's
         return ("templateData", *path[1:])
     return tuple(name for part in path for name in _INPUT_NAMES.get(part, (part,)))

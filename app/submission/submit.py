@@ -24,6 +24,7 @@ from app.submission.digest import digest_request
 from app.submission.links import attach_links
 from app.submission.permission import permitted_template
 from app.submission.prepare import Prepared, Preparer, Submission, permitted_service
+from app.submission.preview import Preview, Previewer
 from app.templates.content import UsedTemplate
 
 MAX_IDEMPOTENCY_KEY_CHARS = 256
@@ -51,6 +52,11 @@ class Submitter:
         self._clock = clock
         self._fetcher = Fetcher(settings)
         self._preparer = Preparer(settings)
+        self._previewer = Previewer(settings, self._preparer, self._fetcher, make_key, clock)
+
+    async def preview(self, submission: Submission) -> Preview:
+        """What `submit` would make of the mail; nothing is stored, counted or sent. See Previewer."""
+        return await self._previewer.preview(submission)
 
     async def submit(self, submission: Submission) -> Receipt:
         """Accept the mail durably, or raise a Refusal that names everything that is wrong; nothing in between.

@@ -32,6 +32,8 @@ QUERIES: Mapping[str, str] = {
     "services": "services(first: 9, after: $svc) { nodes { name } }",
     "template": "template(name: $template) { id }",
     "templates": "templates(first: 9, after: $tmpl) { nodes { id } }",
+    "previewEmail": 'previewEmail(input: {service: "mine", template: $template, to: [{email: "b@a.example"}]})'
+    f" {{ preview {{ text }} {USER_ERRORS} }}",
     "previewTemplate": f"previewTemplate(input: {{template: $template}}) {{ preview {{ text }} {USER_ERRORS} }}",
     "role": "role(id: $id) { id }",
     "roles": "roles(first: 9, after: $role) { nodes { id } }",
@@ -74,6 +76,9 @@ SEND_IN_SECRET = (
     "sendEmail",
     'sendEmail(input: {service: $service, template: $template, to: [{email: "b@a.example"}]}) { ' + USER_ERRORS + " }",
 )
+
+
+PREVIEW_IN_SECRET = ("query", "previewEmail", SEND_IN_SECRET[2].replace("sendEmail", "previewEmail"))
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ async def test_the_table_holds_every_field_of_the_schema(api: Api) -> None:
     assert "type Subscription" not in api.schema.as_str()
 
 
-@pytest.mark.parametrize(("kind", "name", "field"), [*FIELDS, SEND_IN_SECRET])
+@pytest.mark.parametrize(("kind", "name", "field"), [*FIELDS, SEND_IN_SECRET, PREVIEW_IN_SECRET])
 async def test_what_may_not_be_seen_is_answered_like_what_is_not_there(
     world: World, kind: str, name: str, field: str
 ) -> None:
