@@ -81,6 +81,10 @@ class EmailPreview:
         description="Whether source, text or html is cut, each behind HELIOGRAPH_MAX_PREVIEW_CHARS characters."
     )
     size_bytes: int = strawberry.field(description="The size of the whole mail in octets.")
+    server_size_limit: float | None = strawberry.field(
+        description="The most that the service's server takes, in octets: what it announced (SIZE, RFC 1870) when a"
+        " worker last talked to it. Null where none did, or it announces none."
+    )
     message_id_header: str = strawberry.field(description="A Message-ID as sendEmail would make one.")
     date: datetime = strawberry.field(description="Its Date.")
     reverse_path: str = strawberry.field(description="Where bounces go: the address that MAIL carries.")
@@ -100,6 +104,7 @@ class EmailPreview:
             source=prepared.content[:most].decode("utf-8", "ignore"),
             truncated=any(len(part) > most for part in parts),
             size_bytes=len(prepared.content),
+            server_size_limit=preview.size_limit,
             message_id_header=prepared.message_id_header,
             date=prepared.date,
             reverse_path=prepared.envelope.reverse_path,

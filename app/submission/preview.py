@@ -32,12 +32,14 @@ class JudgedRecipient:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """The mail as it would leave. `refusal`: what submitting it would raise, None where it would be accepted; some of
-    the `recipients` may be the reason. `automatic_text`: its text was made from the html."""
+    the `recipients` may be the reason. `automatic_text`: its text was made from the html. `size_limit`: the SIZE that
+    the service's server announced, where it is known."""
 
     prepared: Prepared
     recipients: tuple[JudgedRecipient, ...]
     refusal: Forbidden | None
     automatic_text: bool
+    size_limit: int | None
     findings: tuple[Finding, ...]
 
 
@@ -111,9 +113,11 @@ class Previewer:
             service_domains=tuple(dict.fromkeys(_domains(service))),
             smtputf8=prepared.envelope.smtputf8,
             size=len(prepared.content),
+            size_limit=service.announced_size,
         )
         recipients = tuple(_judged(prepared, mail, broken))
-        return Preview(prepared, recipients, refusal, automatic, lint(outgoing, self._limits))
+        findings = lint(outgoing, self._limits)
+        return Preview(prepared, recipients, refusal, automatic, service.announced_size, findings)
 
 
 def _judged(prepared: Prepared, mail: AskedMail, broken: tuple[Violation, ...]) -> Iterator[JudgedRecipient]:

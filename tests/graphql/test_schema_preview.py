@@ -49,14 +49,8 @@ async def test_a_mail_is_shown_as_it_would_leave(api: Api) -> None:
     read = take_apart(shown["source"].encode())
     headers = dict(read.headers)
     assert (shown["sizeBytes"], shown["truncated"]) == (len(shown["source"]), False)
-    assert (
-        (headers["Message-ID"], headers["Subject"])
-        == (shown["messageIdHeader"], "Hi <Bob>")
-        == (
-            headers["Message-ID"],
-            shown["subject"],
-        )
-    )
+    assert (headers["Message-ID"], headers["Subject"]) == (shown["messageIdHeader"], "Hi <Bob>")
+    assert shown["subject"] == "Hi <Bob>"
     assert headers["List-Unsubscribe"] == "<https://example.com/u/%3CBob%3E>, <mailto:off@example.com>"
     assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert (shown["text"], shown["textFromHtml"]) == ("Hi <Bob> Logo", True)
@@ -74,7 +68,7 @@ async def test_a_mail_is_shown_as_it_would_leave(api: Api) -> None:
 
 
 async def test_the_grant_s_verdict_comes_with_the_mail(api: Api) -> None:
-    grant = GrantValues("email", ["SEND"], Restrictions(denied_recipients=("eve@*",)))
+    grant = GrantValues("email", ["SEND"], Restrictions(denied_recipients=("eve@example.com",)))
     payload = await preview(api.as_key(await make_key("shop", [grant])))
     assert codes(payload) == [("bcc.0.email", "FORBIDDEN")]
     verdicts = [(judged["verdict"], judged["rule"]) for judged in payload["preview"]["recipients"]]

@@ -24,6 +24,7 @@ from app.mail.draft import Attachment, Draft, Link, Unsubscribe
 from app.mail.lint.finding import LintCode
 from app.queue.embedded import EmbeddedEngine
 from app.queue.wakeup import Wakeup
+from app.services.announced import note_announced_size
 from app.services.models import Service
 from app.settings import Settings
 from app.smtp.pool import Pool
@@ -35,6 +36,7 @@ from tests.delivery.conftest import plain_server
 from tests.factories import NOW, count, make_principal, make_service
 from tests.templates.stored import make
 
+SIZE = 100_000
 BOB = Mailbox("bob@example.com", "Bob")
 DRAFT = Draft(to=(BOB,), subject="Hello", text="text\n.\n..dots", from_email="ada@example.com")
 HTML = "<p>Grüße, <b>{name}</b> <img src='cid:logo' alt='Logo'>"
@@ -96,7 +98,7 @@ async def test_the_receiver_gets_the_preview_to_the_octet(
 ) -> None:
     key = new_key()
     submitter = Submitter(sqlite_database, engine, wakeup, make_key=lambda: key, clock=lambda: NOW)
-    async with Receiver(keep=True) as receiver:
+    async with Receiver(keep=True, max_bytes=SIZE) as receiver:
         await Service.filter(id=service.id).update(host=receiver.host, port=receiver.port)
         preview = await submitter.preview(submission(principal, DRAFTS[name]))
         receipt = await submitter.submit(submission(principal, DRAFTS[name]))
@@ -107,6 +109,7 @@ async def test_the_receiver_gets_the_preview_to_the_octet(
     assert (mail.reverse_path, mail.recipients) == (prepared.envelope.reverse_path, prepared.envelope.recipients)
     assert (prepared.message_id_header, prepared.date) == (f"<{key.hex}@example.com>", NOW)
     assert [judged.recipient.address for judged in preview.recipients] == list(mail.recipients)
+    assert (preview.size_limit, (await Service.get(id=service.id)).announced_size) == (None, SIZE)
     assert preview.automatic_text == (b"text/plain" in mail.content and DRAFTS[name].text is None)
 
 
@@ -198,6 +201,16 @@ async def test_the_lint_knows_the_whole_mail(
 ) -> None:
     draft, found = LINTED[name]
     assert codes(await submitter.preview(submission(principal, draft))) == found
+
+
+async def test_a_mail_over_what_the_server_takes_is_found(
+    submitter: Submitter, principal: Principal, service: Service
+) -> None:
+    size = len((await submitter.preview(submission(principal))).prepared.content)
+    for limit, found in ((size, []), (size - 1, [LintCode.OVER_SERVER_SIZE])):
+        await note_announced_size(service, str(limit))
+        preview = await submitter.preview(submission(principal))
+        assert (codes(preview), preview.size_limit) == (found, limit)
 
 
 async def test_nothing_is_known_of_the_domains_of_a_sandbox(submitter: Submitter, principal: Principal) -> None:
