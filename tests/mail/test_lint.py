@@ -1,6 +1,8 @@
 """Each rule finds what it is for, where it is, and nothing in a good mail."""
 
+import re
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +109,15 @@ def test_every_code_is_found_and_the_worst_comes_first() -> None:
     draft = replace(GOOD.draft, subject="", html=f"{HTML}<img src=cid:none alt=a>")
     codes = [finding.code for finding in lint(replace(GOOD, draft=draft, smtputf8=True), LIMITS)]
     assert codes == [LintCode.MISSING_INLINE_IMAGE, LintCode.NO_SUBJECT, LintCode.NEEDS_SMTPUTF8]
+
+
+def test_the_page_lists_every_code_with_its_severity() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "preview.md").read_text()
+    listed = dict(re.findall(r"^\| `([A-Z_0-9]+)` \| (\w+) \|", page, re.MULTILINE))
+    assert set(listed) == set(LintCode)
+    for draft, mail, _ in FOUND.values():
+        for finding in lint(replace(GOOD, draft=replace(GOOD.draft, **draft), **mail), LIMITS):
+            assert listed[finding.code] == finding.severity.lower()
 
 
 ALIKE = {
