@@ -150,7 +150,7 @@ class Attempter:
             tried = replace(claim, recipients=tuple(settled))
             if not await self._settle(tried, result, started_at, last=not untried):
                 return
-            if dispatch is not None:
+            if dispatch is not None and not untried:
                 await _note_announced_size(dispatch)
 
     async def _prepare(self, claim: Claim, lease: Lease) -> "_Dispatch":

@@ -2,8 +2,11 @@
 
 import pytest
 
-from app.services.announced import forget_announced_size, note_announced_size
+from app.queue.forgive import forgive_outage
+from app.services.announced import note_announced_size
+from app.services.manage import ServiceChanges, update_service
 from app.services.models import Service
+from app.services.secret import sealer_from
 from app.settings import Settings
 from tests.factories import make_service
 
@@ -38,7 +41,8 @@ async def test_nothing_is_written_that_is_known_or_of_another_server(sqlite_data
 
 
 async def test_another_server_is_not_known_yet(sqlite_database: Settings) -> None:
-    service = await make_service()
-    await note_announced_size(service, "7")
-    await forget_announced_size(service)
-    assert await stored(service) is service.announced_size is None
+    service = await make_service(kind="SMTP", host="a.example", port=587)
+    for changes, size in ((ServiceChanges(label="x"), 7), (ServiceChanges(host="b.example"), None)):
+        await note_announced_size(service, "7")
+        service = await update_service(service, changes, None, sealer_from(sqlite_database), forgive=forgive_outage)
+        assert await stored(service) == service.announced_size == size
