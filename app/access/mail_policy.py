@@ -4,7 +4,7 @@ The rule for the service decides, else the one for all services, as a whole: see
 also where it is allowed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -67,7 +67,12 @@ def require_mail(principal: Principal, service_id: UUID | None, mail: AskedMail)
     """Return if the mail breaks no rule, else raise Forbidden with every one that it breaks."""
     found = violations(principal, service_id, mail)
     if found:
-        raise Forbidden(problems=[Problem(ErrorCode.FORBIDDEN, broken.message, broken.field) for broken in found])
+        raise refusal_of(found)
+
+
+def refusal_of(found: Sequence[Violation]) -> Forbidden:
+    """What is said of a mail that breaks these rules, of which there is one at least."""
+    return Forbidden(problems=[Problem(ErrorCode.FORBIDDEN, broken.message, broken.field) for broken in found])
 
 
 def violations(principal: Principal, service_id: UUID | None, mail: AskedMail) -> tuple[Violation, ...]:

@@ -22,7 +22,9 @@ def written(default: Any) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
-    return ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else str(default)
+    if isinstance(default, tuple):
+        return ",".join(part if isinstance(part, str) else f"{part:g}" for part in default)
+    return str(default)
 
 
 def variables(name: str, field: FieldInfo) -> tuple[str, str]:
