@@ -54,12 +54,15 @@ _IMPLIED_ENDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "th": (frozenset({"td", "th"}), frozenset({"table"})),
     "tr": (frozenset({"tr", "td", "th"}), frozenset({"table"})),
 }
-_BLOCK_ENDS_P = (frozenset({"p"}), frozenset({"table", "td", "th", "li", "div"}))
+# A link goes on in a block that is in it, and so does what the link is in.
+_BLOCK_ENDS_P = (frozenset({"p"}), frozenset({"a", "table", "td", "th", "li", "div"}))
 _HIDING = re.compile(r"(?:^|;)(?:display:none|visibility:hidden|mso-hide:all|max-height:0|opacity:0)(?![.\d])", re.I)
 _WRITTEN_LINK = re.compile(r"(?:https?|mailto|tel):\S", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:https?://|mailto:|tel:)", re.IGNORECASE)
 _PLAIN_CHARACTERS = dict.fromkeys((0xAD, 0x34F, 0x200B, 0xFEFF), "") | dict.fromkeys((0x0B, 0x0C, 0xA0), " ")
 _PLAIN_CHARACTERS |= dict.fromkeys((0x85, 0x2028, 0x2029), "\n")
+_NUMBER = "0123456789+-./() "
+_NO_MARKS = dict.fromkeys(map(ord, "-./() "))
 _MAX_DEPTH = 64
 _MAX_PREFIX = 16
 _MAX_UNDERLINE = 60
@@ -304,8 +307,14 @@ class _Reader:
     def _write_link(self, href: str, text: str) -> None:
         self._link = None
         shown = " ".join(text.split())
-        if shown and _bare(shown) != _bare(href) and not self._hidden:
+        if not shown or _bare(shown) == _bare(href) or self._hidden:
+            return
+        if self._page.line:
             self._page.words(f" <{href}>", self._prefix)
+        else:  # behind the block that the link ended with, before what comes next
+            gap, self._page.gap = self._page.gap, 1
+            self._page.put(f"<{href}>", self._prefix)
+            self._page.end_line(gap, self._prefix)
 
 
 def _within(outer: str, more: str) -> str:
@@ -313,5 +322,7 @@ def _within(outer: str, more: str) -> str:
 
 
 def _bare(link: str) -> str:
-    """A link as people write it."""
+    """A link as people write it; of a telephone number the digits."""
+    if link.isascii() and not link.lower().removeprefix("tel:").strip(_NUMBER):
+        return link.strip().lower().removeprefix("tel:").translate(_NO_MARKS)
     return _SCHEME.sub("", link).rstrip("/").casefold()

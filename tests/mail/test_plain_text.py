@@ -27,6 +27,12 @@ MADE = {
         '<a href="https://a.example">A<a href="https://b.example">B',
         "A <https://a.example>B <https://b.example>",
     ),
+    "a telephone number": ('<a href="tel:+15551234">+1 (555) 12-34</a>', "+1 (555) 12-34"),
+    "a link around a block": ('<a href="https://a.example"><div>Go</div></a>b', "Go\n<https://a.example>\nb"),
+    "a link around a table": (
+        '<p>a<a href="https://a.example"><table><tr><td>Go</td></tr></table></a>b</p>',
+        "a\n\nGo\n<https://a.example>\n\nb",
+    ),
     "a link of an image": ('<a href="https://a.example"><img src=x></a>', "https://a.example"),
     "images": ('<img src="cid:a" alt=" The  logo "><img src="cid:b" alt=""><img src="cid:c">', "The logo"),
     "a list": ("<ul><li>a<li><p>b</p></li><li>c<br>d</ul>e", "- a\n\n- b\n\n- c\n  d\n\ne"),
