@@ -15,6 +15,9 @@ _ALIKE = {
 }
 _PAIRS = (("rn", "m"), ("vv", "w"), ("cl", "d"))
 _SHORTEST_NAME = 5
+# Public suffixes of two labels are those of countries: .co.uk, .com.au, .gouv.fr.
+_COUNTRY, _SHORT = 2, 3
+_LONG_PUBLIC = frozenset({"asso", "firm", "gouv", "info"})
 
 
 def domain_of(email: str) -> str:
@@ -27,9 +30,18 @@ def domain_of(email: str) -> str:
 
 
 def are_related(one: str, other: str) -> bool:
-    """Whether one of the domains is the other, or below it: the relaxed alignment of RFC 7489 section 3.1, as far as it
-    can be told without a list of public suffixes."""
-    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+    """Whether one of the domains is the other, or below it, or both are below a third: the relaxed alignment of DMARC,
+    as far as it can be told without a list of public suffixes."""
+    if one == other or one.endswith(f".{other}") or other.endswith(f".{one}"):
+        return True
+    labels = [domain.split(".")[::-1] for domain in (one, other)]
+    shared = next((n for n, pair in enumerate(zip(*labels, strict=False)) if pair[0] != pair[1]), 0)
+    return shared >= 2 and not (shared == 2 and _is_public(*labels[0][:2])) and not one.endswith("]")
+
+
+def _is_public(top: str, second: str) -> bool:
+    """Whether everybody may have a domain below second.top, as below co.uk."""
+    return len(top) == _COUNTRY and (len(second) <= _SHORT or second in _LONG_PUBLIC)
 
 
 def look_alike(one: str, other: str) -> bool:

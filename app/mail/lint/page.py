@@ -62,7 +62,7 @@ def read_page(document: str) -> Page:
 def _note(tag: Start, page: Page) -> None:
     for name in _REFERRING:
         page.content_ids.update(dict.fromkeys(_content_ids(tag.attributes.get(name, ""))))
-    if tag.name == "img" and not is_hidden(tag):
+    if tag.name == "img" and not (is_hidden(tag) or _is_dot(tag)):
         page.images.append(Image(tag.attributes.get("src", "").strip(), tag.attributes.get("alt")))
     if tag.name in _ACTIVE and not _DATA_SCRIPT.match(tag.attributes.get("type", "")):
         page.active[f"<{tag.name}>"] = None
@@ -71,6 +71,11 @@ def _note(tag: Start, page: Page) -> None:
             page.active[name] = None
         elif value.strip().lower().startswith("javascript:"):
             page.active["javascript:"] = None
+
+
+def _is_dot(tag: Start) -> bool:
+    """Whether the image has one pixel at most: it counts readers, and nobody sees it."""
+    return {tag.attributes.get("width"), tag.attributes.get("height")} <= {"0", "1"}
 
 
 def _content_ids(text: str) -> list[str]:
