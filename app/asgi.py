@@ -16,6 +16,7 @@ from app.access.offered_key import offered_key
 from app.access.watch import KeyWatch
 from app.access.web_origin import offered_origin
 from app.database.connection import close_database, open_database
+from app.domains.signing import ContentSigner
 from app.edge.application import at_the_edge
 from app.edge.cors import KNOWN_ORIGIN
 from app.graphql.context import Context, Parts
@@ -64,7 +65,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     sealer = sealer_from(settings)
     wakeup = Wakeup()
     engine = choose_engine(settings, wakeup)
-    submitter = Submitter(settings, engine, wakeup)
+    submitter = Submitter(settings, engine, wakeup, signer=ContentSigner(sealer))
     waiter = VerdictWaiter(wakeup, settings.wait_poll)
     drain = Drain(settings.drain_timeout)
     intervener = Intervener(engine, wakeup, settings.max_schedule_ahead, settings.lease_grace)

@@ -74,8 +74,9 @@ class PreviewRecipient:
 @strawberry.type(description="A mail as it would leave now.")
 class EmailPreview:
     source: str = strawberry.field(
-        description="What the SMTP server would get, octet for octet: header section and MIME parts, with CRLF. Only"
-        " Message-ID, Date and what follows from them differ from one mail to the next."
+        description="What the SMTP server would get, octet for octet: header section and MIME parts, with CRLF, signed"
+        " where the mail that leaves is. Only Message-ID, Date and what follows from them differ from one mail to the"
+        " next."
     )
     truncated: bool = strawberry.field(
         description="Whether source, text or html is cut, each behind HELIOGRAPH_MAX_PREVIEW_CHARS characters."

@@ -129,6 +129,11 @@ class Provider(BaseModel):
     limits: Mapping[Annotated[PublishedLimit, Field(strict=False)], Limit] = {}
     unpublished: tuple[Annotated[PublishedLimit, Field(strict=False)], ...]
 
+    @property
+    def has_mailboxes(self) -> bool:
+        """Whether a user name that is an address is that of a mailbox, and so tells for which domain it sends."""
+        return bool({CredentialKind.PASSWORD, CredentialKind.APP_PASSWORD, CredentialKind.OAUTH2} & {*self.credentials})
+
     def host(self, region: str | None) -> str | None:
         """Its server's host in this region, or in the default one; None where that cannot be said."""
         if self.server is None:

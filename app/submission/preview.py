@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.access.mail_policy import AskedMail, Violation, refusal_of, violations
+from app.domains.signing import CannotSign, ContentSigner
 from app.errors import Forbidden, Refusal
 from app.mail.envelope import EnvelopeRecipient
 from app.mail.lint.domains import domain_of
@@ -15,6 +16,7 @@ from app.mail.lint.rules import lint
 from app.mail.placeholders import unfilled_placeholders
 from app.outbound.fetch import Fetcher
 from app.services.models import Service, ServiceKind
+from app.services.providers import provider_named
 from app.settings import Settings
 from app.submission.links import attach_links
 from app.submission.permission import permitted_template
@@ -43,8 +45,18 @@ class Preview:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """The mail with its signatures, as a worker signs it. `unsignable`: why it cannot be, though it has to."""
+
+    prepared: Prepared
+    is_signed: bool = False
+    unsignable: str | None = None
+
+
 class Previewer:
-    """Previews mail, so many at a time: each may hold a whole mail in memory, several times over."""
+    """Previews mail, so many at a time: each may hold a whole mail in memory, several times over. `signer`: what signs
+    in the workers; None: nothing does."""
 
     def __init__(
         self,
@@ -53,12 +65,14 @@ class Previewer:
         fetcher: Fetcher,
         make_key: Callable[[], UUID],
         clock: Callable[[], datetime],
+        signer: ContentSigner | None = None,
     ) -> None:
         self._settings = settings
         self._preparer = preparer
         self._fetcher = fetcher
         self._make_key = make_key
         self._clock = clock
+        self._signer = signer
         self._limits = LintLimits(
             settings.lint_mail_bytes,
             settings.lint_html_bytes,
@@ -95,17 +109,28 @@ class Previewer:
                 if refusal is not None:
                     raise refusal from None
                 raise
-            return await asyncio.to_thread(self._preview, applied, service, prepared, mail, broken, refusal)
+            signed = await self._signed(prepared, service.host)
+            return await asyncio.to_thread(self._preview, applied, service, signed, mail, broken, refusal)
+
+    async def _signed(self, prepared: Prepared, host: str | None) -> _Signed:
+        if self._signer is None:
+            return _Signed(prepared)
+        try:
+            content = await self._signer.sign(prepared.content, host)
+        except CannotSign as error:
+            return _Signed(prepared, unsignable=str(error))
+        return _Signed(replace(prepared, content=content), is_signed=content is not prepared.content)
 
     def _preview(
         self,
         applied: Submission,
         service: Service,
-        prepared: Prepared,
+        signed: _Signed,
         mail: AskedMail,
         broken: tuple[Violation, ...],
         refusal: Forbidden | None,
     ) -> Preview:
+        prepared = signed.prepared
         automatic = applied.draft.text is None and prepared.draft.text is not None
         outgoing = Outgoing(
             draft=prepared.draft,
@@ -114,6 +139,8 @@ class Previewer:
             unfilled=unfilled_placeholders(applied.draft, sender_fields(prepared.sender, prepared.reply_to)),
             automatic_text=automatic,
             service_domains=tuple(dict.fromkeys(_domains(service))),
+            is_signed=signed.is_signed,
+            unsignable=signed.unsignable,
             smtputf8=prepared.envelope.smtputf8,
             size=len(prepared.content),
             size_limit=service.announced_size,
@@ -131,6 +158,9 @@ def _judged(prepared: Prepared, mail: AskedMail, broken: tuple[Violation, ...]) 
 
 
 def _domains(service: Service) -> Iterator[str]:
-    """The domains that the service is known to send for."""
-    if service.kind == ServiceKind.SMTP:
-        yield from (domain_of(name) for name in (service.from_email, service.username) if name and "@" in name)
+    """The domains that the service is known to send for; a user name tells one only where it is a mailbox."""
+    if service.kind != ServiceKind.SMTP:
+        return
+    provider = provider_named(service.provider)
+    username = service.username if provider is None or provider.has_mailboxes else None
+    yield from (domain_of(name) for name in (service.from_email, username) if name and "@" in name)

@@ -15,6 +15,7 @@ from app.access.restrictions import NO_RESTRICTIONS
 from app.clock import now
 from app.database.finish import finish
 from app.database.key import new_key
+from app.domains.signing import ContentSigner
 from app.errors import InvalidInput, TooLarge
 from app.mail.draft import Draft
 from app.outbound.fetch import Fetcher
@@ -38,7 +39,7 @@ MAX_IDEMPOTENCY_KEY_CHARS = 256
 class Submitter:
     """Submits mail for the doors of one process. Raises SettingsError if MAIL_FROM_* cannot stand in a mail.
 
-    `make_key` and `clock` give each mail its key, and with that its Message-ID, and its Date.
+    `make_key` and `clock` give each mail its key, and with that its Message-ID, and its Date. `signer`: for previews.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Submitter:
         wakeup: Wakeup,
         make_key: Callable[[], UUID] = new_key,
         clock: Callable[[], datetime] = now,
+        signer: ContentSigner | None = None,
     ) -> None:
         check_default_sender(settings)
         self._settings = settings
@@ -57,7 +59,7 @@ class Submitter:
         self._clock = clock
         self._fetcher = Fetcher(settings)
         self._preparer = Preparer(settings)
-        self._previewer = Previewer(settings, self._preparer, self._fetcher, make_key, clock)
+        self._previewer = Previewer(settings, self._preparer, self._fetcher, make_key, clock, signer)
 
     async def preview(self, submission: Submission) -> Preview:
         """What `submit` would make of the mail; nothing is stored, counted or sent. See Previewer."""

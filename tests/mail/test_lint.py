@@ -62,6 +62,7 @@ FOUND: dict[str, Row] = {
     "a file that a style sheet uses": ({"html": "<style>b{background:url(cid:logo%40x)}</style>"}, {}, []),
     "no alternative text": (html("<img src=https://x.example/a>"), {}, ["IMAGE_WITHOUT_ALT: html"]),
     "a hidden image": (html('<img src=https://x.example/a style="display:none">'), {}, []),
+    "an image that counts readers": (html('<img src="http://x.example/a" width=1 height="1">'), {}, []),
     "an image over http": (html("<img src=http://x.example/a alt=a>"), {}, ["INSECURE_IMAGE: html"]),
     "an image of a site": (html("<img src=/a alt=a><img src=data:a alt=a>"), {}, ["IMAGE_NOT_SHOWN: html"]),
     "a link of a site": (html("<a href=/a>a</a><a href=#a>a</a>"), {}, ["LINK_NOT_ABSOLUTE: html"]),
@@ -74,6 +75,8 @@ FOUND: dict[str, Row] = {
     "structured data": (html('<script type="application/ld+json">{}</script>'), {}, []),
     "another sender": ({}, {"service_domains": ("other.example", "third.example")}, ["FROM_NOT_ALIGNED: from_email"]),
     "a service of which nothing is known": ({}, {"service_domains": ()}, []),
+    "another sender that it is signed for": ({}, {"service_domains": ("other.example",), "is_signed": True}, []),
+    "a key that cannot be used": ({}, {"unsignable": "The key is torn."}, ["CANNOT_BE_SIGNED: from_email"]),
     "replies elsewhere": ({}, {"reply_to": Mailbox("a@gmail.example")}, ["REPLY_TO_NOT_ALIGNED: reply_to_email"]),
     "no replies": ({}, {"reply_to": None}, []),
     "visible recipients": ({"to": MANY[:2], "cc": MANY[2:3]}, {}, ["MANY_VISIBLE_RECIPIENTS: to"]),
@@ -135,6 +138,25 @@ ALIKE = {
     ("localhost", "localhosts"): False,
     ("[192.0.2.1]", "[192.0.2.2]"): False,
 }
+
+
+RELATED = {
+    ("mail1.example.com", "mail2.example.com"): True,
+    ("news.example.com", "example.com"): True,
+    ("a.b.example.co.uk", "c.example.co.uk"): True,
+    ("one.co.uk", "two.co.uk"): False,
+    ("one.gouv.fr", "two.gouv.fr"): False,
+    ("example.com", "example.org"): False,
+    ("one.com", "two.com"): False,
+    ("[192.0.2.1]", "[198.0.2.1]"): False,
+    ("localhost", "localhosts"): False,
+}
+
+
+@pytest.mark.parametrize(("one", "other"), RELATED)
+def test_domains_of_one_owner_are_related(one: str, other: str) -> None:
+    assert are_related(one, other) == are_related(other, one) == RELATED[one, other]
+    assert not (RELATED[one, other] and look_alike(one, other))
 
 
 @pytest.mark.parametrize(("own", "other"), ALIKE)

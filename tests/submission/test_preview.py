@@ -12,10 +12,14 @@ from app.access.check import GrantValues
 from app.access.mail_policy import MailRule
 from app.access.principal import Principal
 from app.access.restrictions import Restrictions
+from app.database.connection import execute
 from app.database.key import new_key
 from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
+from app.domains.manage import activate_dkim_key, generate_dkim_key
+from app.domains.models import DkimAlgorithm
+from app.domains.signing import ContentSigner
 from app.errors import Forbidden, Refusal
 from app.inbox.receiver import Receiver
 from app.limits.window import Span
@@ -26,6 +30,7 @@ from app.queue.embedded import EmbeddedEngine
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
 from app.services.models import Service
+from app.services.secret import Sealer
 from app.settings import Settings
 from app.smtp.pool import Pool
 from app.submission.prepare import Submission
@@ -33,10 +38,12 @@ from app.submission.preview import Preview
 from app.submission.submit import Submitter
 from app.templates.content import Variable
 from tests.delivery.conftest import plain_server
+from tests.domains.dns_answers import answering
 from tests.factories import NOW, count, make_principal, make_service
 from tests.templates.stored import make
 
 SIZE = 100_000
+SEALER = Sealer(["k" * 32])
 BOB = Mailbox("bob@example.com", "Bob")
 DRAFT = Draft(to=(BOB,), subject="Hello", text="text\n.\n..dots", from_email="ada@example.com")
 HTML = "<p>Grüße, <b>{name}</b> <img src='cid:logo' alt='Logo'>"
@@ -60,6 +67,7 @@ DRAFTS = {
         unsubscribe=Unsubscribe("https://x.example/{name}", "off@x.example", one_click=True),
         template_data={"name": "a/b"},
     ),
+    "signed": replace(DRAFT, from_email="ada@shop.example"),
     "a template": Draft(to=(BOB,), template="welcome", template_data={"name": "Ann"}),
 }
 
@@ -75,16 +83,22 @@ async def service(sqlite_database: Settings) -> Service:
     return await make_service("email", kind="SMTP", from_email="desk@example.com", username="desk@mail.example.com")
 
 
+async def signing_for(domain: str) -> None:
+    key = await generate_dkim_key(domain, "s1", DkimAlgorithm.ED25519, None, SEALER)
+    await activate_dkim_key(key.id, None, answering({}), force=True)
+
+
 def submission(principal: Principal, draft: Draft = DRAFT, **fields: Any) -> Submission:
     values = {"service_name": "email", "values_required": True, "text_from_html": True, **fields}
     return Submission(draft=draft, principal=principal, **values)
 
 
 @asynccontextmanager
-async def delivering(message_id: UUID, wakeup: Wakeup) -> AsyncIterator[None]:
+async def delivering(message_id: UUID, wakeup: Wakeup, signer: ContentSigner) -> AsyncIterator[None]:
     """The mail is tried once."""
     pool = Pool(max_connections=1, max_messages=1, idle_limit=25, noop_after=5)
-    attempter = Attempter(new_key(), pool, plain_server, RetryPolicy((30,), 0, 3600), LeasePolicy(60, 60, 0.01), wakeup)
+    retry, lease = RetryPolicy((30,), 0, 3600), LeasePolicy(60, 60, 0.01)
+    attempter = Attempter(new_key(), pool, plain_server, retry, lease, wakeup, signer=signer)
     try:
         assert await attempter.attempt(message_id)
         yield
@@ -96,18 +110,21 @@ async def delivering(message_id: UUID, wakeup: Wakeup) -> AsyncIterator[None]:
 async def test_the_receiver_gets_the_preview_to_the_octet(
     name: str, sqlite_database: Settings, principal: Principal, service: Service, wakeup: Wakeup, engine: EmbeddedEngine
 ) -> None:
-    key = new_key()
-    submitter = Submitter(sqlite_database, engine, wakeup, make_key=lambda: key, clock=lambda: NOW)
+    key, signer = new_key(), ContentSigner(SEALER)
+    submitter = Submitter(sqlite_database, engine, wakeup, make_key=lambda: key, clock=lambda: NOW, signer=signer)
+    await signing_for("shop.example")
     async with Receiver(keep=True, max_bytes=SIZE) as receiver:
         await Service.filter(id=service.id).update(host=receiver.host, port=receiver.port)
         preview = await submitter.preview(submission(principal, DRAFTS[name]))
         receipt = await submitter.submit(submission(principal, DRAFTS[name]))
-        async with delivering(receipt.message_id, wakeup):
+        async with delivering(receipt.message_id, wakeup, signer):
             (mail,) = receiver.mails
     prepared = preview.prepared
     assert mail.content == prepared.content
     assert (mail.reverse_path, mail.recipients) == (prepared.envelope.reverse_path, prepared.envelope.recipients)
-    assert (prepared.message_id_header, prepared.date) == (f"<{key.hex}@example.com>", NOW)
+    domain = prepared.sender.email.rpartition("@")[2]
+    assert (prepared.message_id_header, prepared.date) == (f"<{key.hex}@{domain}>", NOW)
+    assert (b"DKIM-Signature" in mail.content) is (domain == "shop.example")
     assert [judged.recipient.address for judged in preview.recipients] == list(mail.recipients)
     assert (preview.size_limit, (await Service.get(id=service.id)).announced_size) == (None, SIZE)
     assert preview.automatic_text == (b"text/plain" in mail.content and DRAFTS[name].text is None)
@@ -216,3 +233,24 @@ async def test_a_mail_over_what_the_server_takes_is_found(
 async def test_nothing_is_known_of_the_domains_of_a_sandbox(submitter: Submitter, principal: Principal) -> None:
     await make_service("email", from_email="desk@example.com")
     assert codes(await submitter.preview(submission(principal, replace(DRAFT, from_email="a@x.example")))) == []
+
+
+async def test_a_signature_aligns_and_a_key_that_cannot_be_used_is_told(
+    sqlite_database: Settings, principal: Principal, service: Service, engine: EmbeddedEngine, wakeup: Wakeup
+) -> None:
+    await signing_for("x.example")
+    submitter = Submitter(sqlite_database, engine, wakeup, signer=ContentSigner(SEALER))
+    mail = submission(principal, replace(DRAFT, from_email="a@x.example"))
+    assert codes(await submitter.preview(mail)) == []
+    await execute("UPDATE dkim_key SET sealed_private_key = 'v1.torn'")
+    assert codes(await submitter.preview(mail)) == [LintCode.CANNOT_BE_SIGNED, LintCode.FROM_NOT_ALIGNED]
+
+
+@pytest.mark.parametrize(
+    ("provider", "found"), [("BREVO", []), ("GMAIL", [LintCode.FROM_NOT_ALIGNED]), (None, [LintCode.FROM_NOT_ALIGNED])]
+)
+async def test_a_login_that_is_no_mailbox_says_nothing_of_the_domain(
+    provider: str | None, found: list[LintCode], submitter: Submitter, principal: Principal
+) -> None:
+    await make_service("email", kind="SMTP", provider=provider, username="8a1b@login.example")
+    assert codes(await submitter.preview(submission(principal))) == found

@@ -10,11 +10,19 @@ _BULK_PRECEDENCES = frozenset({"bulk", "list", "junk"})
 
 
 def sender(mail: Outgoing, limits: LintLimits) -> Iterator[Finding]:
-    """From another domain than the service sends for: SPF and DKIM may pass, and DMARC still fail (RFC 7489)."""
+    """From another domain than the service sends for, and not signed for it: SPF and DKIM of the service's own may
+    pass, and DMARC still fail."""
     domain, known = domain_of(mail.sender.email), mail.service_domains
-    if known and not any(are_related(domain, other) for other in known):
+    if not mail.is_signed and known and not any(are_related(domain, other) for other in known):
         message = f"From is at {domain}, the service sends for {shown(', '.join(known))}: DMARC may refuse it."
         yield Finding(LintCode.FROM_NOT_ALIGNED, LintSeverity.WARNING, message, ("from_email",))
+
+
+def signing(mail: Outgoing, limits: LintLimits) -> Iterator[Finding]:
+    """A key of From's domain that cannot be used: no mail of the domain leaves."""
+    if mail.unsignable:
+        message = f"{mail.unsignable} Until that is mended it waits."
+        yield Finding(LintCode.CANNOT_BE_SIGNED, LintSeverity.ERROR, message, ("from_email",))
 
 
 def reply_to(mail: Outgoing, limits: LintLimits) -> Iterator[Finding]:

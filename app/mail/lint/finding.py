@@ -23,6 +23,7 @@ class LintCode(StrEnum):
     OVER_SERVER_SIZE = "OVER_SERVER_SIZE"
     LARGE_MAIL = "LARGE_MAIL"
     NEEDS_SMTPUTF8 = "NEEDS_SMTPUTF8"
+    CANNOT_BE_SIGNED = "CANNOT_BE_SIGNED"
     NO_SUBJECT = "NO_SUBJECT"
     UNFILLED_PLACEHOLDER = "UNFILLED_PLACEHOLDER"
     NO_TEXT_PART = "NO_TEXT_PART"
@@ -58,8 +59,9 @@ class Finding:
 @dataclass(frozen=True)
 class Outgoing:
     """A checked mail as it would leave. `draft`: filled, with the text that it got; `unfilled`: the placeholders that
-    stayed. `service_domains`: those that the service is known to send for, none where nothing is known. `size` is in
-    octets; `size_limit` is the server's SIZE, where it is known."""
+    stayed. `service_domains`: those that the service is known to send for, none where nothing is known. `is_signed`:
+    for From's domain; `unsignable`: why it cannot be, though it has to. `size` is in octets; `size_limit` is the
+    server's SIZE, where it is known."""
 
     draft: Draft
     sender: Mailbox
@@ -67,6 +69,8 @@ class Outgoing:
     unfilled: tuple[str, ...] = ()
     automatic_text: bool = False
     service_domains: tuple[str, ...] = ()
+    is_signed: bool = False
+    unsignable: str | None = None
     smtputf8: bool = False
     size: int = 0
     size_limit: int | None = None

@@ -18,6 +18,7 @@ RULES: tuple[Rule, ...] = (
     html.links,
     html.active_content,
     envelope.sender,
+    envelope.signing,
     envelope.reply_to,
     envelope.visible_recipients,
     envelope.unsubscribing,
