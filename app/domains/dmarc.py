@@ -10,7 +10,7 @@ from app.domains.tags import parse_tags
 from app.outbound.dns import Answer, DnsStatus, LookUp
 
 _MOST_QUERIES = 8
-_POLICIES = frozenset({"none", "quarantine", "reject"})
+_POLICIES = ("none", "quarantine", "reject")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,13 @@ class DmarcRecord:
     tags: Mapping[str, str]
 
     def policy(self, author: str) -> str:
-        """What it asks for with mail of the author's domain that fails: none, quarantine or reject."""
+        """What it asks for with mail of the author's domain that fails: none, quarantine or reject; in a test (`t=y`)
+        the next milder one."""
         asked = self.tags.get("p", "none").lower()
         if author != self.domain:
             asked = self.tags.get("sp", asked).lower()
-        return asked if asked in _POLICIES else "none"
+        severity = _POLICIES.index(asked) if asked in _POLICIES else 0
+        return _POLICIES[max(severity - (self.tags.get("t", "n").lower() == "y"), 0)]
 
     def is_strict(self, tag: str) -> bool:
         """Whether `adkim` or `aspf` asks for the same domain, and not only for the same organisational domain."""

@@ -130,7 +130,8 @@ class _Evaluation:
         return result is SpfResult.PASS
 
     async def _has_mx(self, term: Term, target: str) -> bool:
-        hosts = [record.split()[-1] for record in (await self._ask(target, "MX")).records]
+        records = (await self._ask(target, "MX")).records
+        hosts = [host for record in records for host in record.split()[1:]]  # none in a null MX (RFC 7505)
         if len(hosts) > MOST_NAMES:
             raise _Ended(SpfResult.PERMERROR, f"{target} has over {MOST_NAMES} MX records.")
         for host in hosts:

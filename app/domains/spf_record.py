@@ -83,6 +83,8 @@ def _term(text: str) -> Term:
 
 
 def _network(name: str, value: str, text: str) -> str:
+    if not (value.partition("/")[2] or "0").isdecimal():  # a netmask, which ipaddress would take
+        raise SpfSyntaxError(f"{text!r} has no prefix length")
     try:
         network = IPv4Network(value, strict=False) if name == "ip4" else IPv6Network(value, strict=False)
     except ValueError:

@@ -23,6 +23,8 @@ OTHERS: Zone = {
     ("many.example", "MX"): [f"10 mx{number}.example" for number in range(11)],
     ("7.2.0.192.in-addr.me.d.example", "A"): ["127.0.0.2"],
     ("down.example", "A"): DnsStatus.FAILED,
+    ("null.example", "MX"): ["0 "],
+    ("0", "A"): ["192.0.2.7"],
 }
 RESULTS = {
     "v=spf1": "neutral",
@@ -48,6 +50,7 @@ RESULTS = {
     "v=spf1 a:mx.example//32 -all": "fail",
     "v=spf1 mx:host.example -all": "pass",
     "v=spf1 mx:many.example -all": "permerror",
+    "v=spf1 mx:null.example -all": "fail",
     "v=spf1 a:down.example -all": "temperror",
     "v=spf1 exists:%{ir}.%{v}.%{l}.%{d1}.example -all": "fail",
     "v=spf1 exists:%{ir}.%{v}.%{l}.%{o1r}.example -all": "pass",
@@ -60,6 +63,7 @@ RESULTS = {
     "v=spf1 ip4:192.0.2.300 -all": "permerror",
     "v=spf1 ip4:2001:db8::1 -all": "permerror",
     "v=spf1 ip4 -all": "permerror",
+    "v=spf1 ip4:192.0.2.0/255.255.255.0 -all": "permerror",
     "v=spf1 include -all": "permerror",
     "v=spf1 include:%{x}.example -all": "permerror",
     "v=spf1 a/33 -all": "permerror",
