@@ -11,6 +11,8 @@ from app.domains.models import DkimKey, DkimKeyState
 from app.domains.published import published_key
 from app.domains.status import CheckStatus, Finding, unknown
 from app.outbound.dns import DnsStatus, LookUp
+from app.services.models import Service
+from app.services.providers import provider_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,15 @@ class DomainCheck:
     mx: Finding
 
 
+def server_of(service: Service) -> SpfServer:
+    """Where the service sends, by what is known of its provider. Pure."""
+    provider = provider_named(service.provider)
+    if provider is None or provider.server is None:
+        return SpfServer(service.host)
+    reverse_path = provider.reverse_path.note if provider.reverse_path else None
+    return SpfServer(service.host, True, provider.spf_include(service.region), reverse_path)
+
+
 async def check_domain(domain: str, server: SpfServer, look_up: LookUp) -> DomainCheck:
     """Check a domain in A-labels for mail from it through the server. Never raises for what the DNS does."""
     keys = await _keys_of(domain)
@@ -44,7 +55,18 @@ async def check_domain(domain: str, server: SpfServer, look_up: LookUp) -> Domai
         for found in dkim
         if found.key.state == DkimKeyState.ACTIVE and found.finding.status is CheckStatus.OK
     ]
-    return DomainCheck(domain, spf, dkim, await check_dmarc(domain, spf.status, signing, look_up), mx)
+    passes = spf.status is CheckStatus.OK and server.reverse_path is None
+    dmarc = await check_dmarc(domain, passes, signing, look_up, _unsure(server, spf.status))
+    return DomainCheck(domain, spf, dkim, dmarc, mx)
+
+
+def _unsure(server: SpfServer, spf: CheckStatus) -> str | None:
+    """Why DMARC may pass where neither SPF nor a key of ours makes it."""
+    if server.reverse_path is not None:
+        return f"the provider writes a reverse-path of its own, {server.reverse_path}, and may sign the mail itself"
+    if server.is_provider:
+        return "the provider may sign the mail itself"
+    return "that of SPF is not" if spf is CheckStatus.UNKNOWN else None
 
 
 async def _keys_of(domain: str) -> list[DkimKey]:

@@ -21,16 +21,23 @@ class DmarcFinding:
     dkim_aligned: bool
 
 
-async def check_dmarc(domain: str, spf: CheckStatus, signing: Sequence[str], look_up: LookUp) -> DmarcFinding:
-    """The finding for mail from this domain, of which the reverse-path is From itself. `signing`: the domains of its
-    signatures that can be verified. Never raises."""
+async def check_dmarc(
+    domain: str, spf_passes: bool, signing: Sequence[str], look_up: LookUp, unsure: str | None = None
+) -> DmarcFinding:
+    """The finding for mail from this domain. `spf_passes`: for From itself. `signing`: the domains of its signatures
+    that can be verified. `unsure`: why it may pass all the same where neither does. Never raises."""
     walk = await walk_tree(domain, look_up)
     record = walk.applies
     strict = record is not None and record.is_strict("adkim")
     aligned = any([await _is_aligned(walk, other, strict, look_up) for other in signing])
     policy = record.policy(domain) if record else None
-    finding = _finding(walk, record, spf, aligned)
-    return DmarcFinding(finding, walk.organisational, policy, spf is CheckStatus.OK, aligned)
+    finding = _finding(walk, record, _passed(spf_passes, aligned), unsure)
+    return DmarcFinding(finding, walk.organisational, policy, spf_passes, aligned)
+
+
+def _passed(spf: bool, dkim: bool) -> str:
+    """What passes for an aligned domain, in words; empty for nothing."""
+    return " and ".join([*(["SPF"] if spf else []), *(["DKIM"] if dkim else [])])
 
 
 async def _is_aligned(walk: Walk, other: str, strict: bool, look_up: LookUp) -> bool:
@@ -40,7 +47,7 @@ async def _is_aligned(walk: Walk, other: str, strict: bool, look_up: LookUp) -> 
     return not strict and (await walk_tree(other, look_up)).organisational == walk.organisational
 
 
-def _finding(walk: Walk, record: DmarcRecord | None, spf: CheckStatus, dkim_aligned: bool) -> Finding:
+def _finding(walk: Walk, record: DmarcRecord | None, passed: str, unsure: str | None) -> Finding:
     name = f"_dmarc.{walk.domain}"
     texts = dmarc_texts(walk.at_domain)
     if len(texts) > 1:
@@ -55,17 +62,16 @@ def _finding(walk: Walk, record: DmarcRecord | None, spf: CheckStatus, dkim_alig
         wanted = DnsRecord(name, "TXT", "v=DMARC1; p=none")
         sentence = f"Neither {walk.domain} nor a domain above it has a DMARC record. Publish one."
         return Finding(CheckStatus.MISSING, sentence, dns=walk.at_domain.status, record=wanted)
-    return _judged(walk.domain, record, spf, dkim_aligned)
+    return _judged(walk.domain, record, passed, unsure)
 
 
-def _judged(domain: str, record: DmarcRecord, spf: CheckStatus, dkim_aligned: bool) -> Finding:
+def _judged(domain: str, record: DmarcRecord, passed: str, unsure: str | None) -> Finding:
     asks = f"DMARC of {record.domain} asks for {record.policy(domain)}"
-    spf_passes = spf is CheckStatus.OK
-    if spf is CheckStatus.UNKNOWN and not dkim_aligned:
-        sentence = f"{asks}; whether mail from {domain} passes is not known, because that of SPF is not."
+    if passed:
+        sentence = f"{asks}, and mail from {domain} passes it by {passed}."
+        return Finding(CheckStatus.OK, sentence, (record.text,))
+    if unsure:
+        sentence = f"{asks}; whether mail from {domain} passes is not known, because {unsure}."
         return Finding(CheckStatus.UNKNOWN, sentence, (record.text,))
-    if not (spf_passes or dkim_aligned):
-        sentence = f"{asks}, and mail from {domain} fails it: neither SPF nor DKIM passes for an aligned domain."
-        return Finding(CheckStatus.MISMATCH, sentence, (record.text,))
-    by = " and ".join([*(["SPF"] if spf_passes else []), *(["DKIM"] if dkim_aligned else [])])
-    return Finding(CheckStatus.OK, f"{asks}, and mail from {domain} passes it by {by}.", (record.text,))
+    sentence = f"{asks}, and mail from {domain} fails it: neither SPF nor DKIM passes for an aligned domain."
+    return Finding(CheckStatus.MISMATCH, sentence, (record.text,))

@@ -18,23 +18,29 @@ _OTHER_ADDRESS = (
 
 @dataclass(frozen=True, slots=True)
 class SpfServer:
-    """Where a service sends: its host, None for a sandbox; and the name that the provider tells its customers to
-    include, where it is known."""
+    """Where a service sends: its host, None for a sandbox. `is_provider`: of one that is known, which sends from other
+    addresses than its host's. `spf_include`: the name that it tells its customers to include, where that is known;
+    `reverse_path`: where the reverse-path is that it writes, None where that of the mail stays."""
 
     host: str | None
+    is_provider: bool = False
     spf_include: str | None = None
+    reverse_path: str | None = None
 
 
 async def check_spf(domain: str, server: SpfServer, look_up: LookUp) -> Finding:
     """The finding for mail whose reverse-path is of this domain. Never raises."""
     if server.spf_include is not None:
         return await _check_include(domain, server.spf_include, look_up)
+    if server.is_provider:
+        return await _check_record(domain, "the provider names nothing to include.", look_up)
     addresses, dns = await _addresses(server.host, look_up) if server.host else ([], None)
     if server.host and dns is not None:
         return unknown(dns, server.host)
     public = [address for address in addresses if not is_among((*PRIVATE, *LOOPBACK), address)]
     if not public:
-        return await _check_record(domain, server, look_up)
+        why = f"{server.host} has no public address." if server.host else "nothing leaves a sandbox."
+        return await _check_record(domain, why, look_up)
     verdicts = [await check_host(address, f"postmaster@{domain}", look_up) for address in public]
     worst = next((verdict for verdict in verdicts if verdict.result is not SpfResult.PASS), verdicts[0])
     return _finding(domain, _term(server.host or "", public), worst, ", ".join(map(str, public)))
@@ -50,14 +56,13 @@ async def _addresses(host: str, look_up: LookUp) -> tuple[list[Address], DnsStat
     return found, None if found else answers[0].status
 
 
-async def _check_record(domain: str, server: SpfServer, look_up: LookUp) -> Finding:
-    """Without a public address of the server: whether there is a record at all, and a valid one."""
+async def _check_record(domain: str, why: str, look_up: LookUp) -> Finding:
+    """Where it is not known what the record should say: whether there is one at all, and a valid one."""
     verdict = await check_host(ip_address("192.0.2.0"), f"postmaster@{domain}", look_up)
     if verdict.result in (SpfResult.NONE, SpfResult.PERMERROR, SpfResult.TEMPERROR):
         return _finding(domain, None, verdict, "")
-    sentence = "There is an SPF record, but whom it should let send is not known: "
-    where = f"{server.host} has no public address." if server.host else "nothing leaves a sandbox."
-    return Finding(CheckStatus.UNKNOWN, sentence + where, verdict.records, verdict.status)
+    sentence = f"There is an SPF record, but whom it should let send is not known: {why}"
+    return Finding(CheckStatus.UNKNOWN, sentence, verdict.records, verdict.status)
 
 
 async def _check_include(domain: str, include: str, look_up: LookUp) -> Finding:

@@ -127,7 +127,8 @@ class DmarcCheck:
         description="What is asked for with mail that fails: none, quarantine, reject."
     )
     spf_aligned: bool = strawberry.field(
-        description="Whether SPF passes for From: the reverse-path that leaves here is From itself."
+        description="Whether SPF passes for From: the reverse-path that leaves here is From itself, unless the provider"
+        " is known to write another."
     )
     dkim_aligned: bool = strawberry.field(description="Whether an active key that is published is aligned with From.")
 

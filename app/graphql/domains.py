@@ -9,8 +9,7 @@ from app.access.policy import allows, require_for_all, sees_service
 from app.access.principal import SEES_SERVICE, Action, Principal
 from app.database.key import public_id
 from app.domains import models
-from app.domains.check import check_domain
-from app.domains.check_spf import SpfServer
+from app.domains.check import check_domain, server_of
 from app.domains.domain import sender_domain
 from app.domains.manage import (
     activate_dkim_key,
@@ -30,7 +29,6 @@ from app.graphql.paging import After, First, key_of, page
 from app.graphql.types import Connection, UserError, user_errors
 from app.outbound.dns import LookUp, bounded, dns_look_up
 from app.services.manage import find_service
-from app.services.providers import provider_named
 from app.settings import Settings
 
 KIND = "dkim"
@@ -130,9 +128,7 @@ async def check(
         raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND, field=("service",))
     settings = info.context.parts.settings
     look_up = bounded(_look_up(settings), settings.check_domain_timeout)
-    provider = provider_named(found.provider)
-    server = SpfServer(found.host, provider.spf_include(found.region) if provider else None)
-    return DomainCheck.of(await check_domain(sender_domain(domain), server, look_up))
+    return DomainCheck.of(await check_domain(sender_domain(domain), server_of(found), look_up))
 
 
 async def generate(

@@ -107,6 +107,12 @@ class SpfInclude(_Figure):
     include: str
 
 
+class ReversePath(_Figure):
+    """That it writes one of its own into the mail; the note says where that is."""
+
+    note: str
+
+
 class Limit(_Figure):
     """A published limit. `default`: a new service gets it; else it depends on the account."""
 
@@ -115,7 +121,8 @@ class Limit(_Figure):
 
 
 class Provider(BaseModel):
-    """One provider. `username`: the user name of all its customers. `unpublished`: limits without a figure."""
+    """One provider. `username`: the user name of all its customers. `reverse_path`: None where that of the mail stays.
+    `unpublished`: limits without a figure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -126,6 +133,7 @@ class Provider(BaseModel):
     server: ProviderServer | None = None
     region: Regions | None = None
     spf: SpfInclude | None = None
+    reverse_path: ReversePath | None = None
     limits: Mapping[Annotated[PublishedLimit, Field(strict=False)], Limit] = {}
     unpublished: tuple[Annotated[PublishedLimit, Field(strict=False)], ...]
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
-from app.domains.check import DomainCheck, check_domain
+from app.domains.check import DomainCheck, check_domain, server_of
 from app.domains.check_spf import SpfServer
 from app.domains.key_pair import dkim_record
 from app.domains.manage import activate_dkim_key, generate_dkim_key, retire_dkim_key
 from app.domains.models import DkimAlgorithm, DkimKey
 from app.domains.status import CheckStatus, Finding
 from app.outbound.dns import DnsStatus
+from app.services.models import Service
 from app.services.secret import Sealer
 from app.settings import Settings
 from tests.domains.dns_answers import Zone, answering
@@ -80,6 +81,31 @@ async def test_a_providers_include_is_looked_for_instead_of_its_hosts_address(sq
     for record, status in statuses.items():
         assert (await checked({**zone, SPF: [record]}, server)).spf.status == status
     assert told((await checked(zone, server)).spf) == ("MISSING", "v=spf1 include:spf.example.net ~all")
+
+
+PROVIDERS = {
+    "POSTMARK": (["v=spf1 include:spf.mtasv.net -all"], "OK", "UNKNOWN", "at pm.mtasv.net"),
+    "AMAZON_SES": (["v=spf1 include:amazonses.com -all"], "OK", "UNKNOWN", "at amazonses.com"),
+    "FASTMAIL": (["v=spf1 -all"], "MISMATCH", "UNKNOWN", "may sign"),
+    "GOOGLE_WORKSPACE": (["v=spf1 include:_spf.google.com -all"], "OK", "OK", "passes it by SPF"),
+    "GMAIL": (["v=spf1 a:smtp.example.net -all"], "UNKNOWN", "UNKNOWN", "may sign"),
+    "GENERIC": (["v=spf1 a:smtp.example.net -all"], "OK", "OK", "passes it by SPF"),
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_what_is_known_of_a_provider_is_minded(sqlite_database: Settings, provider: str) -> None:
+    """Mail of many has another reverse-path in the end, and a signature of theirs."""
+    record, spf, dmarc, part = PROVIDERS[provider]
+    server = server_of(Service(provider=provider, region="eu-west-1", host="smtp.example.net"))
+    zone: Zone = {SPF: record, DMARC: ["v=DMARC1; p=reject"]}
+    zone = {**zone, (server.spf_include or "-", "TXT"): ["v=spf1 ip4:203.0.113.0/24 -all"]}
+    found = await checked(zone, server)
+    assert (found.spf.status, found.dmarc.finding.status) == (spf, dmarc), found.dmarc.finding.sentence
+    assert found.dmarc.spf_aligned is (dmarc == "OK")
+    assert part in found.dmarc.finding.sentence
+    signed = await checked({**zone, **published(await make("s1"))}, server)
+    assert signed.dmarc.finding.status is CheckStatus.OK
 
 
 @pytest.mark.parametrize("host", [None, "10.0.0.1", "127.0.0.1"])
