@@ -33,7 +33,7 @@ def server_for(service: Service, settings: Settings, sealer: Sealer) -> Server:
 
 def _credentials(service: Service, settings: Settings, sealer: Sealer) -> Credentials | TokenCredentials | None:
     if service.username is not None and service.oauth2_grant is not None:
-        return TokenCredentials(service.username, partial(Tokens(settings, sealer).obtain, service.id))
+        return TokenCredentials(service.username, partial(Tokens(settings, sealer).obtain, service))
     if service.username is None or service.sealed_password is None:
         return None
     return Credentials(service.username, sealer.open(service.sealed_password, service.id))

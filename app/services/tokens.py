@@ -63,21 +63,25 @@ class Tokens:
         self._resolve = resolve
         self._now = now
 
-    async def obtain(self, service_id: UUID, refused: str | None = None) -> AccessToken:
-        """A token that is not `refused`, which is one that the SMTP server does not take any more.
+    async def obtain(self, service: Service, refused: str | None = None) -> AccessToken:
+        """A token for the service as it was read, that is not `refused`, which is one that its server does not take any
+        more. Refused to a service that has another server by now: its token is not for this one.
 
         Of all who ask at the same time, in all processes, one requests it; the others wait, or take the old one while
         that is good. Raises SmtpFailure: of AUTH where the endpoint refuses, of CONNECT where it cannot be had now.
         """
+        service_id = service.id
         while True:
             stored = await read_token(service_id)
             token = self._opened(service_id, stored, refused)
+            if token is not None:
+                await _same(service)
             if token is not None and stored.refresh_at is not None and self._now() < stored.refresh_at:
                 return AccessToken(token, is_fresh=False)
             owner = new_key()
             # Twice the time-out: who holds it has failed by then, or died.
             if await take_lease(service_id, stored, owner, self._now(), 2 * self._settings.oauth2_timeout):
-                return await self._replaced(service_id, stored, token, owner)
+                return await self._replaced(service, stored, token, owner)
             if token is not None:
                 return AccessToken(token, is_fresh=False)
             await asyncio.sleep(self._settings.oauth2_poll)
@@ -92,10 +96,11 @@ class Tokens:
             return None
         return token if token != refused else None
 
-    async def _replaced(self, service_id: UUID, stored: StoredToken, token: str | None, owner: UUID) -> AccessToken:
+    async def _replaced(self, service: Service, stored: StoredToken, token: str | None, owner: UUID) -> AccessToken:
         """A new token, or the old one where none can be had and that is still good."""
+        service_id = service.id
         try:
-            issued = await self._request(service_id)
+            issued = await self._request(await _same(service))
         except SmtpFailure as failed:
             later = self._now() + timedelta(seconds=self._settings.circuit_auth_interval)
             await end_lease(service_id, owner, later if token is not None else stored.refresh_at)
@@ -117,8 +122,7 @@ class Tokens:
             moment + timedelta(seconds=issued.seconds),
         )
 
-    async def _request(self, service_id: UUID) -> _Issued:
-        service = await Service.get(id=service_id)
+    async def _request(self, service: Service) -> _Issued:
         values = self._values(service)
         endpoint = _endpoint(values, self._settings)
         host = urlsplit(endpoint).hostname or endpoint
@@ -130,7 +134,7 @@ class Tokens:
             raise _refused(host, "the private key cannot sign") from None
         issued = self._issued(host, await self._post(endpoint, host, fields))
         if issued.refresh_token is not None and issued.refresh_token != values.refresh_token:
-            await finish(self._keep_refresh_token(service_id, values.refresh_token, issued.refresh_token))
+            await finish(self._keep_refresh_token(service.id, values.refresh_token, issued.refresh_token))
         return issued
 
     def _values(self, service: Service) -> OAuth2Values:
@@ -210,6 +214,19 @@ class Tokens:
             return self._sealer.open(sealed, row) == text
         except SealError:  # sealed anew meanwhile, with a key that this process does not have
             return False
+
+
+async def _same(used: Service) -> Service:
+    """The service as it is now. Raises SmtpFailure where its tokens are for another server, or mailbox, than `used`."""
+    service = await Service.get_or_none(id=used.id)
+    if service is None or _place(service) != _place(used):
+        message = "Connection refused: the service was changed meanwhile, its access token is for another server."
+        raise _failed(Phase.CONNECT, Cause.CONNECTION_REFUSED, message)
+    return service
+
+
+def _place(service: Service) -> tuple[object, ...]:
+    return service.host, service.port, service.encryption, service.username
 
 
 def _endpoint(values: OAuth2Values, settings: Settings) -> str:
