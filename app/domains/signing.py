@@ -19,9 +19,10 @@ from app.services.secret import Sealer, SealError
 _LARGE = 64 * 1024
 _MOST_KEYS = 1000
 
-REWRITES = {".amazonaws.com": frozenset({"date", "message-id"})}
-"""What the servers of these hosts write anew, so that a signature must leave it out. Amazon SES: "Manual DKIM signing
-in Amazon SES", its manual."""
+_AMAZON = ".amazonaws.com"
+REWRITTEN_BY_AMAZON = frozenset({"date", "message-id"})
+"""What Amazon SES writes anew, so that a signature must leave it out (its manual, "Manual DKIM signing in Amazon SES").
+It takes one DKIM-Signature ("Amazon SES header fields")."""
 
 
 class CannotSign(HeliographError):
@@ -38,7 +39,8 @@ class ContentSigner:
 
     async def sign(self, content: bytes, host: str | None = None) -> bytes:
         """The content as it leaves for a server at `host`: signed with each active key of the domain, or else of the
-        closest domain above it that has one for subdomains; as it is, where there is none. The same at each try.
+        closest domain above it that has one for subdomains; as it is, where there is none. Amazon SES takes one
+        signature: by RSA, where there is such a key. The same at each try.
 
         Call it outside of transactions. Raises CannotSign.
         """
@@ -46,8 +48,9 @@ class ContentSigner:
         signers = await self._signers(domain) if domain else []
         if not signers:
             return content
-        arguments = (content, signers, _dated(content))
-        unsigned = rewritten(host)
+        at_amazon = host is not None and host.lower().endswith(_AMAZON)
+        arguments = (content, signers[:1] if at_amazon else signers, _dated(content))
+        unsigned = REWRITTEN_BY_AMAZON if at_amazon else frozenset()
         if len(content) < _LARGE:
             return sign(*arguments, unsigned=unsigned)
         return await asyncio.to_thread(sign, *arguments, unsigned=unsigned)
@@ -89,11 +92,6 @@ def author_domain(content: bytes) -> str | None:
     value = header_value(content, b"from")
     domain = value.rpartition(b"@")[2].rstrip(b"> ") if value else b""
     return domain.decode("ascii", "replace").lower() or None
-
-
-def rewritten(host: str | None) -> frozenset[str]:
-    """The fields that the server at this host writes anew. Pure."""
-    return next((names for end, names in REWRITES.items() if host and host.lower().endswith(end)), frozenset())
 
 
 def _dated(content: bytes) -> int:

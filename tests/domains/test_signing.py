@@ -75,6 +75,13 @@ async def test_amazon_may_write_date_and_message_id_anew(database: Settings) -> 
     assert "date" in tags(await signed("a@example.com", host="smtp.example.com"), "h")[0]
 
 
+async def test_amazon_takes_one_signature_and_gets_the_one_that_all_verify(sqlite_database: Settings) -> None:
+    await make("example.com", "ed")
+    await make("example.com", "rsa", DkimAlgorithm.RSA)
+    for host, selectors in (("email-smtp.eu-west-1.amazonaws.com", ["rsa"]), ("smtp.example.com", ["rsa", "ed"])):
+        assert tags(await signed("a@example.com", host=host), "s") == selectors
+
+
 async def test_a_key_that_is_retired_or_changed_signs_no_more(database: Settings) -> None:
     key, signer = await make("example.com", "s1"), ContentSigner(SEALER)
     assert tags(await signed("a@example.com", signer), "s") == ["s1"]
