@@ -24,6 +24,7 @@ from app.settings import Settings
 from app.smtp.server import Encryption
 from app.verb import with_database
 
+_ONLY_OAUTH2 = ("client_id", "tenant", "client_secret_env", "refresh_token_env", "private_key_file")
 _EVERY_SERVICE = ServiceScope(all=True, service_ids=frozenset())
 
 
@@ -107,6 +108,8 @@ def _add(settings: Settings, options: argparse.Namespace) -> int:
 
 def _values(options: argparse.Namespace) -> ServiceValues:
     oauth2 = _oauth2(options)
+    if oauth2 and (options.password_env or options.ses_secret_key):
+        raise CommandFailed("give a password or --oauth2, not both")
     secret = None if oauth2 else _secret(options)
     return ServiceValues(
         name=options.name,
@@ -127,6 +130,8 @@ def _values(options: argparse.Namespace) -> ServiceValues:
 
 def _oauth2(options: argparse.Namespace) -> OAuth2Values | None:
     if not options.oauth2:
+        if any(getattr(options, name) for name in _ONLY_OAUTH2):
+            raise CommandFailed("--oauth2 says by which grant access tokens are had; name it")
         return None
     try:
         private_key = options.private_key_file.read_text() if options.private_key_file else None

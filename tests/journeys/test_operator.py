@@ -272,6 +272,8 @@ async def test_a_service_is_added_from_a_preset_and_its_password_is_no_argument(
     office = ("service", "add", "office", "--provider", "microsoft-365", "--username", "me@x.example")
     oauth2 = ("--oauth2", "microsoft-client-credentials", "--client-id", "app", "--tenant", "t.example")
     assert (await heliograph.run(*office, *oauth2, "--client-secret-env", "CLIENT_SECRET")).errors == ""
+    both = await heliograph.run(*office, *oauth2, "--password-env", "CLIENT_SECRET")
+    assert (both.status, both.errors) == (1, "heliograph: give a password or --oauth2, not both\n")
     listed = await heliograph.run("service", "list")
     assert [line.split()[1:] for line in listed.output.splitlines()] == [
         ["shop", "SENDGRID", "smtp.sendgrid.net:587", "TLS"],
