@@ -56,7 +56,7 @@ _IMPLIED_ENDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 # A link goes on in a block that is in it, and so does what the link is in.
 _BLOCK_ENDS_P = (frozenset({"p"}), frozenset({"a", "table", "td", "th", "li", "div"}))
-_HIDING = re.compile(r"(?:^|;)(?:display:none|visibility:hidden|mso-hide:all|max-height:0|opacity:0)(?![.\d])", re.I)
+_HIDING = re.compile(r"(?:^|;)(?:display:none|visibility:hidden|max-height:0|opacity:0)(?![.\d])", re.I)
 _WRITTEN_LINK = re.compile(r"(?:https?|mailto|tel):\S", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:https?://|mailto:|tel:)", re.IGNORECASE)
 _PLAIN_CHARACTERS = dict.fromkeys((0xAD, 0x34F, 0x200B, 0xFEFF), "") | dict.fromkeys((0x0B, 0x0C, 0xA0), " ")

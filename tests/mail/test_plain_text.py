@@ -50,6 +50,10 @@ MADE = {
     ),
     "a head that is not closed": ("<head><meta x><body>a", "a"),
     "a preheader": ('<div style="display: none; max-height: 0">Pre<p>header</div><p>a', "a"),
+    "a button that Outlook alone does not show": (
+        '<a style="color:#fff;mso-hide:all" href="https://a.example">Go</a>',
+        "Go <https://a.example>",
+    ),
     "a width that hides nothing": ('<p style="max-height:0.5em;opacity:0.9">a</p>', "a"),
     "hidden, and not closed": ("<p hidden>a<p>b", "b"),
     "a hidden link": ('<span hidden><a href="https://a.example">a</a></span>b', "b"),
