@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from app.domains.key_pair import DnsRecord
-from app.domains.spf import SpfResult, SpfVerdict, check_host
-from app.domains.spf_record import SpfSyntaxError, parse_spf
+from app.domains.spf import MOST_LOOK_UPS, SpfResult, SpfVerdict, check_host
+from app.domains.spf_record import SpfSyntaxError, is_spf, parse_spf
 from app.domains.status import CheckStatus, Finding, unknown
 from app.outbound.dns import DnsStatus, LookUp
 from app.outbound.guard import LOOPBACK, PRIVATE, Address, is_among
@@ -66,24 +66,38 @@ async def _check_record(domain: str, why: str, look_up: LookUp) -> Finding:
 
 
 async def _check_include(domain: str, include: str, look_up: LookUp) -> Finding:
-    """Where the provider says what to include: whether the record does, itself or the one that it redirects to."""
+    """Where the provider says what to include: whether the record does, itself or through another."""
     verdict = await check_host(ip_address("192.0.2.0"), f"postmaster@{domain}", look_up)
     if not verdict.records or verdict.result in (SpfResult.PERMERROR, SpfResult.TEMPERROR):
         return _finding(domain, f"include:{include}", verdict, include)
-    if include.lower() in _named(verdict.records[0]):
+    named = await _all_named(verdict.records[0], look_up)
+    if include.lower() in named:
         sentence = f"SPF of {domain} lets the provider send: it includes {include}."
         return Finding(CheckStatus.OK, sentence, verdict.records, verdict.status)
+    if macros := [name for name in named if "%" in name]:
+        sentence = f"Whether SPF of {domain} lets the provider send is not known: {macros[0]} depends on the mail."
+        return Finding(CheckStatus.UNKNOWN, sentence, verdict.records, verdict.status)
     sentence = f"SPF of {domain} does not include {include}, as the provider asks. Add it to the record."
     return _mismatch(domain, f"include:{include}", verdict, sentence)
 
 
-def _named(record: str) -> set[str]:
+async def _all_named(record: str, look_up: LookUp) -> list[str]:
+    """What the record includes or redirects to, itself or through another, as far as SPF looks."""
+    named = _named(record)
+    for name in named:  # which grows meanwhile
+        if len(named) <= MOST_LOOK_UPS and "%" not in name:
+            texts = filter(is_spf, (await look_up(name, "TXT")).records)
+            named += [another for text in texts for another in _named(text) if another not in named]
+    return named
+
+
+def _named(record: str) -> list[str]:
     try:
         parsed = parse_spf(record)
     except SpfSyntaxError:
-        return set()
-    included = {term.value.lower() for term in parsed.mechanisms if term.name == "include" and term.value}
-    return included | ({parsed.redirect.lower()} if parsed.redirect else set())
+        return []
+    included = [term.value.lower() for term in parsed.mechanisms if term.name == "include" and term.value]
+    return included + ([parsed.redirect.lower()] if parsed.redirect else [])
 
 
 def _finding(domain: str, term: str | None, verdict: SpfVerdict, sender: str) -> Finding:

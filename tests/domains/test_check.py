@@ -76,8 +76,18 @@ async def test_spf(sqlite_database: Settings, records: Any, status: str, wanted:
 
 async def test_a_providers_include_is_looked_for_instead_of_its_hosts_address(sqlite_database: Settings) -> None:
     server = SpfServer("smtp.example.net", spf_include="spf.example.net")
-    zone: Zone = {("spf.example.net", "TXT"): ["v=spf1 ip4:203.0.113.0/24 -all"]}
-    statuses = {"v=spf1 include:spf.example.net ~all": "OK", "v=spf1 a:smtp.example.net ~all": "MISMATCH"}
+    zone: Zone = {
+        ("spf.example.net", "TXT"): ["v=spf1 ip4:203.0.113.0/24 -all"],
+        ("own.example", "TXT"): ["v=spf1 ip4:198.51.100.0/24 include:SPF.example.net ~all"],
+        ("192.0.2.0.own.example", "TXT"): ["v=spf1 -all"],
+    }
+    statuses = {
+        "v=spf1 include:spf.example.net ~all": "OK",
+        "v=spf1 include:own.example ~all": "OK",
+        "v=spf1 redirect=own.example": "OK",
+        "v=spf1 a:smtp.example.net ~all": "MISMATCH",
+        "v=spf1 include:%{i}.own.example ~all": "UNKNOWN",
+    }
     for record, status in statuses.items():
         assert (await checked({**zone, SPF: [record]}, server)).spf.status == status
     assert told((await checked(zone, server)).spf) == ("MISSING", "v=spf1 include:spf.example.net ~all")
