@@ -20,9 +20,13 @@ _LARGE = 64 * 1024
 _MOST_KEYS = 1000
 
 _AMAZON = ".amazonaws.com"
-REWRITTEN_BY_AMAZON = frozenset({"date", "message-id"})
-"""What Amazon SES writes anew, so that a signature must leave it out (its manual, "Manual DKIM signing in Amazon SES").
-It takes one DKIM-Signature ("Amazon SES header fields")."""
+REWRITES = {
+    _AMAZON: frozenset({"date", "message-id"}),
+    "smtp.office365.com": frozenset({"message-id"}),
+    "smtp-mail.outlook.com": frozenset({"message-id"}),
+}
+"""What the servers of these hosts write anew, so that a signature must leave it out: Amazon SES by "Manual DKIM signing
+in Amazon SES", its manual; Microsoft by git-send-email(1), --outlook-id-fix."""
 
 
 class CannotSign(HeliographError):
@@ -48,9 +52,8 @@ class ContentSigner:
         signers = await self._signers(domain) if domain else []
         if not signers:
             return content
-        at_amazon = host is not None and host.lower().endswith(_AMAZON)
-        arguments = (content, signers[:1] if at_amazon else signers, _dated(content))
-        unsigned = REWRITTEN_BY_AMAZON if at_amazon else frozenset()
+        arguments = (content, signers[: _most_signatures(host)], _dated(content))
+        unsigned = rewritten(host)
         if len(content) < _LARGE:
             return sign(*arguments, unsigned=unsigned)
         return await asyncio.to_thread(sign, *arguments, unsigned=unsigned)
@@ -92,6 +95,16 @@ def author_domain(content: bytes) -> str | None:
     value = header_value(content, b"from")
     domain = value.rpartition(b"@")[2].rstrip(b"> ") if value else b""
     return domain.decode("ascii", "replace").lower() or None
+
+
+def rewritten(host: str | None) -> frozenset[str]:
+    """The fields that the server at this host writes anew. Pure."""
+    return next((names for end, names in REWRITES.items() if host and host.lower().endswith(end)), frozenset())
+
+
+def _most_signatures(host: str | None) -> int | None:
+    """How many DKIM-Signature fields the server at this host takes: Amazon SES one ("Amazon SES header fields")."""
+    return 1 if host and host.lower().endswith(_AMAZON) else None
 
 
 def _dated(content: bytes) -> int:
