@@ -17,6 +17,7 @@ CHECK = """
     dkim { selector state finding { status record { name } } }
   } }
 """
+PREVIEW = "query ($input: SendEmailInput!) { previewEmail(input: $input) { preview { source } } }"
 OTHERS: DnsZone = {
     ("example.com", "TXT"): ['"v=spf1 ip4:192.0.2.1 -all"', '"v=spf1 +all"'],
     ("example.com", "MX"): ["10 mx.example.com."],
@@ -50,6 +51,8 @@ async def test_mail_is_signed_with_the_key_that_is_published(sqlite_running: Run
         for attachments in ([], [file]):
             mail = {"service": "relay", "to": [{"email": "b@x.example"}], "text": "Grüße\n\n", "subject": "é" * 99}
             await doors.graphql.send_email(**mail, attachments=attachments, waitSeconds=30)
+        preview = (await doors.graphql.ask(PREVIEW, input=mail))["previewEmail"]["preview"]
+        assert verified(preview["source"].encode(), zone) == [True, True]
         for mail_received in await receiver.wait_for(2):
             assert verified(mail_received.content, zone) == [True, True]
             altered = mail_received.content.replace(b"b@x.example", b"c@x.example")
