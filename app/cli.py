@@ -14,6 +14,7 @@ from app.database.configuration import DatabaseUrlError, is_sqlite, sqlite_file_
 from app.database.connection import close_database, is_transient, open_database
 from app.database.key import public_id
 from app.database.migrate import NotMigrated, migrate, require_migrated
+from app.diagnose_verb import add_diagnose_options, diagnose_service
 from app.errors import CommandFailed, Refusal
 from app.key_verbs import Verb, Work, add_key_verbs
 from app.log import configure_logging
@@ -88,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     add_key_verbs(verb("key", _no_key_verb, "Create, list, rotate and revoke API keys."), _on_database)
     _add_secrets_verbs(verb("secrets", _no_secrets_verb, "Change the key that seals stored passwords."))
     _add_send_options(verb("send", _send, "Send one mail, with the rights of an API key."))
+    diagnose = _on_database(diagnose_service)
+    add_diagnose_options(verb("diagnose", diagnose, "Find out what keeps a service's mail from leaving."))
     return parser
 
 
