@@ -14,8 +14,10 @@ from starlette.types import ASGIApp, Lifespan
 from app.access.announce import CHANNEL as ACCESS_CHANNEL
 from app.access.offered_key import offered_key
 from app.access.watch import KeyWatch
+from app.access.web_origin import offered_origin
 from app.database.connection import close_database, open_database
 from app.edge.application import at_the_edge
+from app.edge.cors import KNOWN_ORIGIN
 from app.graphql.context import Context, Parts
 from app.graphql.cost import OperationLimits
 from app.graphql.graphiql import GraphiQL
@@ -124,7 +126,8 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
 
     async def make_context(connection: HTTPConnection) -> Context:
         is_socket, origin = connection.scope["type"] == "websocket", connection.client and connection.client.host
-        return Context(parts, offered_key(connection.headers), is_socket=is_socket, origin=origin)
+        key, page_origin = offered_key(connection.headers), offered_origin(connection.headers)
+        return Context(parts, key, is_socket=is_socket, origin=origin, page_origin=page_origin)
 
     async def check_key(context: Context) -> UUID:
         context.opened_as = await context.principal()
@@ -142,6 +145,7 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
         graphiql=_graphiql(settings) if settings.graphiql else None,
         limits=RequestLimits.from_settings(settings),
         socket_limits=SocketLimits.from_settings(settings),
+        is_known_origin=lambda scope: bool(scope.get(KNOWN_ORIGIN)),
     )
 
 

@@ -4,16 +4,15 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from app.access.authenticate import authenticate
-from app.database.configuration import DatabaseUrlError, is_sqlite, sqlite_file_exists
-from app.database.connection import close_database, is_transient, open_database
+from app.database.configuration import DatabaseUrlError
+from app.database.connection import is_transient
 from app.database.key import public_id
-from app.database.migrate import NotMigrated, migrate, require_migrated
+from app.database.migrate import NotMigrated, migrate
 from app.diagnose_verb import add_diagnose_options, diagnose_service
 from app.errors import CommandFailed, Refusal
 from app.key_verbs import Verb, Work, add_key_verbs
@@ -26,6 +25,7 @@ from app.queue.heartbeat import last_beat
 from app.queue.lookup import list_recipients
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
+from app.service_verbs import add_service_verbs
 from app.services.environment import define_service
 from app.services.sealed import checked_sealer, forget_secret, reseal_secrets
 from app.services.secret import sealer_from
@@ -33,6 +33,7 @@ from app.settings import Settings, SettingsError, read_settings
 from app.signals import STOP_SIGNALS, end_by_force
 from app.submission.submit import Submission, Submitter
 from app.submission.verdict import VerdictWaiter
+from app.verb import with_database
 from app.worker import Drain, running_worker
 
 DESCRIPTION = """\
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("migrate", _migrate, "Bring the database's schema up to date. `serve` does this itself on SQLite.")
     verb("schema", _schema, "Print the GraphQL schema.")
     add_key_verbs(verb("key", _no_key_verb, "Create, list, rotate and revoke API keys."), _on_database)
+    add_service_verbs(verb("service", _no_service_verb, "Add and list services, and the providers with a preset."))
     _add_secrets_verbs(verb("secrets", _no_secrets_verb, "Change the key that seals stored passwords."))
     _add_send_options(verb("send", _send, "Send one mail, with the rights of an API key."))
     diagnose = _on_database(diagnose_service)
@@ -96,10 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_secrets_verbs(secrets: argparse.ArgumentParser) -> None:
     verbs = secrets.add_subparsers(title="verbs", required=True, metavar="VERB")
-    rotate = verbs.add_parser("rotate", help="seal every stored password under the first key; while servers run")
+    rotate = verbs.add_parser("rotate", help="seal every stored secret under the first key; while servers run")
     rotate.set_defaults(verb=_secrets_rotate)
-    forget = verbs.add_parser("forget", help="give up a password whose key is lost; its service is paused")
-    forget.add_argument("service", help="the service's name")
+    forget = verbs.add_parser("forget", help="give up a password, or a DKIM key, whose key is lost")
+    forget.add_argument("name", help="the service's name, or selector._domainkey.domain")
     forget.set_defaults(verb=_secrets_forget)
 
 
@@ -148,7 +150,7 @@ def _worker(settings: Settings, options: argparse.Namespace) -> int:
             await drain.begun.wait()
         return 0
 
-    return _with_database(settings, work())
+    return with_database(settings, work())
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> int:
@@ -168,6 +170,10 @@ def _no_key_verb(settings: Settings, options: argparse.Namespace) -> int:
     raise CommandFailed("say `key create`, `key list`, `key rotate` or `key revoke`")
 
 
+def _no_service_verb(settings: Settings, options: argparse.Namespace) -> int:
+    raise CommandFailed("say `service add`, `service list` or `service providers`")
+
+
 def _no_secrets_verb(settings: Settings, options: argparse.Namespace) -> int:
     raise CommandFailed("say `secrets rotate` or `secrets forget`")
 
@@ -176,20 +182,19 @@ def _secrets_rotate(settings: Settings, options: argparse.Namespace) -> int:
     async def rotate() -> int:
         done = await reseal_secrets(sealer_from(settings, make_file=False))
         print(f"resealed {done.resealed}, under the first key already {done.current}")
-        for name, reason in done.unopened:
-            print(f"heliograph: the password of {name} stays as it is. {reason}", file=sys.stderr)
+        for secret, reason in done.unopened:
+            print(f"heliograph: the {secret.place.secret} of {secret.name} stays as it is. {reason}", file=sys.stderr)
         return int(bool(done.unopened))
 
-    return _with_database(settings, rotate())
+    return with_database(settings, rotate())
 
 
 def _secrets_forget(settings: Settings, options: argparse.Namespace) -> int:
     async def forget() -> int:
-        await forget_secret(options.service, sealer_from(settings))
-        print(f"{options.service.lower()} is paused, without user name and password; set both, then resume it")
+        print(await forget_secret(options.name, sealer_from(settings)))
         return 0
 
-    return _with_database(settings, forget())
+    return with_database(settings, forget())
 
 
 def _send(settings: Settings, options: argparse.Namespace) -> int:
@@ -214,7 +219,7 @@ def _send(settings: Settings, options: argparse.Namespace) -> int:
             print("No worker is running: `heliograph serve` or `heliograph worker` delivers it.")
         return int(any(recipient.state is RecipientState.FAILED for recipient in recipients))
 
-    return _with_database(settings, send())
+    return with_database(settings, send())
 
 
 def _draft(options: argparse.Namespace) -> Draft:
@@ -248,22 +253,7 @@ def _mailboxes(given: Sequence[str]) -> tuple[Mailbox, ...]:
 
 
 def _on_database(work: Work) -> Verb:
-    return lambda settings, options: _with_database(settings, work(settings, options))
-
-
-def _with_database(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
-    async def run() -> int:
-        try:
-            if is_sqlite(settings.database_url) and not sqlite_file_exists(settings.database_url):
-                raise CommandFailed("there is no database yet; `heliograph serve` makes one")
-            await open_database(settings)
-            await require_migrated()
-            return await work
-        finally:
-            work.close()
-            await close_database()
-
-    return asyncio.run(run())
+    return lambda settings, options: with_database(settings, work(settings, options))
 
 
 if __name__ == "__main__":

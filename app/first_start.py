@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from app.access.api_keys import create_api_key, list_api_keys
 from app.access.check import GrantValues, RoleValues
-from app.access.manage import create_api_key, create_role, list_api_keys
+from app.access.manage import create_role
 from app.access.models import Role
 from app.access.principal import Action
 from app.database.connection import transaction

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from app import clock
+from app.access.api_keys import create_api_key, list_api_keys, revoke_api_key
 from app.access.check import KeyLimits
-from app.access.manage import create_api_key, find_role, list_api_keys, revoke_api_key
+from app.access.manage import find_role
 from app.access.models import ApiKey
 from app.access.rotate import rotate_api_key
 from app.database.key import parse_public_id, public_id

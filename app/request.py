@@ -7,10 +7,11 @@ from dataclasses import dataclass
 @dataclass(slots=True)
 class RequestNotes:
     """Its id, and what becomes known of it. Tasks made meanwhile see the same notes; once it `ended`, those that live
-    on belong to no request any more."""
+    on belong to no request any more. `key_origins`: of the pages that its API key is for."""
 
     id: str
     key_id: str | None = None
+    key_origins: tuple[str, ...] = ()
     ended: bool = False
 
 
@@ -30,8 +31,9 @@ def current_request() -> RequestNotes | None:
     return None if notes is None or notes.ended else notes
 
 
-def note_key(key_id: str) -> None:
-    """The request has shown this API key, which is valid."""
+def note_key(key_id: str, origins: tuple[str, ...] = ()) -> None:
+    """The request has shown this API key, which is valid; `origins`: of the pages that it is for."""
     notes = current_request()
     if notes is not None:
         notes.key_id = key_id
+        notes.key_origins = origins

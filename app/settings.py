@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     FilePath,
+    IPvAnyAddress,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -102,6 +103,8 @@ class Settings(BaseSettings):
     graphql_connection_init_timeout: Seconds = 10
     graphql_max_operations_per_socket: Count = 100
     graphql_max_sockets_per_key: Count = 100
+    cors_refresh: Annotated[float, Field(ge=0)] = 1
+    cors_max_age: Annotated[int, Field(ge=0)] = 600
     health_timeout: Seconds = 2
     health_interval: Seconds = 1
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
@@ -140,6 +143,11 @@ class Settings(BaseSettings):
     max_template_variables: Count = 100
     max_grant_patterns: Count = 100
     max_grant_templates: Count = 100
+    max_browser_origins: Count = 20
+    max_browser_templates: Count = 100
+    max_browser_recipients: Count = 20
+    max_browser_message_bytes: Count = 256 * 1024
+    client_ipv6_prefix: Annotated[int, Field(gt=0, le=128)] = 64
     max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
     max_json_values: Count = 20_000
     max_form_fields: Count = 1000
@@ -175,6 +183,17 @@ class Settings(BaseSettings):
     smtp_connection_limit_pause: Seconds = 1
     smtp_max_recipients_per_transaction: Count = 100
     smtp_reconnects: Annotated[int, Field(ge=0)] = 2
+
+    dns_servers: Annotated[tuple[IPvAnyAddress, ...], NoDecode] = ()
+    dns_port: Port = 53
+    dns_timeout: Seconds = 5
+    check_domain_timeout: Seconds = 20
+    oauth2_microsoft_endpoint: str = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
+    oauth2_google_endpoint: str = "https://oauth2.googleapis.com/token"
+    oauth2_timeout: Seconds = 10
+    oauth2_max_answer_bytes: Count = 64 * 1024
+    oauth2_refresh_margin: Seconds = 300
+    oauth2_poll: Seconds = 0.5
 
     queue_poll: Seconds = 1
     turn_ahead: Seconds = 1
@@ -229,6 +248,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "secret_keys",
+        "dns_servers",
         "attachment_hosts",
         "attachment_networks",
         "smtp_networks",

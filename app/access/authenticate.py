@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from app import clock
-from app.access.principal import GrantRule, Principal, grant_rule
+from app.access.browser import CLIENT, BrowserRules, browser_rules_of
+from app.access.principal import GrantRule, Principal, for_browsers, grant_rule
 from app.access.raw_key import digest_of
 from app.access.validity import Flaw, Terms, flaw_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
@@ -25,6 +26,7 @@ _LIMITS = ", ".join(
     for table, prefix in (("k", "key"), ("r", "role"), ("g", "grant"))
     for column in COLUMNS.values()
 )
+_OF_BROWSER_KEYS = ", ".join(f"k.{CLIENT}{column}" for column in COLUMNS.values())
 
 # What is refused is one row, whatever the reason. So are keys for some networks only ($3: not so), which are judged
 # before their grants are read.
@@ -32,7 +34,7 @@ _KEY_WITH_ROLE_AND_GRANTS = f"""
 SELECT k.id, k.name, k.digest = $1 AS is_present, k.expires_at, k.previous_expires_at, k.revoked_at,
        k.allowed_networks, k.last_used_at, k.previous_last_used_at, k.role_id,
        r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions, g.restrictions,
-       {_LIMITS}
+       k.origins, k.restrictions AS key_restrictions, {_OF_BROWSER_KEYS}, {_LIMITS}
 FROM (SELECT 1) AS asked
 LEFT JOIN api_key k ON k.digest = $1 OR k.previous_digest = $1
 LEFT JOIN role r ON r.id = k.role_id
@@ -46,16 +48,18 @@ async def authenticate(
     api_key: str | None,
     *,
     origin: str | None = None,
+    page_origin: str | None = None,
     at_the_machine: bool = False,
     record_use_every: float = 60,
     now: Callable[[], datetime] = clock.now,
 ) -> Principal:
-    """Who this API key stands for, as it was given in the request; None or "" where none was.
+    """Who this API key stands for, as it was given in the request; None or "" where none was. `page_origin`: what the
+    request says in its Origin field.
 
     `origin` is the remote address, from which the key has to be allowed, unless its user is `at_the_machine`. Writes
     down when the secret was last used, to within `record_use_every` seconds. Raises Unauthenticated, with one and the
     same answer for a key that is unknown, revoked, expired, replaced or not allowed from there, and Forbidden where the
-    role is inactive.
+    role is inactive, or where it is a browser key and the page's origin is none of its own.
     """
     if not api_key:
         raise Unauthenticated("No session token (JWT) or API Key detected in request.")
@@ -70,9 +74,12 @@ async def authenticate(
         raise Forbidden("Access Forbidden. The role is inactive.", code=ErrorCode.ROLE_INACTIVE)
     if terms.networks:
         found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest, moment, True)
-    note_key(public_id("key", as_key(key["id"])))
+    browser = _browser(key)
+    note_key(public_id("key", as_key(key["id"])), browser.origins if browser else ())
+    if browser is not None and page_origin not in browser.origins:
+        raise Forbidden("Access Forbidden. This API key is for pages of its own origins only.")
     await _record_use(key, moment, timedelta(seconds=record_use_every))
-    return replace(_principal(found), origin=origin, digest=digest)
+    return replace(_principal(found, browser), origin=origin, digest=digest)
 
 
 def terms_of(key: Mapping[str, Any], *, known: bool, replaced: bool) -> Terms:
@@ -119,16 +126,23 @@ async def _record_use(key: Mapping[str, Any], moment: datetime, interval: timede
         _LOG.warning("The last use of an API key was not recorded: the database is busy.")
 
 
-def _principal(found: Sequence[dict[str, Any]]) -> Principal:
+def _browser(key: dict[str, Any]) -> BrowserRules | None:
+    documents = {"origins": as_document(key["origins"]), "restrictions": as_document(key["key_restrictions"])}
+    return browser_rules_of({**key, **documents})
+
+
+def _principal(found: Sequence[dict[str, Any]], browser: BrowserRules | None) -> Principal:
     key = found[0]
+    rules = (_rule(row) for row in found if row["grant_id"] is not None)
     return Principal(
         role_id=as_key(key["role_id"]),
         role_name=key["role_name"],
         api_key_id=as_key(key["id"]),
         api_key_name=key["name"],
-        grants=tuple(_rule(row) for row in found if row["grant_id"] is not None),
+        grants=tuple(for_browsers(rule, browser) if browser else rule for rule in rules),
         role_limits=limits_of(key, "role_"),
         api_key_limits=limits_of(key, "key_"),
+        browser=browser,
     )
 
 

@@ -14,7 +14,7 @@ from app.access.patterns import is_pattern, pattern_key
 from app.access.principal import FOR_ALL_ONLY, Action
 from app.access.raw_key import MAX_SUPPLIED_CHARS, MIN_SUPPLIED_CHARS, is_suppliable
 from app.access.restrictions import NO_RESTRICTIONS, PATTERN_FIELDS, Restrictions
-from app.errors import ErrorCode, Problem
+from app.errors import ErrorCode, InvalidInput, Problem
 from app.limits.recipients import NO_LIMITS, RecipientLimits, check_limits
 from app.mail.characters import shown, unstorable
 
@@ -66,6 +66,12 @@ class KeyLimits:
 
 
 DEFAULT_KEY_LIMITS = KeyLimits()
+
+
+def refuse(problems: tuple[Problem, ...]) -> None:
+    """Raises InvalidInput with the problems, if there are any."""
+    if problems:
+        raise InvalidInput(problems=problems)
 
 
 def check_role(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.access.browser import browser_rules_of
 from app.access.check import GrantValues, granted_service
 from app.access.models import ApiKey, Role
 from app.access.restrictions import stored_restrictions
@@ -44,6 +45,20 @@ def key_facts(key: ApiKey, role_name: str) -> Mapping[str, object]:
         "previousExpiresAt": key.previous_expires_at,
         "allowedNetworks": key.allowed_networks,
         "limits": _limit_facts(given_limits(vars(key))) or None,
+        "browser": _browser_facts(key),
+    }
+
+
+def _browser_facts(key: ApiKey) -> Mapping[str, object] | None:
+    rules = browser_rules_of(vars(key))
+    if rules is None:
+        return None
+    return {
+        "origins": rules.origins,
+        "templates": rules.templates,
+        "recipients": rules.recipients,
+        "replyToFromVisitor": rules.visitor_reply_to,
+        "limitsPerClientAddress": _limit_facts(rules.limits),
     }
 
 

@@ -1,4 +1,4 @@
-"""Whether a role may send this very mail. Pure.
+"""Whether a role, or a browser key, may send this very mail. Pure.
 
 The rule for the service decides, else the one for all services, as a whole: see policy.py. What is denied is refused
 also where it is allowed.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from app.access.browser import BrowserRules
 from app.access.patterns import Patterns
 from app.access.policy import allows, not_granted, rule_for
 from app.access.principal import Action, Principal
@@ -26,6 +27,8 @@ class MailRule(StrEnum):
     NOT_GRANTED = "NOT_GRANTED"
     TEMPLATE_NOT_ALLOWED = "TEMPLATE_NOT_ALLOWED"
     OWN_CONTENT = "OWN_CONTENT"
+    FIXED_RECIPIENTS = "FIXED_RECIPIENTS"
+    FIXED_FIELD = "FIXED_FIELD"
     SENDER_DENIED = "SENDER_DENIED"
     SENDER_NOT_ALLOWED = "SENDER_NOT_ALLOWED"
     REPLY_TO_REQUIRED = "REPLY_TO_REQUIRED"
@@ -38,7 +41,8 @@ class AskedMail:
     """What the rules look at. An address that is none matches nothing and is not judged: the draft's check refuses it.
 
     `sender`: of the From field, which is the reverse-path too. `recipients`: each with the path of its field.
-    `own_content`: the paths of the fields in which the mail brings content that no template holds.
+    `own_content`: the paths of the fields in which the mail brings content that no template holds. `own_fields`: of all
+    other fields that its author filled in, but for the values of placeholders.
     """
 
     sender: str | None
@@ -47,6 +51,7 @@ class AskedMail:
     template_id: UUID | None = None
     template_path: Path = ("template",)
     own_content: tuple[Path, ...] = ()
+    own_fields: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ def violations(principal: Principal, service_id: UUID | None, mail: AskedMail) -
     if not allows(principal, Action.SEND, service_id):
         return (Violation(MailRule.NOT_GRANTED, not_granted(principal, Action.SEND), ()),)
     rules = restrictions(principal, service_id)
+    if principal.browser is not None:
+        return tuple(_broken_by_page(principal.browser, rules, mail))
     return () if rules == NO_RESTRICTIONS else tuple(_broken(f"The role {principal.role_name!r}", rules, mail))
 
 
@@ -77,6 +84,30 @@ def restrictions(principal: Principal, service_id: UUID | None) -> Restrictions:
     """Those of the rule that holds for this service."""
     rule = rule_for(principal, service_id)
     return rule.restrictions if rule else NO_RESTRICTIONS
+
+
+def _broken_by_page(browser: BrowserRules, rules: Restrictions, mail: AskedMail) -> Iterator[Violation]:
+    """What everybody may read tells no address that the page did not name."""
+    own = [path for path in mail.own_fields if path[0] not in _REPLY_TO or not browser.visitor_reply_to]
+    if chosen := [path for path in own if path[0] in _RECIPIENTS]:
+        message = "Access Forbidden. The recipients of this API key are fixed: leave out to, cc and bcc."
+        yield Violation(MailRule.FIXED_RECIPIENTS, message, chosen[0][:1])
+    for path in own:
+        if path[0] not in _RECIPIENTS:
+            message = "Access Forbidden. This API key takes no such field: leave it out."
+            yield Violation(MailRule.FIXED_FIELD, message, path)
+    broken = _broken("This API key", rules, mail)
+    yield from dict.fromkeys(one if one.rule in _TELL_NO_ADDRESS else _without_address(one) for one in broken)
+
+
+def _without_address(broken: Violation) -> Violation:
+    message = "Access Forbidden. This API key may not send this mail: ask who gave it to you."
+    return Violation(broken.rule, message, ())
+
+
+_TELL_NO_ADDRESS = (MailRule.TEMPLATE_NOT_ALLOWED, MailRule.OWN_CONTENT)
+_RECIPIENTS = ("to", "cc", "bcc")
+_REPLY_TO = ("reply_to_email", "reply_to_name")
 
 
 def _broken(role: str, rules: Restrictions, mail: AskedMail) -> Iterator[Violation]:

@@ -1,10 +1,10 @@
-"""Make, change, find and remove roles and API keys.
+"""Make, change, find and remove roles.
 
 What changes something takes the principal who asks, `by`, and needs MANAGE_ACCESS; None is the operator at the machine,
 who may do everything. Reading is checked by the doors, with `require_for_all`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -16,28 +16,23 @@ from tortoise.exceptions import IntegrityError
 from app import clock
 from app.access.announce import announce_change
 from app.access.check import (
-    DEFAULT_KEY_LIMITS,
     MAX_NAME_CHARS,
     GrantValues,
-    KeyLimits,
     RoleLimits,
     RoleValues,
-    check_api_key,
-    check_api_key_changes,
     check_role,
     granted_service,
+    refuse,
 )
-from app.access.facts import key_facts, key_subject, role_facts, role_subject
+from app.access.facts import role_facts, role_subject
 from app.access.models import ApiKey, Grant, Role
-from app.access.networks import canonical, is_within
-from app.access.policy import require_for_all
+from app.access.policy import require_manage
 from app.access.principal import Action, Principal, grant_rule
-from app.access.raw_key import digest_of, new_raw_key, prefix_of
 from app.access.restrictions import NO_RESTRICTIONS, restrictions_of, stored_restrictions
 from app.audit.record import AuditAction, record
 from app.database.connection import as_document, as_key, rows, transaction
-from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem
-from app.limits.recipients import NO_LIMITS, RecipientLimits, columns_of, given_limits
+from app.errors import Conflict, ErrorCode, NotFound
+from app.limits.recipients import RecipientLimits, columns_of, given_limits
 
 
 class RoleChanges(TypedDict, total=False):
@@ -48,16 +43,6 @@ class RoleChanges(TypedDict, total=False):
     is_active: bool
     grants: tuple[GrantValues, ...]
     limits: RecipientLimits
-
-
-class ApiKeyChanges(TypedDict, total=False):
-    """What to change of an API key; what is absent stays. `limits` replaces all limits, `allowed_networks` all
-    networks; None and no networks: any."""
-
-    name: str
-    expires_at: datetime | None
-    limits: RecipientLimits
-    allowed_networks: Sequence[str] | None
 
 
 _DEFAULT_LIMITS = RoleLimits()
@@ -71,9 +56,9 @@ async def create_role(
     now: Callable[[], datetime] = clock.now,
 ) -> Role:
     """The new role, with its grants. Raises InvalidInput with every problem, Conflict NAME_TAKEN, Forbidden."""
-    _require_manage(by)
+    require_manage(by)
     service_ids = await _service_ids()
-    _refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
+    refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
     moment = now()
     role = Role(created_at=moment)
     async with _unique_name(role.id, values.name), transaction():
@@ -96,12 +81,12 @@ async def update_role(
     Raises NotFound, InvalidInput with every problem, Conflict NAME_TAKEN, Forbidden, and Conflict IN_USE where
     principals would make their own role inactive, or take MANAGE_ACCESS from it.
     """
-    _require_manage(by)
+    require_manage(by)
     service_ids = await _service_ids()
     async with _unique_name(role_id, changes.get("name", "")), transaction():
         role = await _locked_role(role_id)
         values = _changed(role, changes)
-        _refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
+        refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
         if by is not None and by.role_id == role_id:
             _refuse_locking_out(changes)
         moment, before = now(), role_facts(role, await _grants(role_id) if "grants" in changes else None)
@@ -117,7 +102,7 @@ async def update_role(
 
 async def delete_role(role_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove the role with its grants and API keys. Raises NotFound, Forbidden, Conflict IN_USE for one's own."""
-    _require_manage(by)
+    require_manage(by)
     if by is not None and by.role_id == role_id:
         raise Conflict("The role is your own; another role has to delete it.")
     async with transaction():
@@ -156,132 +141,6 @@ async def list_roles(after: UUID | None, limit: int) -> list[Role]:
     return await query.order_by("id").limit(limit).prefetch_related("grants__service")
 
 
-async def create_api_key(
-    role_id: UUID,
-    name: str,
-    expires_at: datetime | None,
-    by: Principal | None,
-    *,
-    raw_key: str | None = None,
-    limits: RecipientLimits = NO_LIMITS,
-    allowed_networks: Sequence[str] = (),
-    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
-    now: Callable[[], datetime] = clock.now,
-) -> tuple[ApiKey, str]:
-    """A new API key of the role, and its text, which is stored nowhere and cannot be read again.
-
-    `raw_key` is a text the operator chose; without one, it is random. Raises InvalidInput with every problem,
-    Forbidden, and Conflict IN_USE where a key with this text exists already.
-    """
-    _require_manage(by)
-    moment = now()
-    role = await Role.get_or_none(id=role_id)
-    exists = role is not None
-    _refuse(check_api_key(name, expires_at, raw_key, exists, moment, limits, allowed_networks, key_limits))
-    assert role is not None, "it was checked"
-    text = raw_key or new_raw_key()
-    api_key = ApiKey(
-        name=name.strip(),
-        role_id=role_id,
-        prefix=prefix_of(text),
-        digest=digest_of(text),
-        created_at=moment,
-        expires_at=expires_at,
-        allowed_networks=_stored_networks(allowed_networks),
-        **columns_of(limits),
-    )
-    try:
-        async with transaction():
-            await api_key.save(force_create=True)
-            facts = key_facts(api_key, role.name)
-            await record(by, AuditAction.CREATE_API_KEY, key_subject(api_key), moment, after=facts)
-    except IntegrityError:
-        if await ApiKey.exists(digest=api_key.digest):
-            raise Conflict("This API key exists already.") from None
-        raise
-    return api_key, text
-
-
-async def update_api_key(
-    api_key_id: UUID,
-    changes: ApiKeyChanges,
-    by: Principal | None,
-    *,
-    key_limits: KeyLimits = DEFAULT_KEY_LIMITS,
-    now: Callable[[], datetime] = clock.now,
-) -> ApiKey:
-    """The changed key; new limits count from now on, and what is open from elsewhere than new networks is closed.
-
-    Raises NotFound, Forbidden, InvalidInput with every problem, and Conflict IN_USE for networks of the key that asks
-    from which it does not ask.
-    """
-    _require_manage(by)
-    async with transaction():
-        api_key = await ApiKey.filter(id=api_key_id).select_for_update().first()
-        if api_key is None:
-            raise _no_such_key()
-        name, limits = changes.get("name", api_key.name), changes.get("limits", given_limits(vars(api_key)))
-        networks, moment = changes.get("allowed_networks", api_key.allowed_networks) or (), now()
-        _refuse(check_api_key_changes(name, limits, changes.get("expires_at"), moment, networks, key_limits))
-        if by is not None and by.api_key_id == api_key_id:
-            _refuse_locking_out_from(by.origin, networks)
-        role = await Role.get(id=api_key.role_id)
-        before = key_facts(api_key, role.name)
-        api_key.update_from_dict({"name": name.strip(), **columns_of(limits)})
-        api_key.expires_at = changes.get("expires_at", api_key.expires_at)
-        api_key.allowed_networks = _stored_networks(networks)
-        await api_key.save()
-        after = key_facts(api_key, role.name)
-        await record(by, AuditAction.UPDATE_API_KEY, key_subject(api_key), moment, before=before, after=after)
-        await announce_change()
-    return await get_api_key(api_key_id)
-
-
-async def revoke_api_key(api_key_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> ApiKey:
-    """The key, which from now on opens nothing; one that was revoked before keeps its time.
-
-    Raises NotFound, Forbidden, Conflict IN_USE for the key that asks.
-    """
-    _require_manage(by)
-    if by is not None and by.api_key_id == api_key_id:
-        raise Conflict("The API key is the one this request came with; another key has to revoke it.")
-    async with transaction():
-        found = await ApiKey.filter(id=api_key_id).select_for_update().first()
-        if found is None:
-            raise _no_such_key()
-        earlier, moment = found.revoked_at, now()
-        await ApiKey.filter(id=api_key_id, revoked_at=None).update(revoked_at=moment)
-        facts = ({"revokedAt": earlier}, {"revokedAt": earlier or moment})
-        await record(by, AuditAction.REVOKE_API_KEY, key_subject(found), moment, before=facts[0], after=facts[1])
-        await announce_change()
-    return await get_api_key(api_key_id)
-
-
-async def get_api_key(api_key_id: UUID) -> ApiKey:
-    """What is stored of the key, with its role. Raises NotFound."""
-    api_key = await ApiKey.get_or_none(id=api_key_id).prefetch_related("role")
-    if api_key is None:
-        raise _no_such_key()
-    return api_key
-
-
-async def list_api_keys(after: UUID | None, limit: int, role_id: UUID | None = None) -> list[ApiKey]:
-    """At most `limit` keys, of one role or of all, in the order they were made, from the one behind `after`."""
-    query = ApiKey.all() if after is None else ApiKey.filter(id__gt=after)
-    if role_id is not None:
-        query = query.filter(role_id=role_id)
-    return await query.order_by("id").limit(limit).prefetch_related("role")
-
-
-def _require_manage(by: Principal | None) -> None:
-    if by is not None:
-        require_for_all(by, Action.MANAGE_ACCESS)
-
-
-def _no_such_key() -> NotFound:
-    return NotFound("There is no such API key.")
-
-
 async def _service_ids() -> dict[str, UUID]:
     # Plain SQL, because the package of services stands above this one.
     return {row["name"]: as_key(row["id"]) for row in await rows("SELECT id, name FROM service")}
@@ -291,11 +150,6 @@ async def _template_ids(values: RoleValues) -> frozenset[UUID]:
     if not any(grant.restrictions.templates for grant in values.grants):
         return frozenset()
     return frozenset(as_key(row["id"]) for row in await rows("SELECT id FROM template"))
-
-
-def _refuse(problems: tuple[Problem, ...]) -> None:
-    if problems:
-        raise InvalidInput(problems=problems)
 
 
 @asynccontextmanager
@@ -332,16 +186,6 @@ def _refuse_locking_out(changes: RoleChanges) -> None:
     for_all = (grant for grant in changes.get("grants", ()) if grant.service is None)
     if "grants" in changes and not any(Action.MANAGE_ACCESS in grant.actions for grant in for_all):
         raise Conflict("The role is your own; another role has to take MANAGE_ACCESS from it.", field=("grants",))
-
-
-def _refuse_locking_out_from(origin: str | None, networks: Sequence[str]) -> None:
-    if not is_within(origin, [canonical(network) for network in networks]):
-        message = f"The API key is the one this request came with, from {origin}, which is in none of the networks."
-        raise Conflict(message, field=("allowedNetworks",))
-
-
-def _stored_networks(networks: Sequence[str]) -> list[str] | None:
-    return [canonical(network) for network in networks] or None
 
 
 async def _save(role: Role, values: RoleValues, moment: datetime) -> None:

@@ -59,6 +59,8 @@ class ApiKey(Model):
 
     `previous_*`: the secret that the last rotation replaced; it works until `previous_expires_at`. `last_used_at` is of
     the present secret. `allowed_networks` is a JSON list of networks (networks.py); null: any.
+    `origins`, `restrictions` and the limits per client address are those of a browser key (browser.py): a JSON list and
+    a JSON object; null: it is none.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -81,6 +83,11 @@ class ApiKey(Model):
     recipients_per_minute = fields.IntField(null=True)
     recipients_per_hour = fields.IntField(null=True)
     recipients_per_day = fields.IntField(null=True)
+    origins: fields.Field[list[str] | None] = fields.JSONField(null=True)
+    restrictions: fields.Field[dict[str, Any] | None] = fields.JSONField(null=True)
+    client_recipients_per_minute = fields.IntField(null=True)
+    client_recipients_per_hour = fields.IntField(null=True)
+    client_recipients_per_day = fields.IntField(null=True)
 
     class Meta:
         table = "api_key"

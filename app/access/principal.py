@@ -1,11 +1,12 @@
 """Who is asking, and what their role was granted."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from app.access.browser import BrowserRules
 from app.access.restrictions import NO_RESTRICTIONS, Restrictions, restrictions_of
 from app.limits.window import Limits
 
@@ -41,8 +42,9 @@ class GrantRule:
 class Principal:
     """The API key of a request, with its role. `grants` has at most one rule per service.
 
-    `origin`: the remote address of the request, for the audit log; None where there is none. `digest`: of the secret
-    that was shown, one of two while a rotation overlaps.
+    `origin`: the remote address of the request, for the audit log and for limits per client address; None where there
+    is none. `digest`: of the secret that was shown, one of two while a rotation overlaps. `browser`: what a browser key
+    is bound to; None for any other key.
     """
 
     role_id: UUID
@@ -54,6 +56,7 @@ class Principal:
     api_key_limits: Limits = field(default_factory=dict, hash=False)
     origin: str | None = None
     digest: str = field(default="", repr=False)
+    browser: BrowserRules | None = None
 
 
 def grant_rule(service_id: UUID | None, actions: Collection[str], restrictions: Mapping[str, Any] | None) -> GrantRule:
@@ -64,3 +67,11 @@ def grant_rule(service_id: UUID | None, actions: Collection[str], restrictions: 
     known = restrictions_of(restrictions)
     granted = frozenset(action for action in Action if action in actions)
     return GrantRule(service_id, granted if known is not None else granted - {Action.SEND}, known or NO_RESTRICTIONS)
+
+
+def for_browsers(rule: GrantRule, browser: BrowserRules) -> GrantRule:
+    """What of the rule a browser key has: SEND alone, and that only from templates which the key and the rule allow."""
+    own = rule.restrictions.templates
+    templates = tuple(template_id for template_id in browser.templates if not own or template_id in own)
+    actions = rule.actions & {Action.SEND} if templates else frozenset()
+    return replace(rule, actions=actions, restrictions=replace(rule.restrictions, templates=templates))

@@ -1,6 +1,7 @@
 """How many recipients a principal may send to: taken as mail is accepted, all of it or nothing.
 
-Each limit of the role, of its grant for the service and of the API key counts by itself, in every one of its windows.
+Each limit of the role, of its grant for the service, of the API key and of the client address counts by itself, in
+every one of its windows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from app.access.policy import rule_for
 from app.access.principal import Principal
 from app.errors import RateLimited
 from app.limits.counter import Taken, add, lock_subjects, read_buckets
+from app.limits.recipients import columns_of, limits_of
 from app.limits.window import Buckets, Limits, Span, bucket_of, free_at, used_at
 
 
@@ -22,6 +24,7 @@ class Scope(StrEnum):
     ROLE = "ROLE"
     GRANT = "GRANT"
     API_KEY = "API_KEY"
+    CLIENT_ADDRESS = "CLIENT_ADDRESS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,11 @@ class Standing:
         return max(0, self.limit - self.used)
 
 
-def quotas_of(principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
+def quotas_of(
+    principal: Principal, service_id: UUID | None, service_name: str = "", client: UUID | None = None
+) -> tuple[Quota, ...]:
     """What limits the principal's mail through this service, as far as anything does; None: through any service. Pure.
+    `client` is the subject of a browser key's limits per client address.
 
     The counts of a grant belong to the role and the service: they outlive the grant's replacement, and a grant for all
     services allows as much with each of them.
@@ -65,6 +71,11 @@ def quotas_of(principal: Principal, service_id: UUID | None, service_name: str =
         name, subject = f"{role} with service '{service_name}'", uuid5(principal.role_id, service_id.hex)
         rule = rule_for(principal, service_id)
         quotas.append(Quota(Scope.GRANT, name, subject, rule.limits if rule else {}))
+    if principal.browser is not None:
+        assert client is not None, "a browser key is not used without its limits per client address"
+        name = f"API key '{principal.api_key_name}' for one client address"
+        limits = limits_of(columns_of(principal.browser.limits))
+        quotas.append(Quota(Scope.CLIENT_ADDRESS, name, client, limits))
     return tuple(quota for quota in quotas if quota.limits)
 
 

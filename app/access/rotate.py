@@ -6,9 +6,9 @@ from uuid import UUID
 
 from app import clock
 from app.access.announce import announce_change
+from app.access.api_keys import get_api_key
 from app.access.check import DEFAULT_KEY_LIMITS, KeyLimits, check_overlap
 from app.access.facts import key_facts, key_subject
-from app.access.manage import get_api_key
 from app.access.models import ApiKey
 from app.access.policy import require_for_all
 from app.access.principal import Action, Principal

@@ -10,6 +10,7 @@ APP_LABEL = "heliograph"
 MODELS = (
     "app.limits.models",
     "app.services.models",
+    "app.domains.models",
     "app.access.models",
     "app.audit.models",
     "app.templates.models",

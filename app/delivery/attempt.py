@@ -22,6 +22,7 @@ from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import fault_of, judge_attempt
 from app.delivery.throttle import wait_for_turn
 from app.delivery.uptime import Uptime
+from app.domains.signing import CannotSign, ContentSigner
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.queue.allowance import TurnPolicy
@@ -43,9 +44,9 @@ logger = logging.getLogger(__name__)
 class Attempter:
     """Tries messages for one worker. `resolve` says which server a service means right now.
 
-    A transaction has at most `max_recipients`. One that met 421 goes on at once, up to `reconnects` times, on a new
-    connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it comes. While `uptime` is short,
-    another worker's lease is respected though it has ended.
+    A transaction has at most `max_recipients`, or as many as its service says. One that met 421 goes on at once, up to
+    `reconnects` times, on a new connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it
+    comes. While `uptime` is short, another worker's lease is respected though it has ended. `signer` signs what leaves.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Attempter:
         circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         turn_ahead: float = 1,
         uptime: Uptime | None = None,
+        signer: ContentSigner | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -76,6 +78,7 @@ class Attempter:
         self._circuit = circuit
         self._turns = TurnPolicy(turn_ahead, max_recipients)
         self._uptime = uptime or Uptime(0)
+        self._signer = signer
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -129,6 +132,7 @@ class Attempter:
             part = untried[: self._max_recipients]
             try:
                 dispatch = dispatch or await self._prepare(claim, lease)
+                part = untried[: dispatch.service.max_recipients_per_transaction or self._max_recipients]
                 result = await self._send(dispatch, part)
             except SmtpFailure as failed:
                 result = TransactionResult({}, failed.failure)
@@ -153,7 +157,18 @@ class Attempter:
     async def _prepare(self, claim: Claim, lease: Lease) -> "_Dispatch":
         async with _given_back(claim):
             service = await Service.get(id=claim.service_id)
-            return _Dispatch(claim, lease, service, self._resolve(service), await load_content(claim.message_id))
+            server, content = self._resolve(service), await load_content(claim.message_id)
+            return _Dispatch(claim, lease, service, server, await self._signed(claim, content, server))
+
+    async def _signed(self, claim: Claim, content: bytes, server: Server) -> bytes:
+        """The content as it leaves: never unsigned where it should be signed and cannot be."""
+        if self._signer is None:
+            return content
+        try:
+            return await self._signer.sign(content, server.host)
+        except CannotSign as error:
+            logger.error("message %s: %s", _shown(claim), error)
+            raise SmtpFailure(Failure(Phase.CONTENT, Cause.NOT_SIGNED, str(error))) from error
 
     async def _send(self, dispatch: "_Dispatch", recipients: Sequence[ClaimedRecipient]) -> TransactionResult:
         """One transaction, and for those left without a verdict another one on a new connection, if that may help."""

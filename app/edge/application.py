@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.edge.cors import CrossOrigin
 from app.edge.proxies import hops_in, hops_of, is_trusted, node_address, origin
 from app.request import RequestNotes, begin_request
 from app.settings import Settings
@@ -24,7 +25,8 @@ _SHOWN_PATH_CHARS = 200
 
 def at_the_edge(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The application as it meets the network."""
-    return TrustedProxies(Requests(SecureHeader(app, settings.hsts_max_age), log=settings.log_requests), settings)
+    app = SecureHeader(CrossOrigin(app, settings), settings.hsts_max_age)
+    return TrustedProxies(Requests(app, log=settings.log_requests), settings)
 
 
 class TrustedProxies:

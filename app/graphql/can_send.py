@@ -20,13 +20,20 @@ strawberry.enum(
     MailRule,
     description="Which rule of a grant refuses a mail. NOT_GRANTED: no SEND with this service."
     " TEMPLATE_NOT_ALLOWED: not made from one of the grant's templates. OWN_CONTENT: made from one, with content of its"
-    " own. SENDER_DENIED, RECIPIENT_DENIED: a denied pattern matches. SENDER_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED: there"
-    " are allowed patterns, and none matches. REPLY_TO_REQUIRED: no Reply-To, or not the required one.",
+    " own. FIXED_RECIPIENTS, FIXED_FIELD: a browser key has its own recipients, and takes no other fields but values,"
+    " replyTo where that is allowed, and idempotencyKey. SENDER_DENIED, RECIPIENT_DENIED: a denied pattern matches."
+    " SENDER_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED: there are allowed patterns, and none matches."
+    " REPLY_TO_REQUIRED: no Reply-To, or not the required one.",
 )
 
 Service = Annotated[str, strawberry.argument(description="The service's name, in any case.")]
-From = Annotated[str, strawberry.argument(name="from", description="The sender's address.")]
-To = Annotated[list[str], strawberry.argument(description="The recipients' addresses.")]
+From = Annotated[
+    str,
+    strawberry.argument(name="from", description="The sender's address. With a browser key, the one its mail has."),
+]
+To = Annotated[
+    list[str], strawberry.argument(description="The recipients' addresses. With a browser key, none: they are fixed.")
+]
 Template = Annotated[
     strawberry.ID | None, strawberry.argument(description="Id or name of the template it would be made from.")
 ]

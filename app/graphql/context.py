@@ -50,13 +50,15 @@ class Context:
     A socket lives long and asks many things: it may send its key in the payload of connection_init, and nothing is
     remembered from one operation to the next. `carried_out`: the mutations that are committed, by their response key,
     each with the id of what it made or changed. `unseen`: the database could not show that in a payload which says so.
-    `origin`: the remote address. `opened_as`: who opened the socket.
+    `origin`: the remote address. `page_origin`: what the client says in its Origin field. `opened_as`: who opened the
+    socket.
     """
 
     parts: Parts
     api_key: str | None = field(repr=False)
     is_socket: bool = False
     origin: str | None = None
+    page_origin: str | None = None
     connection_params: dict[str, object] | None = field(default=None, repr=False)
     carried_out: dict[str, str] = field(default_factory=dict, init=False)
     unseen: bool = field(default=False, init=False)
@@ -64,11 +66,14 @@ class Context:
     _authenticating: "asyncio.Future[Principal] | None" = field(default=None, init=False, repr=False)
 
     async def principal(self) -> Principal:
-        """Who asks. Raises Unauthenticated, and Forbidden for an inactive role."""
+        """Who asks. Raises Unauthenticated, and Forbidden for an inactive role, or a page of another origin."""
         if self._authenticating is None or self.is_socket:
             interval = self.parts.settings.api_key_use_interval
-            work = authenticate(self._offered(), origin=self.origin, record_use_every=interval)
-            self._authenticating = asyncio.ensure_future(work)
+            self._authenticating = asyncio.ensure_future(
+                authenticate(
+                    self._offered(), origin=self.origin, page_origin=self.page_origin, record_use_every=interval
+                )
+            )
         return await asyncio.shield(self._authenticating)
 
     def _offered(self) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import strawberry
 from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
+from graphql.pyutils import inspect
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
@@ -41,6 +42,7 @@ class RequestErrorCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
 
 
+_SECRET = ("password", "privatekey")
 _MAY_SUGGEST = {RequestErrorCode.VALIDATION_FAILED, RequestErrorCode.BAD_USER_INPUT}
 
 
@@ -112,7 +114,7 @@ def log_internal(error: BaseException, *, path: list[str | int] | None = None) -
 
 
 def _secrets(variables: object) -> Iterator[str]:
-    """Every text in the variables, at any depth, whose field's name says that it is a password."""
+    """Every text in the variables, at any depth, whose field's name says that it is a password or a private key."""
     waiting: list[tuple[str, object]] = [("", variables)]
     while waiting:
         name, value = waiting.pop()
@@ -120,7 +122,7 @@ def _secrets(variables: object) -> Iterator[str]:
             waiting.extend((str(key), item) for key, item in value.items())
         elif isinstance(value, list):
             waiting.extend((name, item) for item in value)
-        elif isinstance(value, str) and value and "password" in name.lower():
+        elif isinstance(value, str) and value and any(word in name.lower() for word in _SECRET):
             yield value
 
 
@@ -128,7 +130,7 @@ def _without(secrets: Iterable[str], error: GraphQLError) -> GraphQLError:
     """The error without the secrets: what is wrong with a variable, graphql-core tells with the whole variable."""
     message = error.message
     for secret in secrets:
-        for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+        for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], inspect(secret)[1:-1]):
             message = message.replace(form, "***")
     return error if message == error.message else _coded(error, message, error.extensions or {})
 

@@ -61,7 +61,7 @@ class GrantInput:
         """As the rules take it; an id of nothing is the key of no template."""
         restrictions = Restrictions(
             **{name: tuple(getattr(self, name)) for name in PATTERN_FIELDS},
-            templates=tuple(map(_template_key, self.templates)),
+            templates=tuple(map(template_key, self.templates)),
             required_reply_to=self.required_reply_to,
         )
         actions = [action.value for action in self.actions]
@@ -98,6 +98,7 @@ class Grant:
         )
 
 
-def _template_key(text: str) -> UUID:
+def template_key(text: str) -> UUID:
+    """The key in a template's id; for what is no such id, the key of no template."""
     kind, key = parse_public_id(text) or (None, _NO_TEMPLATE)
     return key if kind == TEMPLATE_KIND else _NO_TEMPLATE

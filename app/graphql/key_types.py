@@ -7,6 +7,7 @@ import strawberry
 
 from app.access import models
 from app.database.key import public_id
+from app.graphql.browser_key import BrowserKey
 from app.graphql.recipient_limits import RecipientLimits
 from app.graphql.types import Node
 
@@ -17,6 +18,7 @@ class ApiKey(Node):
     prefix: str = strawberry.field(description="The first characters of the key, to recognise it by.")
     role_id: strawberry.ID = strawberry.field(description="Id of the role whose grants the key has.")
     limits: RecipientLimits = strawberry.field(description="Rate limits of this key alone, below those of its role.")
+    browser: BrowserKey | None = strawberry.field(description="What a browser key is bound to; null: it is none.")
     created_at: datetime = strawberry.field(description="When it was made.")
     expires_at: datetime | None = strawberry.field(description="From when on it opens nothing.")
     revoked_at: datetime | None = strawberry.field(description="When it was revoked.")
@@ -44,6 +46,7 @@ class ApiKey(Node):
             prefix=row.prefix,
             role_id=strawberry.ID(public_id("role", row.role_id)),
             limits=RecipientLimits.of(row),
+            browser=BrowserKey.of(row),
             created_at=row.created_at,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,

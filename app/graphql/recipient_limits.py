@@ -22,8 +22,8 @@ class RecipientLimits:
     per_day: int | None = strawberry.field(description="At most so many in any 24 hours; null: no limit.")
 
     @classmethod
-    def of(cls, row: object) -> Self:
-        limits = given_limits(vars(row))
+    def of(cls, row: object, prefix: str = "") -> Self:
+        limits = given_limits(vars(row), prefix)
         return cls(per_minute=limits.per_minute, per_hour=limits.per_hour, per_day=limits.per_day)
 
 

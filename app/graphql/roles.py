@@ -7,25 +7,21 @@ from uuid import UUID
 import strawberry
 
 from app.access import models
-from app.access.check import GrantValues, KeyLimits, RoleLimits, RoleValues
-from app.access.manage import (
+from app.access.api_keys import (
     ApiKeyChanges,
-    RoleChanges,
     create_api_key,
-    create_role,
-    delete_role,
     get_api_key,
-    get_role,
     list_api_keys,
-    list_roles,
     revoke_api_key,
     update_api_key,
-    update_role,
 )
+from app.access.check import GrantValues, KeyLimits, RoleLimits, RoleValues
+from app.access.manage import RoleChanges, create_role, delete_role, get_role, list_roles, update_role
 from app.access.policy import require_for_all
 from app.access.principal import Action
 from app.database.key import public_id
 from app.errors import NotFound, Refusal
+from app.graphql.browser_key import BrowserKeyInput, browser_limits
 from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.grant_types import GrantInput
@@ -84,6 +80,9 @@ class CreateApiKeyInput:
         default=None,
         description="The only networks (192.0.2.0/24, 2001:db8::/32) and addresses it may be used from; null or empty:"
         " from anywhere.",
+    )
+    browser: BrowserKeyInput | None = strawberry.field(
+        default=None, description="For a key that stands in a public page. Absent: for programs, which keep it secret."
     )
 
 
@@ -243,6 +242,8 @@ async def create_key(
             limits=limits,
             allowed_networks=input.allowed_networks or (),
             key_limits=key_limits(info),
+            browser=input.browser.rules() if input.browser else None,
+            browser_limits=browser_limits(info.context.parts.settings),
         )
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))

@@ -13,9 +13,11 @@ from app.database.key import parse_public_id
 from app.errors import NotFound
 from app.graphql import audit as _audit
 from app.graphql import can_send as _can_send
+from app.graphql import domains as _domains
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
+from app.graphql import providers as _providers
 from app.graphql import roles as _roles
 from app.graphql import rotation as _rotation
 from app.graphql import send_email as _send_email
@@ -24,11 +26,13 @@ from app.graphql import templates as _templates
 from app.graphql.audit import AuditEntry
 from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
+from app.graphql.domain_types import DkimKey, DomainCheck
 from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
 from app.graphql.key_types import ApiKey
+from app.graphql.service_type import Service
 from app.graphql.template_types import Template, TemplateVersion
-from app.graphql.types import Connection, Message, Node, Role, Service
+from app.graphql.types import Connection, Message, Node, Role
 from app.graphql.viewer import Viewer
 from app.services.manage import get_service
 
@@ -48,6 +52,8 @@ async def node(
             return await _templates.template_node(kind, key)
         case "aud" if key and allows(principal, Action.MANAGE_ACCESS, None):
             return await _audit.entry_node(key)
+        case "dkim" if key and _domains.sees_keys(principal):
+            return await _domains.key_node(key)
         case "role" if allows(principal, Action.MANAGE_ACCESS, None):
             return await _roles.role(info, id)
         case "key" if allows(principal, Action.MANAGE_ACCESS, None):
@@ -75,6 +81,8 @@ class Query:
     captured_mail: CapturedMail | None = _field(_inbox.captured_mail)
     service: Service | None = _field(_services.service)
     services: Connection[Service] = _field(_services.services)
+    provider: _providers.Provider = _field(_providers.provider)
+    providers: list[_providers.Provider] = _field(_providers.providers)
     template: Template | None = _field(_templates.template)
     templates: Connection[Template] = _field(_templates.templates)
     preview_template: _templates.PreviewTemplatePayload = _field(_templates.preview)
@@ -83,6 +91,8 @@ class Query:
     api_key: ApiKey | None = _field(_roles.api_key)
     api_keys: Connection[ApiKey] = _field(_roles.api_keys)
     audit_log: Connection[AuditEntry] = _field(_audit.audit_log)
+    dkim_keys: Connection[DkimKey] = _field(_domains.dkim_keys)
+    check_domain: DomainCheck = _field(_domains.check)
 
 
 @strawberry.type(description="What can be done.")
@@ -98,6 +108,11 @@ class Mutation:
     pause_service: _services.ServicePayload = _field(_services.pause)
     resume_service: _services.ServicePayload = _field(_services.resume)
     delete_service: _services.DeleteServicePayload = _field(_services.delete)
+    generate_dkim_key: _domains.DkimKeyPayload = _field(_domains.generate)
+    import_dkim_key: _domains.DkimKeyPayload = _field(_domains.import_key)
+    activate_dkim_key: _domains.DkimKeyPayload = _field(_domains.activate)
+    retire_dkim_key: _domains.DkimKeyPayload = _field(_domains.retire)
+    delete_dkim_key: _domains.DeleteDkimKeyPayload = _field(_domains.delete)
     create_template: _templates.TemplatePayload = _field(_templates.create)
     update_template: _templates.TemplatePayload = _field(_templates.update)
     restore_template_version: _templates.TemplatePayload = _field(_templates.restore)
@@ -118,7 +133,7 @@ def make_schema(limits: OperationLimits | None = None, *, introspection: bool = 
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
-        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion, AuditEntry],
+        types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion, AuditEntry, DkimKey],
         extensions=[ContextPerOperation, *hidden, *limit_extensions(limits or OperationLimits())],
         config=StrawberryConfig(disable_field_suggestions=not introspection),
     )

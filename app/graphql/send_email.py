@@ -122,13 +122,17 @@ class SendEmailInput:
     )
     wait_seconds: int | None = strawberry.field(
         default=None,
-        description="Wait up to this long for the SMTP server's verdict before answering; not with sendAt.",
+        description="Wait up to this long for the SMTP server's verdict before answering; not with sendAt. A browser"
+        " key never waits.",
     )
 
 
 @strawberry.type(description="The accepted message, or why there is none.")
 class SendEmailPayload:
-    message: Message | None = strawberry.field(description="The accepted message: durable from now on.")
+    message: Message | None = strawberry.field(
+        description="The accepted message: durable from now on. Not for a browser key, which reads nothing."
+    )
+    message_id: strawberry.ID | None = strawberry.field(default=None, description="The id of the accepted message.")
     replayed: bool = strawberry.field(description="Whether an earlier request with the idempotency key made it.")
     user_errors: list[UserError] = strawberry.field(description="Everything that is wrong; empty on success.")
 
@@ -143,7 +147,10 @@ async def send_email(
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
         return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(_as_input(refusal)))
-    note_carried_out(info, public_id("msg", receipt.message_id))
+    message_id = strawberry.ID(public_id("msg", receipt.message_id))
+    note_carried_out(info, message_id)
+    if not receipt.is_shown:
+        return SendEmailPayload(message=None, message_id=message_id, replayed=receipt.replayed, user_errors=[])
     try:
         stored = await _after_wait(context, receipt.message_id, input.wait_seconds)
     except Exception as error:
@@ -151,8 +158,9 @@ async def send_email(
         unseen = UserError(
             code=ErrorCode.UNAVAILABLE, field=None, message=tell_accepted(receipt, error), retryable=False
         )
-        return SendEmailPayload(message=None, replayed=receipt.replayed, user_errors=[unseen])
-    return SendEmailPayload(message=Message.of(stored), replayed=receipt.replayed, user_errors=[])
+        return SendEmailPayload(message=None, message_id=message_id, replayed=receipt.replayed, user_errors=[unseen])
+    message = Message.of(stored)
+    return SendEmailPayload(message=message, message_id=message_id, replayed=receipt.replayed, user_errors=[])
 
 
 async def _after_wait(context: Context, message_id: UUID, seconds: int | None) -> StoredMessage:

@@ -13,7 +13,8 @@ from app.errors import ErrorCode, NotFound, Refusal
 from app.graphql.changes import given_changes
 from app.graphql.context import Info, note_carried_out
 from app.graphql.paging import After, First, key_of, page
-from app.graphql.types import Connection, Service, UserError, user_errors
+from app.graphql.service_type import Service
+from app.graphql.types import Connection, UserError, user_errors
 from app.outbound.smtp import smtp_guard
 from app.queue.forgive import forgive_outage
 from app.queue.pause import pause_service, resume_service
@@ -29,7 +30,29 @@ from app.services.manage import (
     update_service,
 )
 from app.services.models import ServiceKind
+from app.services.oauth2 import OAuth2Grant, OAuth2Values
+from app.services.providers import ProviderName
 from app.smtp.server import Encryption
+
+
+@strawberry.input(description="How a service gets its access tokens, for AUTH XOAUTH2 instead of a password.")
+class OAuth2Input:
+    grant: OAuth2Grant = strawberry.field(description="By what right tokens are issued.")
+    client_id: str = strawberry.field(description="The application's id; of a service account its address.")
+    tenant: str | None = strawberry.field(
+        default=None, description="Microsoft's tenant: its id or a domain; common when absent, for a refresh token."
+    )
+    scope: str | None = strawberry.field(default=None, description="What to ask for; the grant's default when absent.")
+    token_endpoint: str | None = strawberry.field(
+        default=None, description="Who issues tokens, an https URL; the provider's when absent."
+    )
+    client_secret: str | None = strawberry.field(default=None, description="Sealed, and never readable.")
+    refresh_token: str | None = strawberry.field(
+        default=None, description="Sealed, and never readable; replaced when the endpoint replaces it."
+    )
+    private_key: str | None = strawberry.field(
+        default=None, description="Of a service account: private_key of its JSON key, PEM. Sealed, and never readable."
+    )
 
 
 @strawberry.input(description="A new service. An SMTP service needs a host; a SANDBOX service takes no server.")
@@ -39,13 +62,29 @@ class CreateServiceInput:
     label: str | None = strawberry.field(default=None, description="A name for people.")
     description: str | None = strawberry.field(default=None, description="What it is for.")
     is_active: bool = strawberry.field(default=True, description="An inactive service takes no mail.")
+    provider: ProviderName | None = strawberry.field(
+        default=None,
+        description="Fills in what is left out: host, port and encryption (these two only where neither is given),"
+        " limits, and the user name where all its customers have the same. What is given counts, whatever it says.",
+    )
+    region: str | None = strawberry.field(default=None, description="The provider's region, where it has several.")
     host: str | None = strawberry.field(default=None, description="Host name or IP address of the SMTP server.")
     port: int | None = strawberry.field(default=None, description="TCP port; 587 when absent, 465 with SSL.")
     encryption: Encryption | None = strawberry.field(
         default=None, description="How the connection is protected; TLS when absent."
     )
-    username: str | None = strawberry.field(default=None, description="User name for AUTH; needs a password.")
+    username: str | None = strawberry.field(
+        default=None, description="User name for AUTH; needs a password, or oauth2."
+    )
     password: str | None = strawberry.field(default=None, description="Password for AUTH; sealed, and never readable.")
+    ses_secret_access_key: str | None = strawberry.field(
+        default=None,
+        description="For AMAZON_SES, instead of the password: the secret access key of an IAM user, whose access key id"
+        " is the user name. The password for the region is derived from it; the key itself is not stored.",
+    )
+    oauth2: OAuth2Input | None = strawberry.field(
+        default=None, description="Access tokens instead of a password; username is the address of the mailbox."
+    )
     clear_text_auth: bool = strawberry.field(
         default=False,
         description="Allow AUTH without TLS to another machine: the password can then be read on the way.",
@@ -66,6 +105,10 @@ class CreateServiceInput:
     max_connections: int | None = strawberry.field(
         default=None, description="Connections at a time; the server's setting when absent."
     )
+    max_recipients_per_transaction: int | None = strawberry.field(
+        default=None,
+        description="A mail to more recipients goes out in several transactions; the server's setting when absent.",
+    )
     messages_per_second: float | None = strawberry.field(
         default=None, description="Mail leaves no faster, evenly spaced; 0.2 is one every five seconds."
     )
@@ -81,6 +124,10 @@ class UpdateServiceInput:
     label: strawberry.Maybe[str | None] = strawberry.field(default=None, description="A name for people.")
     description: strawberry.Maybe[str | None] = strawberry.field(default=None, description="What it is for.")
     is_active: strawberry.Maybe[bool | None] = strawberry.field(default=None, description="Whether it takes mail.")
+    provider: strawberry.Maybe[ProviderName | None] = strawberry.field(
+        default=None, description="The provider to remember. Nothing is filled in."
+    )
+    region: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Its region, to remember.")
     host: strawberry.Maybe[str | None] = strawberry.field(default=None, description="Host of the SMTP server.")
     port: strawberry.Maybe[int | None] = strawberry.field(default=None, description="TCP port; null: the default.")
     encryption: strawberry.Maybe[Encryption | None] = strawberry.field(
@@ -91,6 +138,14 @@ class UpdateServiceInput:
         default=None,
         description="Password for AUTH. A stored one has to be given again with a new host, port or encryption, "
         "to allow clearTextAuth, and with another trustedCa.",
+    )
+    ses_secret_access_key: strawberry.Maybe[str | None] = strawberry.field(
+        default=None, description="For AMAZON_SES: the password is derived from this key for the region, and replaced."
+    )
+    oauth2: strawberry.Maybe[OAuth2Input | None] = strawberry.field(
+        default=None,
+        description="Access tokens instead of a password, which it replaces. Given as a whole, with its secrets; a"
+        " stored one has to be given again where a password would have to be.",
     )
     clear_text_auth: strawberry.Maybe[bool | None] = strawberry.field(
         default=None, description="Allow AUTH without TLS to another machine."
@@ -108,6 +163,9 @@ class UpdateServiceInput:
     )
     max_connections: strawberry.Maybe[int | None] = strawberry.field(
         default=None, description="Connections at a time; null: the server's setting."
+    )
+    max_recipients_per_transaction: strawberry.Maybe[int | None] = strawberry.field(
+        default=None, description="A mail to more goes out in several transactions; null: the server's setting."
     )
     messages_per_second: strawberry.Maybe[float | None] = strawberry.field(
         default=None, description="Mail leaves no faster, evenly spaced; null: no limit."
@@ -182,7 +240,7 @@ async def create(
         principal = await info.context.principal()
         settings, sealer = info.context.parts.settings, info.context.parts.sealer
         most, guard = settings.max_trusted_ca_chars, smtp_guard(settings)
-        values = ServiceValues(**vars(input))
+        values = ServiceValues(**{**vars(input), "oauth2": _oauth2(input.oauth2)})
         made = await create_service(values, principal, sealer, max_trusted_ca_chars=most, guard=guard)
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
@@ -200,7 +258,10 @@ async def update(
         key = _key(input.id)
         require(principal, Action.MANAGE_SERVICES, key)
         found = await get_service(key)
-        changes = cast(ServiceChanges, given_changes(input, "name", "is_active", "clear_text_auth"))
+        given = given_changes(input, "name", "is_active", "clear_text_auth")
+        if "oauth2" in given:
+            given["oauth2"] = _oauth2(given["oauth2"])
+        changes = cast(ServiceChanges, given)
         settings, sealer = info.context.parts.settings, info.context.parts.sealer
         most, guard = settings.max_trusted_ca_chars, smtp_guard(settings)
         changed = await update_service(
@@ -261,6 +322,10 @@ async def resume(
     except Refusal as refusal:
         return ServicePayload(service=None, user_errors=user_errors(refusal))
     return ServicePayload(service=Service.of(found), user_errors=[])
+
+
+def _oauth2(given: OAuth2Input | None) -> OAuth2Values | None:
+    return OAuth2Values(**vars(given)) if given else None
 
 
 def _key(text: str) -> UUID:

@@ -11,22 +11,19 @@ from app.access import models as access
 from app.clock import now
 from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
-from app.graphql.circuit import Circuit
 from app.graphql.context import Info
 from app.graphql.explanation import Explanation
 from app.graphql.grant_types import Grant
 from app.graphql.message_template import MessageTemplate
 from app.graphql.recipient_limits import RecipientLimits
-from app.graphql.usage import Usage
 from app.mail.reply import Reply as SmtpReply
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.explain import Way
 from app.queue.lookup import StoredAttempt, StoredMessage, StoredRecipient
 from app.queue.states import MessageState, RecipientState
-from app.services import models as services
 from app.services.models import ServiceKind
-from app.services.usage import usage_of
+from app.services.providers import ProviderName
 from app.smtp.server import Encryption
 
 T = TypeVar("T")
@@ -39,6 +36,7 @@ strawberry.enum(
     Encryption,
     description="TLS: STARTTLS required (implicit TLS on port 465). SSL: implicit TLS. NONE: clear text.",
 )
+strawberry.enum(ProviderName, description="A mail provider with a preset; GENERIC is any other server.")
 strawberry.enum(Priority, description="Which of the mail that is due for one service goes first.")
 strawberry.enum(
     OnDoubt,
@@ -112,96 +110,6 @@ class Connection(Generic[T]):
 class Mailbox:
     email: str = strawberry.field(description="The address.")
     name: str | None = strawberry.field(description="The display name.")
-
-
-@strawberry.type(description="A named SMTP account. Its password can be set but never read.")
-class Service(Node):
-    name: str = strawberry.field(description="Lower-case; part of the REST route's path.")
-    label: str | None = strawberry.field(description="A name for people.")
-    description: str | None = strawberry.field(description="What it is for.")
-    kind: ServiceKind = strawberry.field(description="A real server, or the built-in inbox.")
-    is_active: bool = strawberry.field(description="An inactive service takes no mail, and keeps what it has.")
-    host: str | None = strawberry.field(description="Host name or IP address of the SMTP server.")
-    port: int | None = strawberry.field(description="TCP port of the SMTP server.")
-    encryption: Encryption = strawberry.field(description="How the connection is protected.")
-    username: str | None = strawberry.field(description="User name for AUTH.")
-    has_password: bool = strawberry.field(description="Whether a password is stored.")
-    clear_text_auth: bool = strawberry.field(description="Whether AUTH may go without TLS to another machine.")
-    trusted_ca: str | None = strawberry.field(
-        description="PEM certificates of authorities trusted for this service, besides those trusted for all."
-    )
-    from_email: str | None = strawberry.field(description="Sender of mail that names none.")
-    from_name: str | None = strawberry.field(description="Display name of that sender.")
-    reply_to_email: str | None = strawberry.field(description="Reply-To of mail that names none.")
-    reply_to_name: str | None = strawberry.field(description="Display name of that Reply-To.")
-    respond_async: bool = strawberry.field(
-        description="Whether the REST route answers 202 at once, and does not wait for the verdict."
-    )
-    is_managed: bool = strawberry.field(
-        description="Whether it is defined by the MAIL_* environment variables, and not changed through the API."
-    )
-    max_connections: int | None = strawberry.field(description="Connections at a time; null: the server's setting.")
-    messages_per_second: float | None = strawberry.field(description="How fast its mail leaves; null: no limit.")
-    recipients_per_minute: int | None = strawberry.field(description="In any minute; null: no limit.")
-    recipients_per_hour: int | None = strawberry.field(description="In any hour; null: no limit.")
-    recipients_per_day: int | None = strawberry.field(description="In any 24 hours; null: no limit.")
-    paused_at: datetime | None = strawberry.field(
-        description="Since when it is paused by pauseService: it takes mail and keeps it, and nothing leaves."
-    )
-    created_at: datetime = strawberry.field(description="When it was made.")
-    updated_at: datetime = strawberry.field(description="When it was last changed.")
-    row: strawberry.Private[services.Service]
-
-    @strawberry.field(
-        description="Why nothing leaves: what pauseService was told, else the open circuit's reason. Null: it does."
-    )
-    async def paused_reason(self, info: Info) -> str | None:
-        if self.row.paused_at is not None:
-            return self.row.paused_reason
-        circuit = await info.context.circuits.load(self.row.id)
-        return circuit.reason if circuit else None
-
-    @strawberry.field(description="Set while the server cannot be talked to.")
-    async def circuit(self, info: Info) -> Circuit | None:
-        circuit = await info.context.circuits.load(self.row.id)
-        return Circuit.of(circuit) if circuit else None
-
-    @strawberry.field(description="How much of each limit that is set is used, by all workers together.")
-    async def usage(self, info: Info) -> list[Usage]:
-        return [Usage.of(usage) for usage in usage_of(vars(self.row), await info.context.used.load(self.row.id))]
-
-    @classmethod
-    def of(cls, row: services.Service) -> Self:
-        return cls(
-            id=strawberry.ID(public_id("svc", row.id)),
-            name=row.name,
-            label=row.label,
-            description=row.description,
-            kind=ServiceKind(row.kind),
-            is_active=row.is_active,
-            host=row.host,
-            port=row.port,
-            encryption=Encryption(row.encryption),
-            username=row.username,
-            has_password=row.sealed_password is not None,
-            clear_text_auth=row.clear_text_auth,
-            trusted_ca=row.trusted_ca,
-            from_email=row.from_email,
-            from_name=row.from_name,
-            reply_to_email=row.reply_to_email,
-            reply_to_name=row.reply_to_name,
-            respond_async=row.respond_async,
-            is_managed=row.is_managed,
-            max_connections=row.max_connections,
-            messages_per_second=row.messages_per_second,
-            recipients_per_minute=row.recipients_per_minute,
-            recipients_per_hour=row.recipients_per_hour,
-            recipients_per_day=row.recipients_per_day,
-            paused_at=row.paused_at,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            row=row,
-        )
 
 
 @strawberry.type(description="A named set of grants. What no grant allows is refused.")

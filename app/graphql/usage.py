@@ -13,7 +13,8 @@ strawberry.enum(LimitName, description="The limits that are used up, and free ag
 strawberry.enum(
     Scope,
     name="RateLimitScope",
-    description="What a rate limit is set on: the role, its grant for a service, or the API key.",
+    description="What a rate limit is set on: the role, its grant for a service, the API key, or with a browser key the"
+    " client's address.",
 )
 
 

@@ -106,7 +106,8 @@ class GraphQLView(GraphQL[Context, None]):
     has put into `context.connection_params` if the context has this attribute. It returns whose the socket is, for the
     limit of sockets per API key. A Refusal it raises closes the socket with 4403; database trouble that passes, or too
     many sockets, with 1013 (try again later). `on_open` is called once the client is let in, with the context and what
-    to await to close the socket with 4403; it returns what to call when the socket is gone.
+    to await to close the socket with 4403; it returns what to call when the socket is gone. A page of another origin
+    may open a socket where `is_known_origin` says so of its handshake.
     """
 
     graphql_transport_ws_handler_class = TransportWsHandler
@@ -122,7 +123,7 @@ class GraphQLView(GraphQL[Context, None]):
         graphiql: GraphiQL | None = None,
         limits: RequestLimits | None = None,
         socket_limits: SocketLimits | None = None,
-        allowed_origins: Sequence[str] = (),
+        is_known_origin: Callable[[Scope], bool] = lambda scope: False,
     ) -> None:
         socket_limits = socket_limits or SocketLimits()
         super().__init__(
@@ -131,12 +132,12 @@ class GraphQLView(GraphQL[Context, None]):
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
             connection_init_wait_timeout=timedelta(seconds=socket_limits.init_timeout),
             max_subscriptions_per_connection=socket_limits.operations,
-            allowed_origins=allowed_origins,
         )
         self._make_context = make_context
         self._on_connect = on_connect
         self.on_open = on_open
         self._graphiql = graphiql
+        self._is_known_origin = is_known_origin
         self.limits = limits or RequestLimits()
         self.sockets = OpenSockets(socket_limits.sockets_per_key)
 
@@ -217,6 +218,10 @@ class GraphQLView(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         """The context of a WebSocket, for Strawberry."""
         return await self._make_context(request)
+
+    def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
+        """Whether a page of another origin may open this WebSocket, for Strawberry."""
+        return self._is_known_origin(request.scope)
 
     async def on_ws_connect(self, context: Context) -> UnsetType:
         """Let `on_connect` judge the connection_init payload, for Strawberry."""

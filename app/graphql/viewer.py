@@ -6,7 +6,7 @@ import strawberry
 
 from app.access.policy import allows
 from app.access.principal import FOR_ALL_ONLY, Action, Principal
-from app.access.quota import quotas_of, read_standings
+from app.access.quota import read_standings
 from app.clock import now
 from app.database.key import public_id
 from app.graphql import can_send as permission
@@ -54,15 +54,15 @@ class Viewer:
     )
     async def rate_limit(
         self,
+        info: Info,
         service: Annotated[
             str | None, strawberry.argument(description="The service's name, in any case; one the key may send with.")
         ] = None,
     ) -> list[RateLimit]:
         row = await find_service(service) if service else None
         service_id = row.id if row and allows(self.principal, Action.SEND, row.id) else None
-        return [
-            RateLimit.of(standing) for standing in await read_standings(quotas_of(self.principal, service_id), now())
-        ]
+        quotas = info.context.parts.submitter.quotas(self.principal, service_id)
+        return [RateLimit.of(standing) for standing in await read_standings(quotas, now())]
 
     @classmethod
     def of(cls, principal: Principal) -> Self:

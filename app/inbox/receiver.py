@@ -37,12 +37,12 @@ EXTENSIONS = ("8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "SIZE", "SMTPUTF8
 class Receiver:
     """An SMTP server (RFC 5321) that takes mail for any recipient and relays nothing.
 
-    `port` 0 takes a free port; after `start`, `.port` tells which. `tls`: offer STARTTLS, or with `implicit_tls`
-    speak TLS from the first byte. `credentials`: user name to password, or a function that checks both; AUTH is
-    then offered with `mechanisms`, and required. `on_mail` is awaited before the reply to the final dot; when it
-    raises, the reply is 451. `max_bytes` limits the content, `idle_timeout` (seconds) the silence of a client,
-    `max_sessions` the sessions side by side; one too many meets `excess` for a greeting. `script` makes it misbehave.
-    `keep` collects `.mails` and `.sessions` in memory: for tests.
+    `port` 0 takes a free port; after `start`, `.port` tells which. `tls`: offer STARTTLS, or with `implicit_tls` speak
+    TLS from the first byte. `credentials`: user name to password, or a function that checks both; AUTH is then offered
+    with `mechanisms` (PLAIN, LOGIN, or XOAUTH2, where the token is the password), and required. `on_mail` is awaited
+    before the reply to the final dot; when it raises, the reply is 451. `max_bytes` limits the content, `idle_timeout`
+    (seconds) the silence of a client, `max_sessions` the sessions side by side; one too many meets `excess` for a
+    greeting. `script` makes it misbehave. `keep` collects `.mails` and `.sessions` in memory: for tests.
     """
 
     def __init__(

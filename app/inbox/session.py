@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import logging
 import re
 import ssl
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from app.inbox.received import ReceivedMail, SessionLog
 from app.inbox.script import Answer, Drop, Endless, Hang, Overlook, Raw, Reset, Script, Stage, Wait, reply_octets
 from app.inbox.wire import ClosedError, TooLongError, Wire
+from app.inbox.xoauth2 import CHALLENGE, user_and_token
 
 log = logging.getLogger(__name__)
 
@@ -168,6 +170,8 @@ class Session:
         try:
             if mechanism.upper() == "PLAIN":
                 _, username, password = (await self._credential(initial, "")).split("\0")
+            elif mechanism.upper() == "XOAUTH2":
+                username, password = user_and_token(await self._credential(initial, ""))
             else:
                 username = await self._credential(initial, "Username:")
                 password = await self._credential("", "Password:")
@@ -175,11 +179,19 @@ class Session:
             return await self._error("501 5.5.2 Credentials cancelled or malformed")
         check = self._behaviour.check
         valid = check is not None and check(username, password)
+        if not valid and mechanism.upper() == "XOAUTH2":
+            await self._challenge()
         reply = "235 2.7.0 Authenticated" if valid else "535 5.7.8 Authentication credentials invalid"
         if not await self._scripted(Stage.AUTH, reply):
             return False
         self._username = username
         return True
+
+    async def _challenge(self) -> None:
+        """Say in JSON what is wrong with a token; the client answers with nothing, and gets the reply."""
+        await self._send(b"334 " + CHALLENGE + b"\r\n")
+        with contextlib.suppress(ValueError, TooLongError):
+            await self._line(_AUTH_LINE)
 
     def _auth_problem(self, mechanism: str) -> str | None:
         if self._behaviour.check is None or self._ehlo_name is None:

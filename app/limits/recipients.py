@@ -43,9 +43,9 @@ def columns_of(limits: RecipientLimits) -> dict[str, int | None]:
     return dict(zip(COLUMNS.values(), (limits.per_minute, limits.per_hour, limits.per_day), strict=True))
 
 
-def given_limits(columns: Mapping[str, Any]) -> RecipientLimits:
-    """The limits in a row's columns, as they were given."""
-    return RecipientLimits(*(columns[name] for name in COLUMNS.values()))
+def given_limits(columns: Mapping[str, Any], prefix: str = "") -> RecipientLimits:
+    """The limits in a row's columns, whose names have the prefix, as they were given."""
+    return RecipientLimits(*(columns[prefix + name] for name in COLUMNS.values()))
 
 
 def limits_of(columns: Mapping[str, Any], prefix: str = "") -> Limits:

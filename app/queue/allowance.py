@@ -26,7 +26,8 @@ IS_CLAIMABLE = f"state IN ({', '.join(repr(state.value) for state in sorted(CLAI
 @dataclass(frozen=True, slots=True)
 class TurnPolicy:
     """Turns of a service with a limit of messages per second: one that is at most `ahead` seconds away is taken and
-    waited for, and up to `recipients` share it, because they go out in one SMTP transaction."""
+    waited for, and up to `recipients`, or as many as the service says, share it, because they go out in one SMTP
+    transaction."""
 
     ahead: float = 1
     recipients: int = 100
@@ -78,11 +79,11 @@ async def find_when_free(service_id: UUID, moment: datetime, policy: TurnPolicy)
 
 async def _take(service_id: UUID, wanted: int, moment: datetime, policy: TurnPolicy) -> tuple[Taken, datetime | None]:
     last_turn_at = await lock_subject(service_id)
-    pacing = await _pacing(service_id)
+    pacing, per_transaction = await _pacing(service_id)
     turn_at = _turn(pacing, last_turn_at, moment)
     ahead = timedelta(seconds=policy.ahead)
     if turn_at is not None:
-        wanted = min(wanted, policy.recipients) if turn_at - ahead <= moment else 0
+        wanted = min(wanted, per_transaction or policy.recipients) if turn_at - ahead <= moment else 0
     taken, free_at = await take(service_id, pacing.recipients, wanted, moment)
     if taken.count:
         last_turn_at = turn_at or last_turn_at
@@ -93,10 +94,12 @@ async def _take(service_id: UUID, wanted: int, moment: datetime, policy: TurnPol
     return taken, turn_at
 
 
-async def _pacing(service_id: UUID) -> Pacing:
+async def _pacing(service_id: UUID) -> tuple[Pacing, int | None]:
+    """The pacing, and how many recipients one transaction may have, where the service says so."""
     # Read once the lock is held: whoever changed the limits before has committed by then.
-    found = await rows(f"SELECT {', '.join(COLUMNS)} FROM service WHERE id = $1", service_id)  # noqa: S608
-    return pacing_of(found[0]) if found else Pacing(None, {})
+    columns = ", ".join((*COLUMNS, "max_recipients_per_transaction"))
+    found = await rows(f"SELECT {columns} FROM service WHERE id = $1", service_id)  # noqa: S608
+    return (pacing_of(found[0]), found[0]["max_recipients_per_transaction"]) if found else (Pacing(None, {}), None)
 
 
 def _turn(pacing: Pacing, last_turn_at: datetime | None, moment: datetime) -> datetime | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from app.access.policy import require_intervene, visible_services
+from app.access.policy import owns, require_intervene, visible_services
 from app.access.principal import Action, Principal
 from app.audit.record import AuditAction, Subject, record
 from app.database.connection import as_moment, execute, finish, rows, transaction
@@ -130,7 +130,7 @@ async def _permitted(message_id: UUID, by: Principal, moment: datetime, lease_gr
     message = await lock_message(message_id, moment, lease_grace)
     if message is None:
         raise NotFound("There is no such message.", field=("id",))
-    own = message.role_id == by.role_id
+    own = owns(by, message.role_id)
     known = visible_services(by, Action.READ_MESSAGES, Action.MANAGE_SERVICES).includes(message.service_id)
     if not own and not known:
         raise NotFound("There is no such message.", field=("id",))

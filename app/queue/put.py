@@ -27,11 +27,13 @@ from app.templates.content import UsedTemplate
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """The author's key, the digest of the whole request, and since when an earlier use still counts."""
+    """The author's key as it is stored and, where that differs, as it was given (`named`); the digest of the whole
+    request, and since when an earlier use still counts."""
 
     key: str
     digest: str
     valid_since: datetime
+    named: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,12 @@ class NewMessage:
 class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
     author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
-    the least remains."""
+    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it."""
 
     message_id: UUID
     replayed: bool = False
     verdict_awaited: bool = False
+    is_shown: bool = True
     tightest: Standing | None = None
 
 
@@ -116,7 +119,7 @@ async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | Non
         return None
     if found[0]["digest"] != idempotency.digest:
         raise Conflict(
-            f"The idempotency key '{idempotency.key}' was used for another request.",
+            f"The idempotency key '{idempotency.named or idempotency.key}' was used for another request.",
             code=ErrorCode.IDEMPOTENCY_CONFLICT,
             field=("idempotency_key",),
         )

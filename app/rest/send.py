@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
+from app.access.web_origin import offered_origin
 from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import accepted_unseen
@@ -46,6 +47,7 @@ class Sender:
         principal = await authenticate(
             offered_key(request.headers, request.query_params.get("api_key")),
             origin=request.client.host if request.client else None,
+            page_origin=offered_origin(request.headers),
             record_use_every=self._settings.api_key_use_interval,
         )
         at_once = _prefers_async(request)
@@ -67,6 +69,10 @@ class Sender:
             return _accepted_unseen(receipt, accepted_unseen(public_id("msg", receipt.message_id)))
 
     async def _answer(self, receipt: Receipt) -> JSONResponse:
+        if not receipt.is_shown:
+            # What becomes of it, and what an SMTP server says of its recipients, is not for everybody to read.
+            count = len(await _recipients(receipt.message_id))
+            return JSONResponse({"count": count}, 202, _headers(receipt) | {"X-Message-Status": "queued"})
         at_once = not receipt.verdict_awaited
         if at_once and not receipt.replayed:
             return _accepted(receipt, await _recipients(receipt.message_id), "queued", status=202)

@@ -180,7 +180,10 @@ async def _take_over(
         "port": values.port,
         "encryption": values.encryption,
         "username": values.username,
+        "oauth2": None,
     }
+    if values.host != current.host:
+        changes["provider"] = changes["region"] = None
     if values.password != _password(current, sealer):
         changes["password"] = values.password
     whole = changed(current, changes)

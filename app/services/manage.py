@@ -21,16 +21,26 @@ from app.database.connection import transaction
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
 from app.limits.counter import forget_free_at
 from app.outbound.guard import Guard
+from app.services.access_token import forget_token
 from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
 from app.services.circuit import forget_circuit, require_proof
 from app.services.facts import service_facts, service_subject
+from app.services.fill import filled_in
 from app.services.models import Service
+from app.services.oauth2 import OAuth2Values
+from app.services.sealed_columns import SEALED_COLUMNS, bound_to
 from app.services.secret import Sealer
 
 Forgive = Callable[[UUID, datetime, datetime], Awaitable[None]]
 """Keeps the outage of a service, from a moment to a moment, from counting against its mail: `queue.forgive`."""
 
-_COLUMNS = tuple(value.name for value in fields(ServiceValues) if not value.name.startswith("password"))
+_SECRETS = ("password", "password_kept", "ses_secret_access_key", "oauth2", "oauth2_kept")
+_COLUMNS = tuple(value.name for value in fields(ServiceValues) if value.name not in _SECRETS)
+
+
+_OAUTH2_TEXTS = ("grant", "client_id", "tenant", "scope", "token_endpoint")
+_OAUTH2_SECRETS = ("client_secret", "refresh_token", "private_key")
+_OAUTH2_COLUMNS = tuple(f"oauth2_{name}" for name in _OAUTH2_TEXTS)
 
 
 class ServiceChanges(TypedDict, total=False):
@@ -43,11 +53,15 @@ class ServiceChanges(TypedDict, total=False):
     label: str | None
     description: str | None
     is_active: bool
+    provider: str | None
+    region: str | None
     host: str | None
     port: int | None
     encryption: str | None
     username: str | None
     password: str | None
+    ses_secret_access_key: str | None
+    oauth2: OAuth2Values | None
     clear_text_auth: bool
     trusted_ca: str | None
     from_email: str | None
@@ -56,6 +70,7 @@ class ServiceChanges(TypedDict, total=False):
     reply_to_name: str | None
     respond_async: bool
     max_connections: int | None
+    max_recipients_per_transaction: int | None
     messages_per_second: float | None
     recipients_per_minute: int | None
     recipients_per_hour: int | None
@@ -71,13 +86,14 @@ async def create_service(
     guard: Guard | None = None,
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
-    """The new service, its password sealed. Credentials are proven by one connection before more are made. Needs
-    MANAGE_SERVICES for all services.
+    """The new service, its password sealed; what `values` leave out is filled in from its provider. Credentials are
+    proven by one connection before more are made. Needs MANAGE_SERVICES for all services.
 
     Raises Forbidden, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
     if by is not None:
         require_for_all(by, Action.MANAGE_SERVICES)
+    values = filled_in(values)
     _refuse_problems(values, max_trusted_ca_chars, guard)
     service = Service(version=0, created_at=now())
     async with _unique_name(service.id, values.name), transaction():
@@ -100,11 +116,13 @@ async def update_service(
 ) -> Service:
     """The service as changed, read again before; its version has grown. Needs MANAGE_SERVICES for this service.
 
-    User name and password are both set or both cleared; a password that is absent from `changes` stays. A new host,
-    port or encryption, another trusted authority, and leave to authenticate in clear text, need the password again:
+    User name and password, or oauth2, are both set or both cleared; what is absent from `changes` stays, and a new
+    password takes the place of oauth2, or the other way round. A new host,
+    port or encryption, another trusted authority, and leave to authenticate in clear text, need the secrets again:
     otherwise who may change a service could have its password sent to a server of theirs, or shown to the network. What
     was known against the old server or credentials does not count any more: the new ones are tried at once, and an
-    outage until then is told to `forgive`, inside the transaction.
+    outage until then is told to `forgive`, inside the transaction. Another provider or region is remembered, and fills
+    nothing in.
     New limits count from now on. A host and port that stay are held to the guard only when they are connected to, so
     that everything else can be changed. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict
     NAME_TAKEN or MANAGED_BY_ENVIRONMENT.
@@ -143,6 +161,7 @@ async def replace_service(
     earlier = _server(current)
     await _save(current, values, sealer, moment)
     if _server(current) != earlier:
+        await forget_token(current.id)
         forget = forget_circuit(current.id) if current.username is None else require_proof(current.id, moment)
         open_since = await forget
         if open_since is not None:
@@ -185,13 +204,20 @@ async def list_services(after: UUID | None, limit: int, scope: ServiceScope) -> 
 def changed(service: Service, changes: ServiceChanges) -> ServiceValues:
     """The whole service as it would be after `changes`. Pure."""
     current = {column: getattr(service, column) for column in _COLUMNS}
-    password_kept = service.sealed_password is not None and "password" not in changes
-    return ServiceValues(**{**current, **changes, "password_kept": password_kept})
+    new_password = bool(changes.get("password") or changes.get("ses_secret_access_key"))
+    kept = {
+        "password_kept": service.sealed_password is not None
+        and not (new_password or "password" in changes or changes.get("oauth2")),
+        "oauth2_kept": service.oauth2_grant is not None and not (new_password or "oauth2" in changes),
+    }
+    return ServiceValues(**{**current, **changes, **kept})
 
 
 def has_values(service: Service, values: ServiceValues) -> bool:
     """Whether the service has these values, which have no problems; but for the password. Pure."""
     stored = in_stored_form(values)
+    if (service.oauth2_grant is not None) is not values.oauth2_kept:
+        return False
     return all(getattr(service, column) == getattr(stored, column) for column in _COLUMNS)
 
 
@@ -202,7 +228,7 @@ def _server(service: Service) -> tuple[object, ...]:
         service.port,
         service.encryption,
         service.username,
-        service.sealed_password,
+        *(getattr(service, column) for column in (*SEALED_COLUMNS, *_OAUTH2_COLUMNS)),
         service.clear_text_auth,
         service.trusted_ca,
     )
@@ -215,15 +241,16 @@ def _refuse_problems(values: ServiceValues, max_trusted_ca_chars: int | None, gu
 
 
 def _refuse_new_server(current: Service, values: ServiceValues) -> None:
-    """A password that stays goes to the same server, no less protected."""
-    if not values.password_kept:
+    """A password that stays goes to the same server, no less protected; so does a token."""
+    if not values.password_kept and not values.oauth2_kept:
         return
     stored = in_stored_form(values)
     moved = (stored.host, stored.port, stored.encryption) != (current.host, current.port, current.encryption)
     weaker = stored.clear_text_auth and not current.clear_text_auth
     if moved or weaker or stored.trusted_ca not in (None, current.trusted_ca):
-        message = "The stored password is for another host, port, encryption or authority; give it again."
-        raise InvalidInput(message, field=("password",))
+        what = "password" if values.password_kept else "oauth2"
+        message = f"The stored {what} is for another host, port, encryption or authority; give it again."
+        raise InvalidInput(message, field=(what,))
 
 
 @asynccontextmanager
@@ -241,6 +268,8 @@ async def _save(service: Service, values: ServiceValues, sealer: Sealer, moment:
     stored = in_stored_form(values)
     service.update_from_dict({column: getattr(stored, column) for column in _COLUMNS})
     service.sealed_password = _sealed_password(service, stored, sealer)
+    if not stored.oauth2_kept:
+        _set_oauth2(service, stored.oauth2, sealer)
     service.version += 1
     service.updated_at = moment
     await service.save()
@@ -250,3 +279,12 @@ def _sealed_password(service: Service, stored: ServiceValues, sealer: Sealer) ->
     if stored.password_kept:
         return service.sealed_password
     return sealer.seal(stored.password, service.id) if stored.password else None
+
+
+def _set_oauth2(service: Service, values: OAuth2Values | None, sealer: Sealer) -> None:
+    """All of it; None clears all."""
+    for name, column in zip(_OAUTH2_TEXTS, _OAUTH2_COLUMNS, strict=True):
+        setattr(service, column, getattr(values, name, None) or None)
+    for name in _OAUTH2_SECRETS:
+        column, secret = f"sealed_{name}", getattr(values, name, None)
+        setattr(service, column, sealer.seal(secret, bound_to(service.id, column)) if secret else None)

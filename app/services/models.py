@@ -18,9 +18,10 @@ class ServiceKind(StrEnum):
 class Service(Model):
     """One named SMTP account. `version` grows with every change, so that warm connections can be told stale.
 
-    While `paused_at` is set, mail is accepted and kept; nothing of it is tried. Limits are null where there is none;
-    for `max_connections`, where the setting holds. `respond_async`: the REST route answers 202 without waiting for the
-    verdict. `is_managed`: the environment (MAIL_*) says what it is, and nobody else changes it.
+    `provider` and `region` are what it was filled in from. While `paused_at` is set, mail is accepted and kept; nothing
+    of it is tried. Limits are null where there is none; for `max_connections` and `max_recipients_per_transaction`,
+    where the setting holds. `respond_async`: the REST route answers 202 without waiting for the verdict. `is_managed`:
+    the environment (MAIL_*) says what it is, and nobody else changes it.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -29,11 +30,21 @@ class Service(Model):
     description: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     kind = fields.CharField(max_length=16)
     is_active = fields.BooleanField(default=True)
+    provider = fields.CharField(max_length=32, null=True)
+    region = fields.CharField(max_length=32, null=True)
     host = fields.CharField(max_length=255, null=True)
     port = fields.IntField(null=True)
     encryption = fields.CharField(max_length=8)
     username = fields.CharField(max_length=255, null=True)
     sealed_password: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
+    oauth2_grant = fields.CharField(max_length=40, null=True)
+    oauth2_client_id = fields.CharField(max_length=255, null=True)
+    oauth2_tenant = fields.CharField(max_length=255, null=True)
+    oauth2_scope = fields.CharField(max_length=500, null=True)
+    oauth2_token_endpoint = fields.CharField(max_length=500, null=True)
+    sealed_client_secret: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
+    sealed_refresh_token: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
+    sealed_private_key: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     clear_text_auth = fields.BooleanField(default=False)
     trusted_ca: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     from_email = fields.CharField(max_length=320, null=True)
@@ -41,6 +52,7 @@ class Service(Model):
     reply_to_email = fields.CharField(max_length=320, null=True)
     reply_to_name = fields.CharField(max_length=256, null=True)
     max_connections = fields.IntField(null=True)
+    max_recipients_per_transaction = fields.IntField(null=True)
     messages_per_second = fields.FloatField(null=True)
     recipients_per_minute = fields.IntField(null=True)
     recipients_per_hour = fields.IntField(null=True)
@@ -55,6 +67,25 @@ class Service(Model):
 
     class Meta:
         table = "service"
+
+
+class AccessToken(Model):
+    """The access token of a service that has one, for all workers; who requests another one holds the lease.
+
+    It is good until `expires_at`, and from `refresh_at` on somebody requests the next one.
+    """
+
+    service: fields.OneToOneRelation[Service] = fields.OneToOneField(
+        "heliograph.Service", related_name="access_token", primary_key=True, on_delete=fields.CASCADE
+    )
+    sealed_token: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
+    refresh_at = fields.DatetimeField(null=True)
+    expires_at = fields.DatetimeField(null=True)
+    lease_owner = fields.UUIDField(null=True)
+    lease_until = fields.DatetimeField(null=True)
+
+    class Meta:
+        table = "access_token"
 
 
 class Circuit(Model):

@@ -81,8 +81,22 @@ def sealer_from(settings: Settings, *, make_file: bool = True) -> Sealer:
     database file), unless `make_file` says no. On PostgreSQL several machines share the rows, so none is made: keys
     have to be given. Raises SettingsError, which names the variable or the file and shows no key.
     """
+    return _sealer(*_key_texts(settings, make_file))
+
+
+def address_secret(settings: Settings) -> bytes:
+    """The secret with which client addresses are hashed: HKDF of the first key, for this purpose alone. All processes
+    have the same one, and it is stored nowhere beside the hashes. With a new first key the counts begin anew.
+    Raises SettingsError."""
+    texts, _ = _key_texts(settings, make_file=False)
+    secret = texts[0].encode(errors="surrogateescape")
+    return HKDF(SHA256(), length=32, salt=None, info=b"heliograph client addresses v1").derive(secret)
+
+
+def _key_texts(settings: Settings, make_file: bool) -> tuple[list[str], str]:
+    """The key texts, and where they are from."""
     if settings.secret_keys:
-        return _sealer([key.get_secret_value() for key in settings.secret_keys], "HELIOGRAPH_SECRET_KEYS")
+        return [key.get_secret_value() for key in settings.secret_keys], "HELIOGRAPH_SECRET_KEYS"
     on_sqlite = is_sqlite(settings.database_url)
     path = settings.secret_key_file
     if path is None and on_sqlite:
@@ -94,7 +108,7 @@ def sealer_from(settings: Settings, *, make_file: bool = True) -> Sealer:
         )
     if on_sqlite and make_file:
         make_key_file(path)
-    return _sealer(read_key_file(path), str(path))
+    return read_key_file(path), str(path)
 
 
 def _sealer(texts: Sequence[str], source: str) -> Sealer:

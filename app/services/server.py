@@ -1,14 +1,17 @@
 """A stored service as the SMTP server to talk to."""
 
+from functools import partial
+
 from app.outbound.smtp import smtp_guard
 from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer
+from app.services.tokens import Tokens
 from app.settings import Settings
-from app.smtp.server import Credentials, Encryption, Server, Timeouts
+from app.smtp.server import Credentials, Encryption, Server, Timeouts, TokenCredentials
 
 
 def server_for(service: Service, settings: Settings, sealer: Sealer) -> Server:
-    """Where and how to reach a service of kind SMTP, its password unsealed.
+    """Where and how to reach a service of kind SMTP, its password unsealed; access tokens are had when they are needed.
 
     Raises SealError if the password cannot be unsealed, ValueError for a SANDBOX service, which has no server.
     """
@@ -19,7 +22,7 @@ def server_for(service: Service, settings: Settings, sealer: Sealer) -> Server:
         port=service.port,
         encryption=Encryption(service.encryption),
         client_name=settings.client_name,
-        credentials=_credentials(service, sealer),
+        credentials=_credentials(service, settings, sealer),
         timeouts=_timeouts(settings),
         trusted_ca_file=str(settings.trusted_ca_file) if settings.trusted_ca_file else None,
         trusted_ca=service.trusted_ca,
@@ -28,7 +31,9 @@ def server_for(service: Service, settings: Settings, sealer: Sealer) -> Server:
     )
 
 
-def _credentials(service: Service, sealer: Sealer) -> Credentials | None:
+def _credentials(service: Service, settings: Settings, sealer: Sealer) -> Credentials | TokenCredentials | None:
+    if service.username is not None and service.oauth2_grant is not None:
+        return TokenCredentials(service.username, partial(Tokens(settings, sealer).obtain, service.id))
     if service.username is None or service.sealed_password is None:
         return None
     return Credentials(service.username, sealer.open(service.sealed_password, service.id))

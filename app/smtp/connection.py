@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from aiosmtplib import SMTP, SMTPHeloError, SMTPServerDisconnected
@@ -28,16 +29,43 @@ from app.smtp.failure import (
     reply_from,
 )
 from app.smtp.protocol import Protocol
-from app.smtp.server import Server
+from app.smtp.server import AccessToken, Credentials, Server, TokenCredentials
 
 
 async def connect(server: Server, resolve: Resolve = resolve_host) -> "Connection":
     """A connection that is ready for MAIL: greeted, encrypted as `server` demands, authenticated.
 
     Only addresses that the server's guard permits are connected to. Certificate and host name are always verified.
-    Where STARTTLS is demanded and not offered, nothing more is said. Raises SmtpFailure; nothing stays open then, nor
-    on cancellation.
+    Where STARTTLS is demanded and not offered, nothing more is said. An access token is had before the server is
+    reached; where the server refuses one that was not fresh, another one is tried, once, on another connection. Raises
+    SmtpFailure; nothing stays open then, nor on cancellation.
     """
+    credentials = server.credentials
+    if not isinstance(credentials, TokenCredentials):
+        return await _connect(server, credentials, resolve)
+    token = await credentials.obtain(None)
+    try:
+        return await _connect_by_token(server, credentials, token, resolve)
+    except SmtpFailure as failed:
+        if token.is_fresh or not _refused_credentials(failed.failure):
+            raise
+    token = await credentials.obtain(token.text)
+    return await _connect_by_token(server, credentials, token, resolve)
+
+
+async def _connect_by_token(
+    server: Server, credentials: TokenCredentials, token: AccessToken, resolve: Resolve
+) -> "Connection":
+    """The session's server has the token itself, so that it is taken out of replies."""
+    with_token = Credentials(credentials.username, token.text, is_token=True)
+    return await _connect(replace(server, credentials=with_token), with_token, resolve)
+
+
+def _refused_credentials(failure: Failure) -> bool:
+    return failure.phase is Phase.AUTH and failure.reply is not None and failure.reply.severity is Severity.PERMANENT
+
+
+async def _connect(server: Server, credentials: Credentials | None, resolve: Resolve) -> "Connection":
     timeouts = server.timeouts
     async with _within(server, Phase.CONNECT, timeouts.connect):
         connected = await _reach(server, resolve)
@@ -49,9 +77,9 @@ async def connect(server: Server, resolve: Resolve = resolve_host) -> "Connectio
         if server.starttls:
             await connection.starttls()
             await connection.ehlo()
-        if server.credentials is not None:
+        if credentials is not None:
             async with connection.within(Phase.AUTH, timeouts.auth):
-                await authenticate(connection.client, server, server.credentials)
+                await authenticate(connection.client, server, credentials)
     except BaseException:
         connection.close()
         raise

@@ -13,7 +13,7 @@ from aiosmtplib import SMTPResponseException
 from app.errors import HeliographError
 from app.mail.reply import Reply
 from app.outbound.resolve import AddressRefused, PortRefused
-from app.smtp.server import Credentials, Server
+from app.smtp.server import Credentials, Server, TokenCredentials
 
 
 class Phase(StrEnum):
@@ -45,6 +45,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     PROTOCOL = "protocol"
     WITHHELD = "withheld"
+    NOT_SIGNED = "not_signed"
     INTERNAL = "internal"
 
 
@@ -69,8 +70,8 @@ class Failure:
 
     @property
     def is_internal(self) -> bool:
-        """A bug of ours: it says nothing about the server."""
-        return self.cause is Cause.INTERNAL
+        """A bug or a fault of ours: it says nothing about the server."""
+        return self.cause in (Cause.INTERNAL, Cause.NOT_SIGNED)
 
     @property
     def in_doubt(self) -> bool:
@@ -243,12 +244,13 @@ def _codes(reply: Reply) -> str:
     return f"{reply.code} {reply.enhanced_code}" if reply.enhanced_code else str(reply.code)
 
 
-def _redacted(text: str, credentials: Credentials | None) -> str:
+def _redacted(text: str, credentials: Credentials | TokenCredentials | None) -> str:
     """Servers repeat the user name, or what they were sent for AUTH. Only whole words: a name may be one letter."""
-    if credentials is None:
+    if not isinstance(credentials, Credentials):  # nothing is sent before the token is known
         return text
     username, password = credentials.username, credentials.password
-    sent = [base64.b64encode(part.encode()).decode() for part in (username, password, f"\0{username}\0{password}")]
+    together = f"user={username}\1auth=Bearer {password}\1\1" if credentials.is_token else f"\0{username}\0{password}"
+    sent = [base64.b64encode(part.encode()).decode() for part in (username, password, together)]
     forms = sorted(filter(None, [username, password, *sent]), key=len, reverse=True)
     return re.sub("|".join(map(_whole_word, forms)), "…", text, flags=re.IGNORECASE)
 

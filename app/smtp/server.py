@@ -1,5 +1,6 @@
 """One SMTP server, as needed to talk to it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,10 +17,32 @@ class Encryption(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """User name and password. The password never shows in a repr."""
+    """User name and password; with `is_token` the password is an OAuth 2.0 access token (RFC 6750). It never shows in
+    a repr."""
 
     username: str
     password: str = field(repr=False)
+    is_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token; `is_fresh`: it was issued just now, so that asking for another one would not help."""
+
+    text: str = field(repr=False)
+    is_fresh: bool
+
+
+ObtainToken = Callable[[str | None], Awaitable[AccessToken]]
+"""Gives a token to authenticate with, never the one that the server has just refused, if any. Raises SmtpFailure."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCredentials:
+    """User name, and where the access token for each connection comes from."""
+
+    username: str
+    obtain: ObtainToken = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +71,7 @@ class Server:
     port: int
     encryption: Encryption
     client_name: str
-    credentials: Credentials | None = None
+    credentials: Credentials | TokenCredentials | None = None
     timeouts: Timeouts = Timeouts()
     trusted_ca_file: str | None = None
     trusted_ca: str | None = None

@@ -5,6 +5,7 @@ import json
 from dataclasses import fields
 from datetime import datetime
 
+from app.access.principal import Principal
 from app.errors import InvalidInput
 from app.mail.draft import Attachment, Draft
 from app.queue.doubt import OnDoubt
@@ -28,6 +29,12 @@ def digest_request(
     except RecursionError:
         raise InvalidInput("The values for placeholders, or the metadata, nest too deeply.") from None
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def key_of_page(principal: Principal, key: str) -> str:
+    """The idempotency key of a browser key's request as it is stored: a room of its own for what everybody may choose,
+    or somebody would use up the keys that other clients of the role are about to use."""
+    return f"page {hashlib.sha256(f'{principal.api_key_id.hex} {key}'.encode()).hexdigest()}"
 
 
 def _attachment(attachment: Attachment) -> list[str | None]:

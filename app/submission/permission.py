@@ -9,16 +9,19 @@ from app.access.mail_policy import AskedMail, Path, Violation, restrictions, vio
 from app.access.policy import allows
 from app.access.principal import Action, Principal
 from app.errors import ErrorCode, InvalidInput, NotFound, TooLarge
-from app.mail.address import Mailbox, check_email
+from app.mail.address import Mailbox, check_email, mailbox_key
 from app.mail.characters import shown
 from app.mail.draft import Draft
 from app.services.manage import find_service
+from app.services.models import Service
 from app.settings import Settings
 from app.submission.author import resolve_sender
 from app.templates.content import RECIPIENT_FIELDS, UsedTemplate, apply_template
 from app.templates.find import find_used_template
 
 _CONTENT_FIELDS = ("subject", "text", "html", "attachments", "headers")
+_SENDER_FIELDS = ("from_email", "from_name", "reply_to_email", "reply_to_name")
+_OWN_FIELDS = (*RECIPIENT_FIELDS, *_SENDER_FIELDS, "metadata", "tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,25 @@ async def answer(question: MailQuestion, principal: Principal, settings: Setting
         template=question.template,
     )
     template = await permitted_template(given, principal, service.id)
-    draft = apply_template(given, template.content) if template else given
+    if principal.browser is not None:
+        given = _without_fixed_sender(given, service, template, settings)
+    draft = fix_recipients(apply_template(given, template.content) if template else given, principal)
     sender, reply_to, _ = resolve_sender(draft, service, settings)
     mail = asked_mail(given, draft, sender, reply_to, template, settings.max_recipients)
-    return MailAnswer(mail, await asyncio.to_thread(violations, principal, service.id, mail))
+    found = await asyncio.to_thread(violations, principal, service.id, mail)
+    if principal.browser is not None:  # whose fixed recipients are not for everybody to read
+        return MailAnswer(replace(asked, recipients=tuple((("to",), email) for email in question.to)), found)
+    return MailAnswer(mail, found)
+
+
+def _without_fixed_sender(given: Draft, service: Service, template: UsedTemplate | None, settings: Settings) -> Draft:
+    """The question names a sender in any case: the one that mail of a browser key has counts as left out."""
+    unsigned = replace(given, from_email=None)
+    if template is None:
+        return unsigned
+    fixed, _, _ = resolve_sender(apply_template(unsigned, template.content), service, settings)
+    same = fixed and not check_email(fixed.email) and mailbox_key(fixed.email) == mailbox_key(given.from_email or "")
+    return unsigned if same else given
 
 
 def no_such_service(name: str) -> NotFound:
@@ -111,7 +129,15 @@ def asked_mail(
         template_id=template.id if template else None,
         template_path=_template_path(given),
         own_content=tuple(_own_content(given)),
+        own_fields=tuple((name,) for name in _OWN_FIELDS if getattr(given, name) not in (None, (), {})),
     )
+
+
+def fix_recipients(draft: Draft, principal: Principal) -> Draft:
+    """The draft with the recipients of a browser key, where it has some: nobody else gets the mail."""
+    if principal.browser is None or not principal.browser.recipients:
+        return draft
+    return replace(draft, to=tuple(map(Mailbox, principal.browser.recipients)), cc=(), bcc=())
 
 
 def escape_variables(draft: Draft) -> Draft:

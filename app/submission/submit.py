@@ -1,14 +1,17 @@
 """THE use case behind both doors: Draft in, Receipt or refusal out."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from uuid import UUID
 
-from app.access.mail_policy import require_mail, restrictions
+from app.access.client_address import client_subject
+from app.access.mail_policy import Path, require_mail, restrictions
 from app.access.policy import require
 from app.access.principal import Action, Principal
-from app.access.quota import quotas_of
+from app.access.quota import Quota, quotas_of
 from app.access.restrictions import NO_RESTRICTIONS
 from app.clock import now
 from app.database.finish import finish
@@ -29,11 +32,18 @@ from app.queue.wakeup import Wakeup
 from app.services.environment import check_default_sender
 from app.services.manage import find_service
 from app.services.models import Service
+from app.services.secret import address_secret
 from app.settings import Settings
 from app.submission.author import resolve_sender
-from app.submission.digest import digest_request
+from app.submission.digest import digest_request, key_of_page
 from app.submission.links import attach_links
-from app.submission.permission import asked_mail, escape_variables, no_such_service, permitted_template
+from app.submission.permission import (
+    asked_mail,
+    escape_variables,
+    fix_recipients,
+    no_such_service,
+    permitted_template,
+)
 from app.templates.content import UsedTemplate, apply_template, check_values
 
 MAX_IDEMPOTENCY_KEY_CHARS = 256
@@ -88,13 +98,14 @@ class Submitter:
         ("from_email",), ("attachments", "0", "content").
         """
         service = await self._permitted_service(submission)
-        awaited = submission.verdict_wanted and not service.respond_async
+        is_shown = submission.principal.browser is None
+        awaited = submission.verdict_wanted and not service.respond_async and is_shown
         moment = now()
         idempotency = await self._idempotency(submission, moment)
         if idempotency is not None:
             earlier = await find_receipt(submission.principal.role_id, idempotency)
             if earlier is not None:
-                return replace(earlier, verdict_awaited=awaited)
+                return replace(earlier, verdict_awaited=awaited, is_shown=is_shown)
         template = await permitted_template(submission.draft, submission.principal, service.id)
         submission = await self._permitted_mail(submission, service, template)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
@@ -102,10 +113,23 @@ class Submitter:
         key = new_key()
         prepared = await asyncio.to_thread(self._prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)
-        message = replace(message, verdict_awaited=awaited)
+        quotas = self.quotas(submission.principal, service.id, service.name)
+        message = replace(message, verdict_awaited=awaited, quotas=quotas)
         receipt = await finish(put(message, now(), self._engine))
         self._wakeup.work_arrived()
-        return replace(receipt, verdict_awaited=awaited)
+        return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
+
+    def quotas(self, principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
+        """What limits the principal's mail through this service; None: through any service."""
+        client = None
+        if principal.browser is not None:
+            prefix = self._settings.client_ipv6_prefix
+            client = client_subject(self._address_secret, principal.api_key_id, principal.origin, prefix)
+        return quotas_of(principal, service_id, service_name, client)
+
+    @cached_property
+    def _address_secret(self) -> bytes:
+        return address_secret(self._settings)
 
     async def _permitted_service(self, submission: Submission) -> Service:
         """The role is asked before the service's existence shows."""
@@ -127,9 +151,11 @@ class Submitter:
         draft, principal = submission.draft, submission.principal
         if template is not None:
             draft = apply_template(draft, template.content)
+        draft = fix_recipients(draft, principal)
         sender, reply_to, _ = resolve_sender(draft, service, self._settings)
         if restrictions(principal, service.id) != NO_RESTRICTIONS:
             mail = asked_mail(submission.draft, draft, sender, reply_to, template, self._limits.max_recipients)
+            mail = replace(mail, own_fields=(*mail.own_fields, *_own_terms(submission)))
             await asyncio.to_thread(require_mail, principal, service.id, mail)
             draft = escape_variables(draft) if restrictions(principal, service.id).templates else draft
         return replace(submission, draft=draft)
@@ -146,7 +172,8 @@ class Submitter:
         digest = await asyncio.to_thread(
             digest_request, submission.service_name, submission.draft, submission.schedule, submission.on_doubt
         )
-        return Idempotency(key, digest, moment - timedelta(seconds=self._settings.idempotency_ttl))
+        stored = key_of_page(submission.principal, key) if submission.principal.browser else key
+        return Idempotency(stored, digest, moment - timedelta(seconds=self._settings.idempotency_ttl), named=key)
 
     def _prepare(
         self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime
@@ -162,12 +189,20 @@ class Submitter:
         assert sender is not None, "a draft without a sender has a problem"
         header = _message_id(key, sender)
         content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
-        if len(content) > self._settings.max_message_bytes:
-            raise TooLarge(
-                f"The composed mail has {len(content)} bytes; the limit is {self._settings.max_message_bytes}."
-            )
+        settings, of_page = self._settings, submission.principal.browser is not None
+        most = settings.max_browser_message_bytes if of_page else settings.max_message_bytes
+        if len(content) > most:
+            raise TooLarge(f"The composed mail has {len(content)} bytes; the limit is {most}.")
         envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
         return Prepared(sender, filled.subject, envelope_recipients(filled), envelope, header, content)
+
+
+def _own_terms(submission: Submission) -> Iterator[Path]:
+    """The fields in which the author says when the mail leaves, and what becomes of it in doubt."""
+    schedule = submission.schedule
+    terms = {name: getattr(schedule, name) != getattr(AT_ONCE, name) for name in ("send_at", "expires_at", "priority")}
+    terms["on_doubt"] = submission.on_doubt is not OnDoubt.RETRY
+    yield from ((name,) for name, given in terms.items() if given)
 
 
 def _message_id(key: UUID, sender: Mailbox) -> str:
@@ -212,5 +247,4 @@ def _new_message(
         schedule=submission.schedule,
         on_doubt=submission.on_doubt,
         idempotency=idempotency,
-        quotas=quotas_of(submission.principal, service.id, service.name),
     )

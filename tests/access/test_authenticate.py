@@ -8,9 +8,10 @@ from uuid import UUID
 
 import pytest
 
+from app.access.api_keys import create_api_key, revoke_api_key
 from app.access.authenticate import authenticate
 from app.access.check import GrantValues, RoleValues
-from app.access.manage import create_api_key, create_role, revoke_api_key, update_role
+from app.access.manage import create_role, update_role
 from app.access.models import ApiKey, Grant, Role
 from app.access.principal import Action, GrantRule
 from app.access.restrictions import Restrictions, stored_restrictions

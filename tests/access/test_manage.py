@@ -6,19 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from app.access.api_keys import create_api_key, list_api_keys, revoke_api_key
 from app.access.authenticate import authenticate
 from app.access.check import GrantValues, RoleValues
-from app.access.manage import (
-    create_api_key,
-    create_role,
-    delete_role,
-    find_role,
-    get_role,
-    list_api_keys,
-    list_roles,
-    revoke_api_key,
-    update_role,
-)
+from app.access.manage import create_role, delete_role, find_role, get_role, list_roles, update_role
 from app.access.models import ApiKey, Grant, Role
 from app.access.principal import Action, GrantRule, Principal
 from app.access.raw_key import digest_of
@@ -200,6 +191,11 @@ async def test_a_new_key_is_shown_once_and_stored_as_a_digest() -> None:
         "recipients_per_minute": None,
         "recipients_per_hour": None,
         "recipients_per_day": None,
+        "origins": None,
+        "restrictions": None,
+        "client_recipients_per_minute": None,
+        "client_recipients_per_hour": None,
+        "client_recipients_per_day": None,
     }
     assert text not in f"{stored}{api_key!r}{api_key}"
 

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from app.access.api_keys import create_api_key, revoke_api_key, update_api_key
 from app.access.authenticate import authenticate
 from app.access.check import KeyLimits, RoleValues
-from app.access.manage import create_api_key, create_role, revoke_api_key, update_api_key
+from app.access.manage import create_role
 from app.access.models import ApiKey
 from app.access.principal import Principal
 from app.access.raw_key import digest_of

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from app.access.api_keys import create_api_key, revoke_api_key, update_api_key
 from app.access.authenticate import authenticate
 from app.access.check import RoleValues
-from app.access.manage import create_api_key, create_role, delete_role, revoke_api_key, update_api_key, update_role
+from app.access.manage import create_role, delete_role, update_role
 from app.access.models import ApiKey
 from app.access.rotate import rotate_api_key
 from app.access.watch import KeyWatch

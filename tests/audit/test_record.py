@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from app.access.api_keys import create_api_key, revoke_api_key
 from app.access.check import RoleValues
-from app.access.manage import create_api_key, create_role, revoke_api_key, update_role
+from app.access.manage import create_role, update_role
 from app.access.principal import Action
 from app.audit import record as audit
 from app.audit.read import AuditFilter, find_entry, forget_old_entries, list_entries

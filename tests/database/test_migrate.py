@@ -18,7 +18,7 @@ from app.database.connection import close_database, dialect, execute, open_datab
 from app.database.jobs import JOBS_TABLE
 from app.database.migrate import JOBS, migrate, migration_names, pending_migrations
 from app.settings import Settings
-from tests.conftest import Postgres
+from tests.postgres import Postgres
 
 NAMES = migration_names(migrations_module())
 Python = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -154,6 +154,7 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
     assert keys == {
         ("access_grant", "role_id"): ("role", "CASCADE"),
         ("access_grant", "service_id"): ("service", "CASCADE"),
+        ("access_token", "service_id"): ("service", "CASCADE"),
         ("api_key", "role_id"): ("role", "CASCADE"),
         ("attempt", "message_id"): ("message", "CASCADE"),
         ("attempt", "recipient_id"): ("recipient", "CASCADE"),
@@ -174,7 +175,11 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
         row["sql"] for row in await rows(_INDEXES[dialect()]) if not re.search(r"IS NULL|due_at|lease", row["sql"])
     ]
     leading = {_index_columns(sql)[:2] for sql in usable}
-    assert set(keys) - leading <= {("message_content", "message_id"), ("circuit", "service_id")}  # their primary keys
+    assert set(keys) - leading <= {
+        ("message_content", "message_id"),
+        ("circuit", "service_id"),
+        ("access_token", "service_id"),
+    }  # their primary keys
 
 
 async def test_the_content_of_a_message_has_the_key_of_the_message(database: Settings) -> None:

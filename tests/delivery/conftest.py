@@ -17,6 +17,7 @@ from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.uptime import Uptime
+from app.domains.signing import ContentSigner
 from app.inbox.receiver import Receiver, Script
 from app.outbound.guard import LOOPBACK, Guard
 from app.queue.claim import Claim, claim_message
@@ -91,10 +92,14 @@ async def pool() -> AsyncIterator[Pool]:
 @pytest.fixture
 def make_attempter(pool: Pool, wakeup: Wakeup) -> MakeAttempter:
     def make(
-        resolve: Callable[[Service], Server] = plain_server, *, renewal: float = NEVER, uptime: Uptime | None = None
+        resolve: Callable[[Service], Server] = plain_server,
+        *,
+        renewal: float = NEVER,
+        uptime: Uptime | None = None,
+        signer: ContentSigner | None = None,
     ) -> Attempter:
         retry, lease = RetryPolicy((30,), 0.2, 3600), LeasePolicy(60, renewal, 0.01)
-        return Attempter(new_key(), pool, resolve, retry, lease, wakeup, uptime=uptime)
+        return Attempter(new_key(), pool, resolve, retry, lease, wakeup, uptime=uptime, signer=signer)
 
     return make
 

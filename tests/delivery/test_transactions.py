@@ -65,6 +65,14 @@ async def test_more_recipients_than_fit_go_out_in_several_transactions(
     assert (await message_row(message_id))["state"] == "sent"
 
 
+async def test_a_service_says_how_many_recipients_a_transaction_may_have(
+    put_mail: Put, attempter: Attempter, receiver: Receiver, service: Service
+) -> None:
+    await Service.filter(id=service.id).update(max_recipients_per_transaction=5)
+    await attempter.attempt(await put_mail(*SEVEN))
+    assert [mail.recipients for mail in receiver.mails] == [(*SEVEN[:5],), (*SEVEN[5:],)]
+
+
 async def test_each_part_is_settled_before_the_next_one_begins(
     put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script, wakeup: Wakeup
 ) -> None:

@@ -15,6 +15,8 @@ from app.clock import now
 from app.database.configuration import sqlite_path
 from app.database.connection import as_key, close_database, open_database, rows
 from app.database.key import new_key, parse_public_id, public_id
+from app.domains.key_pair import generate_key, private_text
+from app.domains.models import DkimAlgorithm
 from app.graphql.context import Context
 from app.graphql.schema import Mutation
 from app.graphql.view import GraphQLView
@@ -239,6 +241,13 @@ async def test_every_mutation_notes_that_it_was_carried_out(api: Api) -> None:
     assert await carry_out("updateTemplate", id=template, text="Bye") == template
     assert await carry_out("restoreTemplateVersion", id=template, version=1) == template
     assert await carry_out("deleteTemplate", id=template) == template
+
+    dkim_key = await carry_out("generateDkimKey", domain="x.example", selector="one", algorithm="ED25519")
+    await carry_out("activateDkimKey", id=dkim_key, force=True)
+    for verb in ("retireDkimKey", "deleteDkimKey"):
+        assert await carry_out(verb, id=dkim_key) == dkim_key
+    private = private_text(generate_key(DkimAlgorithm.ED25519))
+    await carry_out("importDkimKey", domain="x.example", selector="two", privateKey=private)
 
     document = api.schema.introspect()["__schema"]["types"]
     (root,) = [kind for kind in document if kind["name"] == Mutation.__name__]

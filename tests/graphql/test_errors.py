@@ -76,6 +76,14 @@ def test_a_graphql_error_raised_with_a_code_is_shown_as_it_was_meant(caplog: pyt
     assert caplog.records == []
 
 
+async def test_an_error_about_a_variable_shows_no_part_of_a_private_key(api: Api) -> None:
+    document = "mutation ($input: ImportDkimKeyInput!) { importDkimKey(input: $input) { dkimKey { id } } }"
+    result = await api.execute(document, input={"domain": "x.example", "privateKey": "canary\n" * 400})
+    assert result.errors is not None
+    assert "selector" in result.errors[0].message
+    assert "canary" not in str(result.errors)
+
+
 async def test_an_error_about_a_variable_shows_no_password_of_it(api: Api) -> None:
     document = "mutation ($input: CreateServiceInput!) { createService(input: $input) { service { id } } }"
     for password in ("canary", "canary'\"\n\\", ["canary"], "ü-canary"):

@@ -78,7 +78,11 @@ def test_every_mutation_takes_one_input_and_answers_with_user_errors(schema: Gra
 
 def test_no_output_type_knows_a_password(schema: GraphQLSchema) -> None:
     fields = {name for kind in own_types(schema) if isinstance(kind, OBJECTS) for name in kind.fields}
-    assert {name for name in fields if "assword" in name or "secret" in name.lower()} == {"hasPassword"}
+    assert {name for name in fields if "assword" in name or "secret" in name.lower()} == {
+        "hasPassword",
+        "hasClientSecret",
+    }
+    assert not fields & {"refreshToken", "privateKey", "accessToken"}
 
 
 def test_refusals_and_actions_have_their_own_names(schema: GraphQLSchema) -> None:

@@ -10,6 +10,8 @@ from app.access.check import GrantValues
 from app.audit.read import AuditFilter, StoredEntry, list_entries
 from app.database.connection import execute
 from app.database.key import public_id
+from app.domains.key_pair import generate_key, private_text
+from app.domains.models import DkimAlgorithm
 from app.queue.put import put
 from tests.factories import NOW, make_key, make_principal, make_service, new_message
 from tests.graphql.api import ORIGIN, Api, codes
@@ -46,6 +48,17 @@ async def template(api: Api) -> Prepared:
     return {"id": made["template"]["id"]}
 
 
+async def dkim_key(api: Api) -> Prepared:
+    made = await api.mutate("generateDkimKey", "dkimKey { id }", **DKIM_KEY)
+    return {"id": made["dkimKey"]["id"]}
+
+
+async def active_dkim_key(api: Api) -> Prepared:
+    given = await dkim_key(api)
+    await api.mutate("activateDkimKey", "dkimKey { id }", **given, force=True)
+    return given
+
+
 async def mail(api: Api) -> Prepared:
     """Mail of another role."""
     message = new_message(await make_service("relay"), await make_principal("author"))
@@ -80,6 +93,8 @@ async def new_key(api: Api) -> Prepared:
     return {"roleId": (await role(api))["id"], "name": "shop"}
 
 
+DKIM_KEY = {"domain": "example.com", "selector": "s1", "algorithm": "ED25519"}
+PRIVATE_KEY = private_text(generate_key(DkimAlgorithm.ED25519))
 UNKNOWN = {"id": "svc_" + "0" * 32}
 
 # Of each mutation an input that succeeds, and what has to be changed in it to be refused.
@@ -89,6 +104,11 @@ ADMINISTRATIVE: dict[str, tuple[Prepare, Prepared]] = {
     "pauseService": (having(service, reason="Moving."), {"reason": ""}),
     "resumeService": (service, UNKNOWN),
     "deleteService": (service, UNKNOWN),
+    "generateDkimKey": (having(nothing, **DKIM_KEY), {"selector": ""}),
+    "importDkimKey": (having(nothing, domain="example.com", selector="s1", privateKey=PRIVATE_KEY), {"domain": ""}),
+    "activateDkimKey": (having(dkim_key, force=True), UNKNOWN),
+    "retireDkimKey": (active_dkim_key, UNKNOWN),
+    "deleteDkimKey": (dkim_key, UNKNOWN),
     "createTemplate": (having(nothing, name="welcome", text="Hello"), {"name": ""}),
     "updateTemplate": (having(template, text="Bye"), {"name": ""}),
     "restoreTemplateVersion": (having(template, version=1), {"version": 2}),

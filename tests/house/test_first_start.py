@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
+from app.access.api_keys import list_api_keys
 from app.access.authenticate import authenticate
-from app.access.manage import list_api_keys
 from app.access.policy import allows
 from app.access.principal import Action
 from app.errors import InvalidInput

@@ -115,5 +115,5 @@ async def test_nobody_without_the_password_of_this_process_can_deliver(inbox: In
 
 def test_the_password_is_in_no_text() -> None:
     server = Inbox(max_message_bytes=1).server_for(UUID(int=1), "client.example")
-    assert server.credentials is not None
+    assert isinstance(server.credentials, Credentials)
     assert server.credentials.password not in repr(server)

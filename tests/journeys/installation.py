@@ -8,8 +8,8 @@ from pathlib import Path
 
 from app.database.connection import close_database, open_database
 from app.settings import Settings
-from tests.conftest import running_postgres
 from tests.journeys.program import ADMIN_KEY, Heliograph
+from tests.postgres import running_postgres
 
 DATABASES = ("sqlite", "postgres")
 SECRET = "thirty-two characters are enough for a test"

@@ -17,7 +17,6 @@ import pytest_asyncio
 
 from app.inbox.receiver import ReceivedMail, Receiver, Script
 from app.settings import Settings
-from tests.conftest import Postgres
 from tests.journeys.broken_servers import (
     ANN,
     BROKEN_SERVERS,
@@ -30,6 +29,7 @@ from tests.journeys.broken_servers import (
 )
 from tests.journeys.conftest import run_application
 from tests.journeys.doors import RESCHEDULE_EMAIL, RESUME_SERVICE, RETRY_EMAIL, Doors, Message, Recipient, error_of
+from tests.postgres import Postgres
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("broken servers")]
 

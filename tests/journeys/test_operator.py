@@ -256,3 +256,29 @@ def assert_one_line(finished: Finished, text: str) -> None:
     assert line.startswith("heliograph: ")
     assert text in line
     assert all(re.match(r"\d{4}-\d\d-\d\d ", before) for before in log)
+
+
+async def test_a_service_is_added_from_a_preset_and_its_password_is_no_argument(heliograph: Heliograph) -> None:
+    await heliograph.migrate()
+    secret = "canary-of-the-operator"
+    added = await heliograph.run("service", "add", "shop", "--provider", "sendgrid", typed=f"{secret}\n")
+    assert (added.status, added.errors) == (0, "")
+    refused = await heliograph.run("service", "add", "ses", "--provider", "amazon-ses", "--username", "A", typed="k\n")
+    assert (refused.status, refused.errors) == (
+        1,
+        "heliograph: region: AMAZON_SES needs a region, for example eu-west-1.\n",
+    )
+    heliograph.settings["CLIENT_SECRET"] = secret
+    office = ("service", "add", "office", "--provider", "microsoft-365", "--username", "me@x.example")
+    oauth2 = ("--oauth2", "microsoft-client-credentials", "--client-id", "app", "--tenant", "t.example")
+    assert (await heliograph.run(*office, *oauth2, "--client-secret-env", "CLIENT_SECRET")).errors == ""
+    listed = await heliograph.run("service", "list")
+    assert [line.split()[1:] for line in listed.output.splitlines()] == [
+        ["shop", "SENDGRID", "smtp.sendgrid.net:587", "TLS"],
+        ["office", "MICROSOFT_365", "smtp.office365.com:587", "TLS"],
+    ]
+    with sqlite3.connect(heliograph.folder / "heliograph.db") as database:
+        found = database.execute("SELECT username, oauth2_grant FROM service ORDER BY id").fetchall()
+    assert found == [("apikey", None), ("me@x.example", "MICROSOFT_CLIENT_CREDENTIALS")]
+    assert secret not in added.output
+    assert secret.encode() not in (heliograph.folder / "heliograph.db").read_bytes()

@@ -210,6 +210,15 @@ async def test_turns_are_spaced_and_one_that_is_far_off_is_not_taken(service: Se
     assert await usage(service, 2) == [Usage(LimitName.MESSAGES_PER_SECOND, 0, 2, None)]
 
 
+async def test_a_turn_is_for_as_many_as_one_transaction_of_the_service_may_have(
+    service: Service, put_mail: Put
+) -> None:
+    await limit(service, messages_per_second=2, max_recipients_per_transaction=2)
+    claimed = await claim(await put_mail("a@example.com", "b@example.com", "c@example.com"))
+    assert claimed is not None
+    assert [recipient.address for recipient in claimed.recipients] == ["a@example.com", "b@example.com"]
+
+
 async def test_a_turn_is_not_used_up_where_no_recipient_is_allowed(service: Service, put_mail: Put) -> None:
     await limit(service, messages_per_second=0.2, recipients_per_minute=1)
     assert await claim(await put_mail()) is not None

@@ -29,8 +29,8 @@ from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.settings import Settings
-from tests.conftest import start_postgres
 from tests.factories import NOW, make_principal, make_service, new_message
+from tests.postgres import start_postgres
 from tests.queue.conftest import Put, jobs
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.access.api_keys import create_api_key
 from app.access.check import GrantValues, RoleValues
-from app.access.manage import create_api_key, create_role, update_role
+from app.access.manage import create_role, update_role
 from app.access.models import Role
 from app.access.principal import Action
 from app.clock import now

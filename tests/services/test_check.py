@@ -196,6 +196,7 @@ def limited(service: ServiceValues, field: str, limit: float | None) -> ServiceV
     ("field", "path", "least", "most", "between"),
     [
         ("max_connections", "maxConnections", 1, 1000, 5),
+        ("max_recipients_per_transaction", "maxRecipientsPerTransaction", 1, 10_000, 50),
         ("messages_per_second", "messagesPerSecond", 0.0001, 10_000, 0.2),
         ("recipients_per_minute", "recipientsPerMinute", 1, 10**9, 100),
         ("recipients_per_hour", "recipientsPerHour", 1, 10**9, 100),

@@ -19,9 +19,11 @@ from app.services.circuit import CircuitPolicy, Fault, open_circuit, read_circui
 from app.services.environment import define_service
 from app.services.manage import create_service, update_service
 from app.services.models import Service, ServiceKind
+from app.services.oauth2 import OAuth2Values
 from app.services.secret import Sealer
 from app.services.server import server_for
 from app.settings import Settings, SettingsError
+from app.smtp.server import TokenCredentials
 from tests.factories import NOW, after, count, make_principal, make_service, new_message
 
 SEALER = Sealer(["k" * 32])
@@ -42,6 +44,7 @@ async def email() -> Service:
 
 def password(service: Service, sealer: Sealer = SEALER) -> str | None:
     credentials = server_for(service, Settings(ehlo_name="h"), sealer).credentials
+    assert not isinstance(credentials, TokenCredentials)
     return credentials.password if credentials else None
 
 
@@ -110,6 +113,18 @@ async def test_a_change_is_taken_over_at_the_next_start_and_tried_at_once(change
 
     assert (changed.id, changed.version, changed.updated_at) == (first.id, 2, NOW + timedelta(seconds=60))
     assert (await read_circuits([first.id]), bool(await read_proofs([first.id]))) == ({}, proof)
+
+
+@pytest.mark.parametrize("change", [{}, {"mail_username": None, "mail_password": None}])
+async def test_access_tokens_and_a_provider_are_not_what_the_environment_says(change: dict[str, Any]) -> None:
+    oauth2 = OAuth2Values(grant="GOOGLE_REFRESH_TOKEN", client_id="a", client_secret="s", refresh_token="r")
+    values = ServiceValues(name="email", provider="GMAIL", username="me@gmail.com", oauth2=oauth2)
+    await create_service(values, None, SEALER)
+    await define(**{**RELAY, **change})
+    defined = await email()
+    assert (defined.oauth2_grant, defined.sealed_refresh_token, defined.provider) == (None, None, None)
+    assert password(defined) == (None if change else PASSWORD)
+    assert defined.username == (None if change else RELAY["mail_username"])
 
 
 async def test_the_outage_until_a_change_is_forgiven() -> None:

@@ -26,6 +26,7 @@ from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer
 from app.services.server import server_for
 from app.settings import Settings
+from app.smtp.server import TokenCredentials
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -66,6 +67,7 @@ async def change(service: Service, **changes: object) -> Service:
 
 def password(service: Service) -> str | None:
     credentials = server_for(service, Settings(ehlo_name="h"), SEALER).credentials
+    assert not isinstance(credentials, TokenCredentials)
     return credentials.password if credentials else None
 
 
@@ -82,10 +84,20 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "description": "one\ntwo",
         "kind": "SMTP",
         "is_active": True,
+        "provider": None,
+        "region": None,
         "host": "smtp.example.org",
         "port": 465,
         "encryption": "SSL",
         "username": "user",
+        "oauth2_grant": None,
+        "oauth2_client_id": None,
+        "oauth2_tenant": None,
+        "oauth2_scope": None,
+        "oauth2_token_endpoint": None,
+        "sealed_client_secret": None,
+        "sealed_refresh_token": None,
+        "sealed_private_key": None,
         "clear_text_auth": False,
         "trusted_ca": None,
         "from_email": "a@example.org",
@@ -95,6 +107,7 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "respond_async": True,
         "is_managed": False,
         "max_connections": 2,
+        "max_recipients_per_transaction": None,
         "messages_per_second": 0.5,
         "recipients_per_minute": 3,
         "recipients_per_hour": 4,

@@ -69,7 +69,7 @@ def fails_at(name: str) -> Any:
     reseal = sealed._reseal
 
     async def failing(secret: sealed.StoredSecret, sealer: Sealer, moment: datetime) -> bool:
-        if secret.service_name == name:
+        if secret.name == name:
             raise ConnectionError
         return await reseal(secret, sealer, moment)
 
@@ -122,7 +122,7 @@ async def test_what_cannot_be_opened_is_named_and_stays(database: Settings) -> N
     await execute("UPDATE service SET sealed_password = $2 WHERE id = $1", damaged.id, "v1.torn")
     done = await reseal_secrets(NEW)
     assert (done.resealed, done.current) == (0, 1)
-    assert [name for name, _ in done.unopened] == ["lost", "torn"]
+    assert [secret.name for secret, _ in done.unopened] == ["lost", "torn"]
     assert OLD_FINGERPRINT in done.unopened[0][1]
     assert await password(lost, OLD) == await password(fine, NEW) == "canary"
 

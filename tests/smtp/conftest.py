@@ -11,7 +11,7 @@ import trustme
 
 from app.inbox.receiver import Receiver
 from app.outbound.guard import LOOPBACK, Guard
-from app.smtp.server import Credentials, Encryption, Server, Timeouts
+from app.smtp.server import Credentials, Encryption, Server, Timeouts, TokenCredentials
 
 MakeServer = Callable[..., Server]
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -76,7 +76,7 @@ def server_for(ca_file: str) -> MakeServer:
         encryption: Encryption = Encryption.NONE,
         *,
         host: str = "127.0.0.1",
-        credentials: Credentials | None = None,
+        credentials: Credentials | TokenCredentials | None = None,
         timeouts: Timeouts = PATIENT,
         trusted: bool = True,
         clear_text_auth: bool = False,

@@ -132,6 +132,13 @@ ADVICE: dict[Code, str] = {
         "SMTP AUTH is switched off for this mailbox or its tenant: an administrator of Microsoft 365 has to switch"
         " on Authenticated SMTP for the mailbox."
     ),
+    Code.NO_ACCESS_TOKEN: (
+        "No access token can be had: correct what the service's oauth2 says, as its endpoint answered."
+    ),
+    Code.TOKEN_REFUSED: (
+        "The server takes no access token for this user name: see that it is the mailbox's own, and that the"
+        " application was granted SMTP for it."
+    ),
     Code.ENCRYPTION_REQUIRED: (
         "The server wants encryption first: set the service's encryption to TLS, or to SSL with port 465."
     ),

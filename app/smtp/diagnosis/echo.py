@@ -3,7 +3,7 @@
 import base64
 import re
 
-from app.smtp.server import Credentials
+from app.smtp.server import Credentials, TokenCredentials
 
 _SHARED = 8
 """So many characters in a row in common with a secret, and a word is taken for a part of it."""
@@ -11,12 +11,12 @@ _TOO_SHORT = 4
 """Shorter secrets are taken out where they are a word of their own: nearly every word has their letters in it."""
 
 
-def without_echo(text: str, credentials: Credentials | None) -> str:
+def without_echo(text: str, credentials: Credentials | TokenCredentials | None) -> str:
     """The text without any word that repeats the password, or what AUTH carried: whole, cut off, or within the word.
 
     What `reply_from` takes out, it knows by its whole form.
     """
-    if credentials is None:
+    if not isinstance(credentials, Credentials):  # nothing is sent before a token is known
         return text
     secrets = {form.casefold() for form in _forms(credentials)} - {""}
     parts = {secret[start : start + _SHARED] for secret in secrets for start in range(len(secret) - _SHARED + 1)}

@@ -12,7 +12,7 @@ from app.smtp.diagnosis.report import DiagnosisCode, Stage, StageName, StageStat
 from app.smtp.diagnosis.session import Session
 from app.smtp.diagnosis.verdict import code_of, code_of_reply
 from app.smtp.failure import Failure, Phase, SmtpFailure, failure_from
-from app.smtp.server import Credentials
+from app.smtp.server import Credentials, TokenCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,22 @@ async def log_in(session: Session, permit: PermitAuth, *, unreadable: bool) -> l
         return [_mechanisms(StageStatus.SKIPPED, told, DiagnosisCode.NO_CREDENTIALS), skipped]
     if (hindrance := _hindrance(session)) is not None:
         return [_mechanisms(StageStatus.FAILED, told, hindrance)]
+    if isinstance(credentials, TokenCredentials):
+        try:
+            credentials = session.use_token(credentials.username, await credentials.obtain(None))
+        except SmtpFailure as failed:
+            return [_mechanisms(StageStatus.OK, told), _without_token(failed)]
     if (held := await permit()) is not None:
         return [_mechanisms(StageStatus.OK, told), _held(session, held)]
-    failed = await _try(session, credentials)
-    if failed is None:
+    refused = await _try(session, credentials)
+    if refused is None:
         evidence = "The server took user name and credential."
         return [_mechanisms(StageStatus.OK, told), Stage(StageName.AUTH, StageStatus.OK, evidence=evidence)]
-    failure, error = failed
+    failure, error = refused
     if isinstance(error, SmtpFailure) and failure.reply is None:  # nothing was sent
         return [_mechanisms(StageStatus.FAILED, told, DiagnosisCode.MECHANISM_NOT_OFFERED)]
     evidence = str(failure.reply) if failure.reply else failure.message
-    code = code_of(failure, error, session.server)
+    code = _of_token(code_of(failure, error, session.server), session)
     return [_mechanisms(StageStatus.OK, told), Stage(StageName.AUTH, StageStatus.FAILED, code, evidence)]
 
 
@@ -87,9 +92,30 @@ def _held(session: Session, held: Held) -> Stage:
     if held.reply is None:
         evidence = f"AUTH is not tried again before {until}."
         return Stage(StageName.AUTH, StageStatus.SKIPPED, DiagnosisCode.AUTH_TOO_SOON, evidence)
-    code = code_of_reply(held.reply, Phase.AUTH, session.server)
+    code = _of_token(code_of_reply(held.reply, Phase.AUTH, session.server), session)
     evidence = f"{held.reply} (said to the last AUTH; it is not tried again before {until})"
     return Stage(StageName.AUTH, StageStatus.FAILED, code, evidence)
+
+
+def _of_token(code: DiagnosisCode, session: Session) -> DiagnosisCode:
+    """What is said of a password, said of an access token."""
+    credentials = session.server.credentials
+    is_token = isinstance(credentials, Credentials) and credentials.is_token
+    return DiagnosisCode.TOKEN_REFUSED if is_token and code in _OF_PASSWORDS else code
+
+
+_OF_PASSWORDS = frozenset(
+    {
+        DiagnosisCode.BAD_CREDENTIALS,
+        DiagnosisCode.APP_PASSWORD_NEEDED,
+        DiagnosisCode.BASIC_AUTH_DISABLED,
+        DiagnosisCode.SMTP_CREDENTIALS_NEEDED,
+    }
+)
+
+
+def _without_token(failed: SmtpFailure) -> Stage:
+    return Stage(StageName.AUTH, StageStatus.FAILED, DiagnosisCode.NO_ACCESS_TOKEN, failed.failure.message)
 
 
 def _unreadable() -> Stage:

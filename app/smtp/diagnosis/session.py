@@ -3,11 +3,12 @@
 import contextlib
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.outbound.guard import Address
 from app.outbound.resolve import Resolve
 from app.smtp.connection import Connection
-from app.smtp.server import Server
+from app.smtp.server import AccessToken, Credentials, Server
 
 
 class Session:
@@ -37,6 +38,12 @@ class Session:
         """The socket of the chosen address, for the connection."""
         assert self.address is not None, "one has accepted"
         return self._sockets.pop(self.address)
+
+    def use_token(self, username: str, token: AccessToken) -> Credentials:
+        """What to authenticate with; the server has it from now on, so that it is taken out of replies."""
+        credentials = Credentials(username, token.text, is_token=True)
+        self.server = self.connection.server = replace(self.server, credentials=credentials)
+        return credentials
 
     def end(self) -> None:
         """Leave, with QUIT where the server listens; nothing stays open."""

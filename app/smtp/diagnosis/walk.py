@@ -116,7 +116,7 @@ class _Walk:
 
     def _finished(self, stage: Stage, took: int) -> Stage:
         facts = Facts(self._server, self._plan.total, self.session.days_left)
-        evidence = without_echo(stage.evidence, self._server.credentials)
+        evidence = without_echo(stage.evidence, self.session.server.credentials)
         milliseconds = stage.milliseconds or took
         return replace(stage, evidence=evidence, advice=advise(stage.code, facts), milliseconds=milliseconds)
 

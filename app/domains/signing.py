@@ -1,0 +1,101 @@
+"""Mail signed for the domain of its From, on its way out."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any
+from uuid import UUID
+
+from app.database.connection import as_key, rows
+from app.database.where import Where
+from app.domains.domain import with_parents
+from app.domains.key_pair import key_name, read_key
+from app.domains.models import DkimKeyState
+from app.errors import HeliographError, InvalidInput
+from app.mail.dkim import PrivateKey, Signer, header_value, sign
+from app.services.secret import Sealer, SealError
+
+_LARGE = 64 * 1024
+_MOST_KEYS = 1000
+
+REWRITES = {".amazonaws.com": frozenset({"date", "message-id"})}
+"""What the servers of these hosts write anew, so that a signature must leave it out. Amazon SES: "Manual DKIM signing
+in Amazon SES", its manual."""
+
+
+class CannotSign(HeliographError):
+    """The domain has an active key, and the key cannot be used."""
+
+
+class ContentSigner:
+    """Signs content with the active keys of its author's domain; keys that were opened once stay in memory for as long
+    as what is stored of them stays the same."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+        self._opened: OrderedDict[tuple[UUID, str], PrivateKey] = OrderedDict()
+
+    async def sign(self, content: bytes, host: str | None = None) -> bytes:
+        """The content as it leaves for a server at `host`: signed with each active key of the domain, or else of the
+        closest domain above it that has one for subdomains; as it is, where there is none. The same at each try.
+
+        Call it outside of transactions. Raises CannotSign.
+        """
+        domain = author_domain(content)
+        signers = await self._signers(domain) if domain else []
+        if not signers:
+            return content
+        arguments = (content, signers, _dated(content))
+        unsigned = rewritten(host)
+        if len(content) < _LARGE:
+            return sign(*arguments, unsigned=unsigned)
+        return await asyncio.to_thread(sign, *arguments, unsigned=unsigned)
+
+    async def _signers(self, domain: str) -> list[Signer]:
+        found = await _active_keys(domains := with_parents(domain))
+        for candidate in domains:
+            own = [row for row in found if row["domain"] == candidate and (candidate == domain or row["subdomains"])]
+            if own:
+                return [Signer(candidate, row["selector"], await self._key(row)) for row in own]
+        return []
+
+    async def _key(self, row: Mapping[str, Any]) -> PrivateKey:
+        place = as_key(row["id"]), row["sealed_private_key"]
+        if place not in self._opened:
+            try:
+                self._opened[place] = await asyncio.to_thread(self._open, *place)
+            except (SealError, InvalidInput) as error:
+                name = key_name(row["domain"], row["selector"])
+                raise CannotSign(f"The mail cannot be signed: the DKIM key {name} cannot be unsealed.") from error
+            while len(self._opened) > _MOST_KEYS:
+                self._opened.popitem(last=False)
+        return self._opened[place]
+
+    def _open(self, key_id: UUID, sealed: str) -> PrivateKey:
+        return read_key(self._sealer.open(sealed, key_id))
+
+
+async def _active_keys(domains: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    where = Where()
+    where.add("state = ?", DkimKeyState.ACTIVE.value)
+    where.add_among("domain", domains)
+    columns = "id, domain, selector, sealed_private_key, subdomains"
+    return await rows(f"SELECT {columns} FROM dkim_key{where.clause} ORDER BY algorithm DESC", *where.arguments)  # noqa: S608 - constants
+
+
+def author_domain(content: bytes) -> str | None:
+    """The domain of the one mailbox of From, as it was composed. Pure."""
+    value = header_value(content, b"from")
+    domain = value.rpartition(b"@")[2].rstrip(b"> ") if value else b""
+    return domain.decode("ascii", "replace").lower() or None
+
+
+def rewritten(host: str | None) -> frozenset[str]:
+    """The fields that the server at this host writes anew. Pure."""
+    return next((names for end, names in REWRITES.items() if host and host.lower().endswith(end)), frozenset())
+
+
+def _dated(content: bytes) -> int:
+    """The moment of the mail's Date, which stays the same over all attempts."""
+    return int(parsedate_to_datetime((header_value(content, b"date") or b"").decode("ascii")).timestamp())

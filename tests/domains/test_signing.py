@@ -1,0 +1,85 @@
+"""Which keys sign which mail."""
+
+import re
+from typing import Any
+
+import pytest
+
+from app.database.connection import execute
+from app.domains.manage import activate_dkim_key, generate_dkim_key, retire_dkim_key
+from app.domains.models import DkimAlgorithm, DkimKey
+from app.domains.signing import CannotSign, ContentSigner, author_domain
+from app.services.secret import Sealer
+from app.settings import Settings
+from tests.domains.dns_answers import answering
+
+SEALER = Sealer(["k" * 32])
+MAIL = "Date: Sun, 22 Nov 2026 17:04:05 +0100\r\nFrom: {}\r\nTo: b@example.net\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n"
+
+
+async def make(domain: str, selector: str, algorithm: DkimAlgorithm = DkimAlgorithm.ED25519, **more: Any) -> DkimKey:
+    key = await generate_dkim_key(domain, selector, algorithm, None, SEALER, **more)
+    return await activate_dkim_key(key.id, None, answering({}), force=True)
+
+
+async def signed(sender: str, signer: ContentSigner | None = None, host: str | None = None) -> str:
+    return (await (signer or ContentSigner(SEALER)).sign(MAIL.format(sender).encode(), host)).decode()
+
+
+def tags(content: str, name: str) -> list[str]:
+    return re.findall(rf"[ ;]{name}=([^;]*);", content.partition("\r\nDate:")[0])
+
+
+@pytest.mark.parametrize(
+    ("sender", "domain"),
+    [
+        ("me@Example.com", "example.com"),
+        ('"<a@b>, x" <"q@r"@example.com>', "example.com"),
+        ("=?utf-8?q?J=C3=BC?=\r\n <jü@example.com>", "example.com"),
+        ("me@[192.0.2.1]", "[192.0.2.1]"),
+    ],
+)
+def test_the_authors_domain_is_that_of_from(sender: str, domain: str) -> None:
+    assert author_domain(MAIL.format(sender).encode()) == domain
+
+
+async def test_a_domain_signs_with_its_own_keys_or_with_those_for_its_subdomains(database: Settings) -> None:
+    await make("example.com", "wide", subdomains=True)
+    await make("own.example.com", "own")
+    await make("example.org", "narrow")
+    await make("example.org", "rsa", DkimAlgorithm.RSA)
+    found = {
+        "a@example.com": ["wide"],
+        "a@b.c.example.com": ["wide"],
+        "a@own.example.com": ["own"],
+        "a@b.own.example.com": ["wide"],
+        "a@example.org": ["rsa", "narrow"],
+        "a@b.example.org": [],
+        "a@other.example": [],
+        "a@[192.0.2.1]": [],
+    }
+    assert {sender: tags(await signed(sender), "s") for sender in found} == found
+
+
+async def test_a_mail_is_signed_the_same_way_at_each_try_and_dated_like_itself(database: Settings) -> None:
+    await make("example.com", "s1")
+    first = await signed("a@example.com")
+    assert first == await signed("a@example.com")
+    assert tags(first, "t") == ["1795363445"]
+
+
+async def test_amazon_may_write_date_and_message_id_anew(database: Settings) -> None:
+    await make("example.com", "s1")
+    names = tags(await signed("a@example.com", host="email-smtp.eu-west-1.amazonaws.com"), "h")[0]
+    assert {"date", "message-id"} & set(re.split(r"[:\s]+", names)) == set()
+    assert "date" in tags(await signed("a@example.com", host="smtp.example.com"), "h")[0]
+
+
+async def test_a_key_that_is_retired_or_changed_signs_no_more(database: Settings) -> None:
+    key, signer = await make("example.com", "s1"), ContentSigner(SEALER)
+    assert tags(await signed("a@example.com", signer), "s") == ["s1"]
+    await execute("UPDATE dkim_key SET sealed_private_key = 'v1.torn'")
+    with pytest.raises(CannotSign, match=r"^The mail cannot be signed: the DKIM key s1\._domainkey\.example\.com "):
+        await signed("a@example.com", signer)
+    await retire_dkim_key(key.id, None)
+    assert await signed("a@example.com", signer) == MAIL.format("a@example.com")
