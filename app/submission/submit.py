@@ -55,7 +55,7 @@ class Submission:
     """What a door asks for. `verdict_wanted`: the client waits for the first attempt, and a server that cannot be
     talked to then fails the mail instead of deferring it; unless the service answers at once (`respond_async`).
     `values_required`: a template's required variables without a value, and values of another type, are refused; else
-    they are left as they are."""
+    they are left as they are. `key`: that of the message, where its author has to know it before."""
 
     service_name: str
     draft: Draft
@@ -65,6 +65,7 @@ class Submission:
     schedule: Schedule = AT_ONCE
     on_doubt: OnDoubt = OnDoubt.RETRY
     values_required: bool = False
+    key: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Submitter:
         submission = await self._permitted_mail(submission, service, template)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)
-        key = new_key()
+        key = submission.key or new_key()
         prepared = await asyncio.to_thread(self._prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
@@ -187,7 +188,7 @@ class Submitter:
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
-        header = _message_id(key, sender)
+        header = message_id_for(key, sender)
         content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
         settings, of_page = self._settings, submission.principal.browser is not None
         most = settings.max_browser_message_bytes if of_page else settings.max_message_bytes
@@ -205,8 +206,9 @@ def _own_terms(submission: Submission) -> Iterator[Path]:
     yield from ((name,) for name, given in terms.items() if given)
 
 
-def _message_id(key: UUID, sender: Mailbox) -> str:
-    """A msg-id (RFC 5322 section 3.6.4) on the sender's domain; of a very long one, on the end of it."""
+def message_id_for(key: UUID, sender: Mailbox) -> str:
+    """The Message-ID of the message with this key: a msg-id (RFC 5322 section 3.6.4) on the sender's domain; of a very
+    long one, on the end of it."""
     domain = wire_address(sender.email).rpartition("@")[2]
     while len(domain) > MAX_MESSAGE_ID_DOMAIN_CHARS:
         domain = domain.partition(".")[2]
