@@ -18,12 +18,19 @@ ENCODED = b64encode(f"\0{USERNAME}\0{PASSWORD}".encode()).decode()
 FOLLOW = "subscription ($id: ID!) { serviceDiagnosis(id: $id) { name status } }"
 DIAGNOSE = """
   mutation ($input: DiagnoseServiceInput!) {
-    diagnoseService(input: $input) { diagnosis { ok advice stages { name code evidence } } userErrors { code message } }
+    done: diagnoseService(input: $input) {
+      diagnosis { ok advice stages { name code evidence } }
+      userErrors { code field message retryable }
+    }
   }
 """
 TEST = """
   mutation ($input: SendTestEmailInput!) {
-    sendTestEmail(input: $input) { message { state subject messageIdHeader } said userErrors { message } }
+    done: sendTestEmail(input: $input) {
+      message { state subject messageIdHeader }
+      said
+      userErrors { code field message retryable }
+    }
   }
 """
 
@@ -53,7 +60,7 @@ async def followed(socket: ClientConnection, most: int | None = None) -> list[st
 
 
 async def test_what_is_wrong_is_told_at_every_door_and_no_credential_with_it(heliograph: Heliograph) -> None:
-    script = Script().on(Stage.AUTH, f"535 5.7.8 no: AUTH PLAIN {ENCODED}", times=1).on(Stage.EHLO, Hang(), after=1)
+    script = Script().on(Stage.AUTH, f"535 5.7.8 no: AUTH PLAIN {ENCODED}", times=1)
     async with (
         Receiver(keep=True, credentials={USERNAME: PASSWORD}, script=script) as receiver,
         heliograph.having(admin_api_key=ADMIN_KEY, circuit_auth_interval=0.5).serving() as server,
@@ -68,11 +75,10 @@ async def test_what_is_wrong_is_told_at_every_door_and_no_credential_with_it(hel
         assert ill["stages"][-2]["evidence"] == "535 5.7.8 no: AUTH PLAIN …"
         assert "set both again" in ill["advice"]
 
-        await asyncio.sleep(0)
         told = await heliograph.run("diagnose", "relay", "--to", "b@x.example")
         while "AUTH_TOO_SOON" in told.output:
             told = await heliograph.run("diagnose", "relay", "--to", "b@x.example")
-        assert (told.status, told.errors) == (0, "")
+        assert told.status == 0, told
         assert [line.split()[:2] for line in told.output.splitlines()][-1] == ["OK", "ENVELOPE"]
 
         tested = await doors.graphql.change(TEST, service="relay", to="b@x.example")
@@ -82,7 +88,7 @@ async def test_what_is_wrong_is_told_at_every_door_and_no_credential_with_it(hel
         for named in ("the service relay", f"127.0.0.1, port {receiver.port}", tested["message"]["messageIdHeader"]):
             assert named in text
 
-        answers = json.dumps([ill, tested]) + told.output + server.errors
+        answers = json.dumps([ill, tested]) + told.output + told.errors + server.errors
         assert PASSWORD not in answers
         assert ENCODED not in answers
 

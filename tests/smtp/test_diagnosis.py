@@ -19,15 +19,15 @@ from app.inbox.receiver import Stage as Scripted
 from app.mail.reply import Reply
 from app.outbound.guard import Guard
 from app.outbound.resolve import Resolve, resolve_host
-from app.smtp.diagnosis.advice import ADVICE
+from app.smtp.diagnosis.advice import ADVICE, Facts, advise
 from app.smtp.diagnosis.echo import without_echo
 from app.smtp.diagnosis.login import Held
 from app.smtp.diagnosis.report import DiagnosisCode as Code
 from app.smtp.diagnosis.report import Stage, StageName, StageStatus, first_advice, is_ok
 from app.smtp.diagnosis.verdict import code_of, code_of_certificate, code_of_reply
 from app.smtp.diagnosis.walk import Plan, diagnose
-from app.smtp.failure import Phase, failure_from
-from app.smtp.server import Credentials, Encryption, Server
+from app.smtp.failure import Cause, Failure, Phase, SmtpFailure, failure_from
+from app.smtp.server import AccessToken, Credentials, Encryption, Server, TokenCredentials
 from tests.outbound.conftest import Names
 from tests.smtp.ill_servers import ILL_SERVERS, KNOWN, ME, IllServer
 
@@ -218,6 +218,38 @@ async def test_auth_that_is_not_permitted_is_not_tried_and_told_from_the_last_re
     assert (unknown.status, unknown.code) == (StageStatus.SKIPPED, Code.AUTH_TOO_SOON)
 
 
+@pytest.mark.parametrize("is_fresh", [True, False])
+async def test_an_access_token_is_refused_as_a_token_and_shows_nowhere(is_fresh: bool, server_for: MakeServer) -> None:
+    token = "canary-token-0123456789"
+    sent = b64encode(f"user={ME.username}\1auth=Bearer {token}\1\1".encode()).decode()
+
+    async def obtain(_: str | None) -> AccessToken:
+        return AccessToken(token, is_fresh)
+
+    script = Script().on(Scripted.AUTH, f"535 5.7.8 {sent[:30]} {token}")
+    async with Receiver(keep=True, credentials=KNOWN, mechanisms=("XOAUTH2",), script=script) as receiver:
+        server = replace(server_for(receiver, host="smtp.gmail.com"), credentials=TokenCredentials(ME.username, obtain))
+        stages = await stages_of(server, replace(PLAN, stage=5), Names(**{"smtp.gmail.com": [["127.0.0.1"]]}))
+    stage = found(stages, StageName.AUTH)
+    assert stage.code is Code.TOKEN_REFUSED
+    assert ("with a fresh one" in stage.evidence) is not is_fresh
+    assert token not in repr(stages)
+    assert sent[:30] not in repr(stages)
+
+
+async def test_where_no_access_token_can_be_had_no_auth_is_tried(server_for: MakeServer) -> None:
+    async def obtain(_: str | None) -> AccessToken:
+        message = "Authentication failed: login.example gave no access token (invalid_client)."
+        raise SmtpFailure(Failure(Phase.AUTH, Cause.AUTHENTICATION, message))
+
+    async with Receiver(keep=True, credentials=KNOWN, mechanisms=("XOAUTH2",)) as receiver:
+        server = replace(server_for(receiver), credentials=TokenCredentials(ME.username, obtain))
+        stage = found(await stages_of(server, replace(PLAN, stage=5)), StageName.AUTH)
+        assert "AUTH" not in receiver.sessions[0].verbs
+    assert (stage.code, stage.status) == (Code.NO_ACCESS_TOKEN, StageStatus.FAILED)
+    assert "invalid_client" in stage.evidence
+
+
 async def test_who_stops_listening_leaves_nothing_open(server_for: MakeServer, eventually: Eventually) -> None:
     async with Receiver(keep=True) as receiver:
         stages = diagnose(server_for(receiver), replace(PLAN, stage=5))
@@ -308,5 +340,7 @@ def test_every_code_has_its_sentence_and_its_row_in_the_docs() -> None:
     assert ADVICE.keys() == set(Code) - UNADVISED
     for code, sentence in ADVICE.items():
         assert sentence.endswith("."), code
-    rows = {line.split("`")[1] for line in DOCS.read_text().splitlines() if line.startswith("| `")}
-    assert rows == {code.value for code in Code}
+    rows = [line.strip("| ").split(" | ") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
+    facts = Facts(Server("smtp.example.com", 587, Encryption.TLS, "me.example"), total=60, days=3)
+    told = {code.strip("`"): advice for code, _, _, advice in rows}
+    assert told == {code.value: advise(code, facts) or "nothing" for code in Code}

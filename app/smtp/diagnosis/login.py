@@ -45,9 +45,12 @@ async def log_in(session: Session, permit: PermitAuth, *, unreadable: bool) -> l
         return [_mechanisms(StageStatus.SKIPPED, told, DiagnosisCode.NO_CREDENTIALS), skipped]
     if (hindrance := _hindrance(session)) is not None:
         return [_mechanisms(StageStatus.FAILED, told, hindrance)]
+    hint = ""
     if isinstance(credentials, TokenCredentials):
         try:
-            credentials = session.use_token(credentials.username, await credentials.obtain(None))
+            token = await credentials.obtain(None)
+            credentials = session.use_token(credentials.username, token)
+            hint = "" if token.is_fresh else _STORED
         except SmtpFailure as failed:
             return [_mechanisms(StageStatus.OK, told), _without_token(failed)]
     if (held := await permit()) is not None:
@@ -61,7 +64,11 @@ async def log_in(session: Session, permit: PermitAuth, *, unreadable: bool) -> l
         return [_mechanisms(StageStatus.FAILED, told, DiagnosisCode.MECHANISM_NOT_OFFERED)]
     evidence = str(failure.reply) if failure.reply else failure.message
     code = _of_token(code_of(failure, error, session.server), session)
+    evidence += hint if code is DiagnosisCode.TOKEN_REFUSED else ""
     return [_mechanisms(StageStatus.OK, told), Stage(StageName.AUTH, StageStatus.FAILED, code, evidence)]
+
+
+_STORED = " (to a stored token; mail is tried once more, with a fresh one)"
 
 
 async def _try(session: Session, credentials: Credentials) -> tuple[Failure, Exception] | None:
