@@ -35,9 +35,10 @@ class Api:
         """Each answer, as over a WebSocket."""
         context = Context(self.parts, self.key, is_socket=True, origin=ORIGIN)
         stream = await self.schema.stream(query, variable_values=variables, context_value=context)
-        async for result in stream:
-            assert isinstance(result, ExecutionResult)
-            yield result
+        async with aclosing(stream):
+            async for result in stream:
+                assert isinstance(result, ExecutionResult)
+                yield result
 
     async def first(self, query: str, **variables: Any) -> ExecutionResult:
         """The first answer to any operation."""

@@ -43,6 +43,14 @@ async def test_what_is_wrong_comes_with_what_to_change(api: Api) -> None:
     assert {(stage["status"], stage["code"]) for stage in behind} == {("SKIPPED", "NOT_REACHED")}
 
 
+async def test_who_goes_after_the_first_stage_leaves_nothing_under_way(api: Api) -> None:
+    async with Receiver(keep=True) as receiver:
+        key = await make_relay(receiver)
+        first = await api.first(FOLLOW, id=key)
+        assert first.data == {"serviceDiagnosis": {"name": "DNS", "status": "OK", "code": "OK"}}
+        assert (await api.mutate("diagnoseService", DIAGNOSIS, id=key))["diagnosis"]["ok"]
+
+
 async def test_wrong_input_is_named_as_the_input_names_it(api: Api) -> None:
     key = public_id("svc", (await make_service("email")).id)
     wrong = {"id": key, "recipient": "x", "from": "y"}

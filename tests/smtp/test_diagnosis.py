@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,11 @@ from app.outbound.guard import Guard
 from app.outbound.resolve import Resolve, resolve_host
 from app.smtp.diagnosis.advice import ADVICE, Facts, advise
 from app.smtp.diagnosis.echo import without_echo
+from app.smtp.diagnosis.encrypt import encrypt
 from app.smtp.diagnosis.login import Held
 from app.smtp.diagnosis.report import DiagnosisCode as Code
 from app.smtp.diagnosis.report import Stage, StageName, StageStatus, first_advice, is_ok
+from app.smtp.diagnosis.session import Session
 from app.smtp.diagnosis.verdict import code_of, code_of_certificate, code_of_reply
 from app.smtp.diagnosis.walk import Plan, diagnose
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure, failure_from
@@ -114,6 +116,20 @@ async def test_a_healthy_server_passes_every_stage(
     assert found(stages, StageName.EXTENSIONS).evidence.startswith("Offered: SIZE 67108864, PIPELINING")
     if encryption is not Encryption.NONE:
         assert "for localhost, 127.0.0.1; issued by" in found(stages, StageName.CERTIFICATE).evidence
+
+
+async def test_clear_text_to_another_machine_is_a_warning_and_no_auth(
+    server_for: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Session(server_for(25), resolve_host)
+    elsewhere.address = ip_address(ELSEWHERE)
+    tls, _ = await encrypt(elsewhere, 14)
+    assert (tls.status, tls.code) == (StageStatus.WARNING, Code.NOT_ENCRYPTED)
+    monkeypatch.setattr("app.smtp.diagnosis.login.may_send_in_clear", lambda *_: False)
+    async with Receiver(keep=True, credentials=KNOWN) as receiver:
+        stages = await stages_of(server_for(receiver, credentials=ME))
+    assert found(stages, StageName.MECHANISMS).code is Code.CLEAR_TEXT_AUTH
+    assert "AUTH" not in receiver.sessions[0].verbs
 
 
 async def test_a_certificate_that_ends_soon_is_a_warning(ca: trustme.CA, server_for: MakeServer) -> None:

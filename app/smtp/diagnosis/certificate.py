@@ -1,7 +1,6 @@
 """The certificate that a server shows: read, and told."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from datetime import datetime
@@ -85,15 +84,14 @@ def _issuer(certificate: x509.Certificate) -> str:
 
 
 async def _over_tls(connected: socket.socket, context: ssl.SSLContext, server: Server) -> x509.Certificate | None:
-    loop = asyncio.get_running_loop()
-    transport: asyncio.BaseTransport | None = None
     try:
-        host = server.host.rstrip(".")
-        transport, _ = await loop.create_connection(asyncio.Protocol, sock=connected, ssl=context, server_hostname=host)
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, sock=connected, ssl=context, server_hostname=server.host.rstrip(".")
+        )
+    except BaseException:
+        connected.close()
+        raise
+    try:
         return shown_by(transport.get_extra_info("ssl_object"))
     finally:
-        if transport is not None:
-            transport.close()
-        else:
-            with contextlib.suppress(OSError):
-                connected.close()
+        transport.abort()
