@@ -6,7 +6,9 @@ variable CHROMIUM names, or /usr/bin/chromium. Without it the tests are skipped,
 
 import os
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--hide-scrollbars",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
@@ -67,12 +70,24 @@ def serve() -> Iterator[Callable[[ASGIApp], str]]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Headless Chromium, one for all tests of a worker; yields the address of its debugging port."""
+    folder = tmp_path_factory.mktemp("chromium")
+    options = [*FLAGS, "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]
+    started = subprocess.Popen([_chromium(), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield _debugging_address(started, folder / "DevToolsActivePort")
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Headless Chromium."""
-    executable = _chromium()
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """Headless Chromium; what a test opens in it is closed when the test ends."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = await playwright.chromium.connect_over_cdp(chromium)
         yield browser
         await browser.close()
 
@@ -93,6 +108,17 @@ def _chromium() -> str:
     if Path(executable).exists():
         return executable
     return without("chromium", f"install it, or name another than {executable} in CHROMIUM")
+
+
+def _debugging_address(started: "subprocess.Popen[bytes]", file: Path) -> str:
+    """Chromium writes the port that it took, and a path, into this file."""
+    end = time.monotonic() + 60
+    while not (file.exists() and file.read_text().count("\n")):
+        assert started.poll() is None, "Chromium ended at once"
+        assert time.monotonic() < end, "Chromium did not start"
+        time.sleep(0.02)
+    port, path = file.read_text().split("\n")[:2]
+    return f"ws://127.0.0.1:{port}{path}"
 
 
 async def _watch(context: BrowserContext, visit: Visit) -> None:

@@ -8,6 +8,7 @@ run. Where neither can be had, those tests are skipped, or fail: see tests/progr
 """
 
 import asyncio
+import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     pass
 
 pytest_plugins = ["tests.browser"]
+
+# SQLite waits for the disk at every commit; where files can be in memory, tests wait for nothing.
+IN_MEMORY = Path("/dev/shm")
+if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * 1024**3:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 # How long one example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("heliograph", deadline=None)
@@ -96,9 +102,15 @@ def postgres_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file, to be copied."""
-    path = tmp_path_factory.mktemp("template") / "template.db"
-    run(migrate(Settings(database_url=f"sqlite://{path}")))
+    """A migrated SQLite file, to be copied; made by the first worker of a test run that asks for it."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    path, unfinished = shared / "template.db", shared / "unfinished.db"
+    with (shared / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            run(migrate(Settings(database_url=f"sqlite://{unfinished}")))
+            unfinished.rename(path)
     return path
 
 
