@@ -90,8 +90,9 @@ async def diagnose(
     is tried at most once: not at all within the interval after one that was refused, whose reply is told instead. While
     another diagnosis of the service is under way it is refused (WRONG_STATE). Needs MANAGE_SERVICES on it."""
     try:
-        key = _key(input.id)
-        stages = [stage async for stage in _stages(info, key, Probe(input.recipient, input.from_))]
+        principal = await info.context.principal()
+        key, probe = _key(input.id), Probe(input.recipient, input.from_)
+        stages = [stage async for stage in info.context.parts.diagnoser.diagnose(key, probe, principal)]
         note_carried_out(info, public_id("svc", key))
         found = await get_service(key)
     except Refusal as refusal:
@@ -116,16 +117,11 @@ async def service_diagnosis(
     ] = None,
 ) -> AsyncGenerator[DiagnosisStage, None]:
     """Each stage of a diagnosis as it ends; as diagnoseService otherwise. Who unsubscribes ends it."""
-    async with aclosing(_stages(info, _key(id), Probe(recipient, from_))) as walked:
+    principal = await info.context.principal()
+    diagnosis = info.context.parts.diagnoser.diagnose(_key(id), Probe(recipient, from_), principal)
+    async with aclosing(diagnosis) as walked:
         async for stage in walked:
             yield DiagnosisStage.of(stage)
-
-
-async def _stages(info: Info, key: UUID, probe: Probe) -> AsyncGenerator[report.Stage, None]:
-    principal = await info.context.principal()
-    async with aclosing(info.context.parts.diagnoser.diagnose(key, probe, principal)) as walked:
-        async for stage in walked:
-            yield stage
 
 
 def _key(text: str) -> UUID:

@@ -63,6 +63,14 @@ async def test_wrong_input_is_named_as_the_input_names_it(api: Api) -> None:
     assert codes(await api.mutate("diagnoseService", DIAGNOSIS, id="svc_1")) == [("id", "SERVICE_NOT_FOUND")]
 
 
+async def test_nobody_is_told_nothing_whatever_the_id(api: Api) -> None:
+    nobody = api.as_key(None)
+    for key in ("svc_1", public_id("svc", (await make_service("email")).id)):
+        asked = await nobody.first("mutation ($id: ID!) { diagnoseService(input: {id: $id}) { __typename } }", id=key)
+        for answer in (asked, await nobody.first(FOLLOW, id=key)):
+            assert [error.extensions for error in answer.errors or ()] == [{"code": "UNAUTHENTICATED"}]
+
+
 async def test_who_may_not_manage_the_service_makes_nothing_connect(api: Api) -> None:
     async with Receiver(keep=True) as receiver:
         key = await make_relay(receiver)
