@@ -31,7 +31,8 @@ from app.services.sealed import checked_sealer, forget_secret, reseal_secrets
 from app.services.secret import sealer_from
 from app.settings import Settings, SettingsError, read_settings
 from app.signals import STOP_SIGNALS, end_by_force
-from app.submission.submit import Submission, Submitter
+from app.submission.prepare import Submission
+from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
 from app.verb import with_database
 from app.worker import Drain, running_worker

@@ -82,7 +82,7 @@ async def _create(settings: Settings, options: argparse.Namespace) -> int:
         None,
         limits=RecipientLimits(options.per_minute, options.per_hour, options.per_day),
         allowed_networks=options.network,
-        key_limits=_limits(settings),
+        key_limits=KeyLimits.from_settings(settings),
     )
     print(f"{secret}\n\nThis is the only time the key is shown. Its id is {public_id('key', row.id)}.")
     return 0
@@ -98,7 +98,8 @@ async def _list(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _rotate(settings: Settings, options: argparse.Namespace) -> int:
-    row, secret = await rotate_api_key(_key(options.id), options.overlap, None, key_limits=_limits(settings))
+    limits = KeyLimits.from_settings(settings)
+    row, secret = await rotate_api_key(_key(options.id), options.overlap, None, key_limits=limits)
     assert row.previous_expires_at is not None
     old = f"The old one, {row.previous_prefix}…,"
     until = f"{old} works until {row.previous_expires_at:%Y-%m-%d %H:%M:%S} UTC."
@@ -126,10 +127,6 @@ def _old(row: ApiKey) -> str:
         return ""
     used = f"last used {row.previous_last_used_at:%Y-%m-%d %H:%M}" if row.previous_last_used_at else "never used"
     return f"  ({row.previous_prefix}… works until {row.previous_expires_at:%Y-%m-%d %H:%M}, {used})"
-
-
-def _limits(settings: Settings) -> KeyLimits:
-    return KeyLimits(settings.api_key_max_networks, settings.api_key_overlap, settings.api_key_max_overlap)
 
 
 def _key(text: str) -> UUID:

@@ -26,6 +26,7 @@ Port = Annotated[int, Field(gt=0, le=65535)]
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9._:-]+$")]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)]
 
+_CENTURY = 100 * 365 * 24 * 3600  # more than that, added to a time, may be none
 _UNSET = frozenset({"", "null", "(null)"})
 """What a .env file of Laravel's has where nothing is meant."""
 
@@ -83,7 +84,7 @@ class Settings(BaseSettings):
     api_key_use_interval: Seconds = 60
     api_key_check_interval: Seconds = 1
     api_key_overlap: Annotated[float, Field(ge=0)] = 24 * 3600
-    api_key_max_overlap: Annotated[float, Field(ge=0, validate_default=True)] = 30 * 24 * 3600
+    api_key_max_overlap: Annotated[float, Field(ge=0, le=_CENTURY, validate_default=True)] = 30 * 24 * 3600
     api_key_max_networks: Count = 100
     graphiql: bool = True
     graphiql_assets: Path | None = None
@@ -137,6 +138,8 @@ class Settings(BaseSettings):
     max_headers: Count = 50
     max_header_chars: Count = 4096
     max_body_chars: Count = 10 * 1024 * 1024
+    automatic_text: bool = True
+    automatic_text_max_html_chars: Count = 1024 * 1024
     max_tags: Count = 20
     max_tag_chars: Count = 100
     max_metadata_bytes: Count = 16 * 1024
@@ -148,6 +151,13 @@ class Settings(BaseSettings):
     max_browser_recipients: Count = 20
     max_browser_message_bytes: Count = 256 * 1024
     client_ipv6_prefix: Annotated[int, Field(gt=0, le=128)] = 64
+    max_preview_chars: Count = 1024 * 1024
+    max_previews: Count = 2
+    lint_mail_bytes: Count = 25 * 1024 * 1024
+    lint_html_bytes: Count = 102 * 1024
+    lint_visible_recipients: Count = 20
+    lint_bulk_recipients: Count = 50
+    lint_bulk_tags: Annotated[tuple[str, ...], NoDecode] = ("bulk", "marketing", "newsletter")
     max_json_depth: Annotated[int, Field(gt=0, le=200)] = 64
     max_json_values: Count = 20_000
     max_form_fields: Count = 1000
@@ -254,6 +264,7 @@ class Settings(BaseSettings):
         "smtp_networks",
         "smtp_ports",
         "trusted_proxies",
+        "lint_bulk_tags",
         mode="before",
     )
     @classmethod

@@ -61,7 +61,8 @@ async def create_api_key(
     """A new API key of the role, and its text, which is stored nowhere and cannot be read again.
 
     `raw_key` is a text the operator chose; without one, it is random. `browser` makes it a browser key. Raises
-    InvalidInput with every problem, Forbidden, and Conflict IN_USE where a key with this text exists already.
+    InvalidInput with every problem, Forbidden, and Conflict IN_USE where a key has this text, or had it before it was
+    rotated.
     """
     require_manage(by)
     moment = now()
@@ -84,12 +85,14 @@ async def create_api_key(
     )
     try:
         async with transaction():
+            if await ApiKey.exists(previous_digest=api_key.digest):  # one text would be two keys
+                raise _exists_already()
             await api_key.save(force_create=True)
             facts = key_facts(api_key, role.name)
             await record(by, AuditAction.CREATE_API_KEY, key_subject(api_key), moment, after=facts)
     except IntegrityError:
         if await ApiKey.exists(digest=api_key.digest):
-            raise Conflict("This API key exists already.") from None
+            raise _exists_already() from None
         raise
     return api_key, text
 
@@ -163,6 +166,10 @@ async def list_api_keys(after: UUID | None, limit: int, role_id: UUID | None = N
     if role_id is not None:
         query = query.filter(role_id=role_id)
     return await query.order_by("id").limit(limit).prefetch_related("role")
+
+
+def _exists_already() -> Conflict:
+    return Conflict("This API key exists already.")
 
 
 def _no_such_key() -> NotFound:

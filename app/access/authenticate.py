@@ -78,7 +78,7 @@ async def authenticate(
     note_key(public_id("key", as_key(key["id"])), browser.origins if browser else ())
     if browser is not None and page_origin not in browser.origins:
         raise Forbidden("Access Forbidden. This API key is for pages of its own origins only.")
-    await _record_use(key, moment, timedelta(seconds=record_use_every))
+    await _record_use(key, digest, moment, timedelta(seconds=record_use_every))
     return replace(_principal(found, browser), origin=origin, digest=digest)
 
 
@@ -107,16 +107,18 @@ def _tell(key: Mapping[str, Any], flaw: Flaw, origin: str | None) -> None:
     )
 
 
-async def _record_use(key: Mapping[str, Any], moment: datetime, interval: timedelta) -> None:
-    column = "last_used_at" if key["is_present"] else "previous_last_used_at"
+async def _record_use(key: Mapping[str, Any], digest: str, moment: datetime, interval: timedelta) -> None:
+    """Where the secret is still the present one, or the one before, as it was found: it may be rotated meanwhile."""
+    secret = "" if key["is_present"] else "previous_"
+    column = f"{secret}last_used_at"
     last_used_at = as_moment(key[column])
     if last_used_at is not None and moment - last_used_at < interval:
         return
     try:
         await execute(
-            f"UPDATE api_key SET {column} = $1 WHERE id = $2 AND ({column} IS NULL OR {column} <= $3)",  # noqa: S608
+            f"UPDATE api_key SET {column} = $1 WHERE {secret}digest = $2 AND ({column} IS NULL OR {column} <= $3)",  # noqa: S608
             moment,
-            as_key(key["id"]),
+            digest,
             moment - interval,
         )
     except Exception as error:

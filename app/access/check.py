@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
+from typing import Self
 from uuid import UUID
 
 from app.access.networks import canonical
@@ -17,6 +18,7 @@ from app.access.restrictions import NO_RESTRICTIONS, PATTERN_FIELDS, Restriction
 from app.errors import ErrorCode, InvalidInput, Problem
 from app.limits.recipients import NO_LIMITS, RecipientLimits, check_limits
 from app.mail.characters import shown, unstorable
+from app.settings import Settings
 
 MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 2000
@@ -63,6 +65,11 @@ class KeyLimits:
     max_networks: int = 100
     overlap: float = 24 * 3600
     max_overlap: float = 30 * 24 * 3600
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """As the operator set them."""
+        return cls(settings.api_key_max_networks, settings.api_key_overlap, settings.api_key_max_overlap)
 
 
 DEFAULT_KEY_LIMITS = KeyLimits()

@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network
 from uuid import UUID
+
+from app.access.networks import address_of
 
 
 def client_subject(secret: bytes, api_key_id: UUID, address: str | None, ipv6_prefix: int) -> UUID:
@@ -18,10 +20,7 @@ def client_subject(secret: bytes, api_key_id: UUID, address: str | None, ipv6_pr
 
 
 def _counted(address: str | None, ipv6_prefix: int) -> str:
-    try:
-        given = ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return "unknown"
-    if not isinstance(given, IPv6Address):
-        return str(given)
-    return str(given.ipv4_mapped or IPv6Network((int(given), ipv6_prefix), strict=False))
+    given = address_of(address or "")
+    if isinstance(given, IPv6Address):
+        return str(IPv6Network((int(given), ipv6_prefix), strict=False))
+    return str(given or "unknown")

@@ -4,7 +4,7 @@ The rule for the service decides, else the one for all services, as a whole: see
 also where it is allowed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
@@ -25,10 +25,10 @@ class MailRule(StrEnum):
     """Which rule refuses a mail."""
 
     NOT_GRANTED = "NOT_GRANTED"
-    TEMPLATE_NOT_ALLOWED = "TEMPLATE_NOT_ALLOWED"
-    OWN_CONTENT = "OWN_CONTENT"
     FIXED_RECIPIENTS = "FIXED_RECIPIENTS"
     FIXED_FIELD = "FIXED_FIELD"
+    TEMPLATE_NOT_ALLOWED = "TEMPLATE_NOT_ALLOWED"
+    OWN_CONTENT = "OWN_CONTENT"
     SENDER_DENIED = "SENDER_DENIED"
     SENDER_NOT_ALLOWED = "SENDER_NOT_ALLOWED"
     REPLY_TO_REQUIRED = "REPLY_TO_REQUIRED"
@@ -42,7 +42,7 @@ class AskedMail:
 
     `sender`: of the From field, which is the reverse-path too. `recipients`: each with the path of its field.
     `own_content`: the paths of the fields in which the mail brings content that no template holds. `own_fields`: of all
-    other fields that its author filled in, but for the values of placeholders.
+    other fields that its author filled in, recipients first, but for the values of placeholders.
     """
 
     sender: str | None
@@ -67,7 +67,12 @@ def require_mail(principal: Principal, service_id: UUID | None, mail: AskedMail)
     """Return if the mail breaks no rule, else raise Forbidden with every one that it breaks."""
     found = violations(principal, service_id, mail)
     if found:
-        raise Forbidden(problems=[Problem(ErrorCode.FORBIDDEN, broken.message, broken.field) for broken in found])
+        raise refusal_of(found)
+
+
+def refusal_of(found: Sequence[Violation]) -> Forbidden:
+    """What is said of a mail that breaks these rules, of which there is one at least."""
+    return Forbidden(problems=[Problem(ErrorCode.FORBIDDEN, broken.message, broken.field) for broken in found])
 
 
 def violations(principal: Principal, service_id: UUID | None, mail: AskedMail) -> tuple[Violation, ...]:
@@ -88,12 +93,11 @@ def restrictions(principal: Principal, service_id: UUID | None) -> Restrictions:
 
 def _broken_by_page(browser: BrowserRules, rules: Restrictions, mail: AskedMail) -> Iterator[Violation]:
     """What everybody may read tells no address that the page did not name."""
-    own = [path for path in mail.own_fields if path[0] not in _REPLY_TO or not browser.visitor_reply_to]
-    if chosen := [path for path in own if path[0] in _RECIPIENTS]:
-        message = "Access Forbidden. The recipients of this API key are fixed: leave out to, cc and bcc."
-        yield Violation(MailRule.FIXED_RECIPIENTS, message, chosen[0][:1])
-    for path in own:
-        if path[0] not in _RECIPIENTS:
+    for path in mail.own_fields:
+        if path[0] in _RECIPIENTS:
+            message = "Access Forbidden. The recipients of this API key are fixed: leave out to, cc and bcc."
+            yield Violation(MailRule.FIXED_RECIPIENTS, message, path)
+        elif path[0] not in _REPLY_TO or not browser.visitor_reply_to:
             message = "Access Forbidden. This API key takes no such field: leave it out."
             yield Violation(MailRule.FIXED_FIELD, message, path)
     broken = _broken("This API key", rules, mail)

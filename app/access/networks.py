@@ -25,9 +25,18 @@ def canonical(text: str) -> str:
 def is_within(address: str | None, networks: Collection[str]) -> bool:
     """Whether the address is in one of the networks, or there are none; one that is unknown, or none, is in no network.
     The networks are canonical. Takes about as long without networks as with one."""
-    found = _address(address or "")
+    found = address_of(address or "")
     inside = found is not None and any(found in _network(network) for network in networks or _NOWHERE)
     return inside or not networks
+
+
+def address_of(text: str) -> Address | None:
+    """The address, without a zone; None for what is none."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 _network = lru_cache(maxsize=4096)(ip_network)
@@ -52,11 +61,3 @@ def _unmapped(network: Network) -> Network:
     if mapped is None or network.prefixlen < _MAPPED_BITS:
         return network
     return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
-
-
-def _address(text: str) -> Address | None:
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address

@@ -49,6 +49,12 @@ def require_for_all(principal: Principal, action: Action) -> None:
         raise Forbidden(f"Access Forbidden. The role {principal.role_name!r} is not granted {action} for all services.")
 
 
+def require_manage(by: Principal | None) -> None:
+    """Raises Forbidden where MANAGE_ACCESS is not granted; the operator at the machine, None, may everything."""
+    if by is not None:
+        require_for_all(by, Action.MANAGE_ACCESS)
+
+
 def owns(principal: Principal, role_id: UUID | None) -> bool:
     """Whether what this role sent is the principal's own; to a browser key, which everybody has, nothing is."""
     return principal.browser is None and principal.role_id == role_id
@@ -97,9 +103,3 @@ def sees_service(principal: Principal, service_id: UUID) -> bool:
 
 def _rule_of(principal: Principal, service_id: UUID | None) -> GrantRule | None:
     return next((rule for rule in principal.grants if rule.service_id == service_id), None)
-
-
-def require_manage(by: Principal | None) -> None:
-    """Raises Forbidden where MANAGE_ACCESS is not granted; the operator at the machine, None, may everything."""
-    if by is not None:
-        require_for_all(by, Action.MANAGE_ACCESS)

@@ -10,8 +10,8 @@ from app.access.api_keys import get_api_key
 from app.access.check import DEFAULT_KEY_LIMITS, KeyLimits, check_overlap
 from app.access.facts import key_facts, key_subject
 from app.access.models import ApiKey
-from app.access.policy import require_for_all
-from app.access.principal import Action, Principal
+from app.access.policy import require_manage
+from app.access.principal import Principal
 from app.access.raw_key import digest_of, new_raw_key, prefix_of
 from app.audit.record import AuditAction, record
 from app.database.connection import transaction
@@ -29,12 +29,11 @@ async def rotate_api_key(
     """The API key, and its new secret, which cannot be read again. The old one works for `overlap` more seconds.
 
     A present secret that was never used while the one before it still works is the one that goes: whoever lost it asks
-    again. Raises NotFound, Forbidden, InvalidInput, Conflict WRONG_STATE for a key that opens nothing, and where the
-    overlap of an earlier rotation would be cut short, and Conflict IN_USE without an overlap for the key that asks: its
-    answer may get lost.
+    again, and the one before it works no shorter for that, unless the overlap is 0. Raises NotFound, Forbidden,
+    InvalidInput, Conflict WRONG_STATE for a key that opens nothing, and where the overlap of an earlier rotation would
+    be cut short, and Conflict IN_USE without an overlap for the key that asks: its answer may get lost.
     """
-    if by is not None:
-        require_for_all(by, Action.MANAGE_ACCESS)
+    require_manage(by)
     seconds = key_limits.overlap if overlap is None else overlap
     if problems := check_overlap(seconds, key_limits):
         raise InvalidInput(problems=problems)
@@ -64,21 +63,23 @@ def _refuse_closed(api_key: ApiKey, moment: datetime) -> None:
 
 
 def _replace_secret(api_key: ApiKey, text: str, moment: datetime, seconds: float) -> None:
-    overlaps = api_key.previous_expires_at is not None and moment < api_key.previous_expires_at
-    if overlaps and api_key.last_used_at is not None and seconds:
-        raise _would_cut_short(api_key)
-    if not overlaps or api_key.last_used_at is not None:
+    earlier, was_used = api_key.previous_expires_at, api_key.last_used_at is not None
+    overlaps_until = earlier if earlier is not None and moment < earlier else None
+    if overlaps_until and was_used and seconds:
+        raise _would_cut_short(api_key.previous_prefix, overlaps_until)
+    ends_at = moment + timedelta(seconds=seconds)
+    if overlaps_until is None or was_used:
         api_key.previous_digest, api_key.previous_prefix = api_key.digest, api_key.prefix
         api_key.previous_last_used_at = api_key.last_used_at
-    api_key.previous_expires_at = moment + timedelta(seconds=seconds)
+    elif seconds:
+        ends_at = max(ends_at, overlaps_until)
+    api_key.previous_expires_at = ends_at
     api_key.digest, api_key.prefix, api_key.last_used_at = digest_of(text), prefix_of(text), None
 
 
-def _would_cut_short(api_key: ApiKey) -> Conflict:
-    assert api_key.previous_expires_at is not None
+def _would_cut_short(prefix: str | None, ends_at: datetime) -> Conflict:
     message = (
-        f"The secret before this one, {api_key.previous_prefix}…, works until"
-        f" {api_key.previous_expires_at.isoformat(timespec='seconds')}; a key has two secrets at most. Wait until then,"
-        " or let overlapSeconds be 0, which ends both at once."
+        f"The secret before this one, {prefix}…, works until {ends_at.isoformat(timespec='seconds')}; a key has two"
+        " secrets at most. Wait until then, or let overlapSeconds be 0, which ends both at once."
     )
     return Conflict(message, code=ErrorCode.WRONG_STATE, field=("overlapSeconds",))

@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -30,6 +30,7 @@ from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content
 from app.queue.outage import ServiceNote
 from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
+from app.services.announced import note_announced_size
 from app.services.circuit import CircuitPolicy
 from app.services.models import Service
 from app.smtp.connection import Connection
@@ -153,6 +154,8 @@ class Attempter:
             tried = replace(claim, recipients=tuple(settled))
             if not await self._settle(tried, result, started_at, last=not untried):
                 return
+            if dispatch is not None and not untried:
+                await _note_announced_size(dispatch)
 
     async def _prepare(self, claim: Claim, lease: Lease) -> "_Dispatch":
         async with _given_back(claim):
@@ -194,6 +197,7 @@ class Attempter:
         lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, at_most=at_most)
         try:
             async with lent as connection:
+                dispatch.said_size[:] = [connection.extensions.get("size", "")]
                 return await transact(connection, envelope, dispatch.content, server.timeouts, may_finish)
         except asyncio.CancelledError:
             if connection is None or not connection.dot_sent:
@@ -254,6 +258,8 @@ class _Dispatch:
     service: Service
     server: Server
     content: bytes
+    said_size: list[str] = field(default_factory=list)
+    """What the last session's EHLO said about SIZE."""
 
 
 @asynccontextmanager
@@ -271,6 +277,15 @@ async def _release(claim: Claim) -> None:
         await finish(release_claim(claim, now()))
     except Exception as error:
         log_trouble(logger, error, "message %s: not released, its lease will run out", _shown(claim))
+
+
+async def _note_announced_size(dispatch: _Dispatch) -> None:
+    """For previews: nothing is lost where it cannot be written."""
+    try:
+        for parameter in dispatch.said_size:
+            await note_announced_size(dispatch.service, parameter)
+    except Exception as error:
+        log_trouble(logger, error, "service %s: its SIZE is not noted", public_id("svc", dispatch.service.id))
 
 
 def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Failure:

@@ -19,10 +19,10 @@ from app.submission.permission import MailAnswer, MailQuestion, answer
 strawberry.enum(
     MailRule,
     description="Which rule of a grant refuses a mail. NOT_GRANTED: no SEND with this service."
-    " TEMPLATE_NOT_ALLOWED: not made from one of the grant's templates. OWN_CONTENT: made from one, with content of its"
-    " own. FIXED_RECIPIENTS, FIXED_FIELD: a browser key has its own recipients, and takes no other fields but values,"
-    " replyTo where that is allowed, and idempotencyKey. SENDER_DENIED, RECIPIENT_DENIED: a denied pattern matches."
-    " SENDER_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED: there are allowed patterns, and none matches."
+    " FIXED_RECIPIENTS, FIXED_FIELD: a browser key has its own recipients, and takes no other fields but values,"
+    " replyTo where that is allowed, and idempotencyKey. TEMPLATE_NOT_ALLOWED: not made from one of the grant's"
+    " templates. OWN_CONTENT: made from one, with content of its own. SENDER_DENIED, RECIPIENT_DENIED: a denied pattern"
+    " matches. SENDER_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED: there are allowed patterns, and none matches."
     " REPLY_TO_REQUIRED: no Reply-To, or not the required one.",
 )
 

@@ -233,7 +233,7 @@ async def create_key(
     try:
         principal = await info.context.principal()
         role_id = key_at(input.role_id, "role", "roleId")
-        limits = read_limits(input.limits)
+        limits, settings = read_limits(input.limits), info.context.parts.settings
         made, text = await create_api_key(
             role_id,
             input.name,
@@ -241,9 +241,9 @@ async def create_key(
             principal,
             limits=limits,
             allowed_networks=input.allowed_networks or (),
-            key_limits=key_limits(info),
+            key_limits=KeyLimits.from_settings(settings),
             browser=input.browser.rules() if input.browser else None,
-            browser_limits=browser_limits(info.context.parts.settings),
+            browser_limits=browser_limits(settings),
         )
     except Refusal as refusal:
         return CreateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))
@@ -258,7 +258,8 @@ async def update_key(
     try:
         principal = await info.context.principal()
         changes = cast(ApiKeyChanges, with_limits(given_changes(input, "name")))
-        changed = await update_api_key(key_at(input.id, "key"), changes, principal, key_limits=key_limits(info))
+        key, limits = key_at(input.id, "key"), KeyLimits.from_settings(info.context.parts.settings)
+        changed = await update_api_key(key, changes, principal, key_limits=limits)
     except Refusal as refusal:
         return ApiKeyPayload(api_key=None, user_errors=user_errors(refusal))
     note_access_changed(info, input.id)
@@ -285,12 +286,6 @@ def _grants(given: list[GrantInput]) -> tuple[GrantValues, ...]:
 def _limits(info: Info) -> RoleLimits:
     settings = info.context.parts.settings
     return RoleLimits(settings.max_grant_patterns, settings.max_grant_templates)
-
-
-def key_limits(info: Info) -> KeyLimits:
-    """What the operator set for API keys."""
-    settings = info.context.parts.settings
-    return KeyLimits(settings.api_key_max_networks, settings.api_key_overlap, settings.api_key_max_overlap)
 
 
 def note_access_changed(info: Info, id: str) -> None:

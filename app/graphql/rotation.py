@@ -4,11 +4,12 @@ from typing import Annotated
 
 import strawberry
 
+from app.access.check import KeyLimits
 from app.access.rotate import rotate_api_key
 from app.errors import Refusal
 from app.graphql.context import Info
 from app.graphql.key_types import ApiKey
-from app.graphql.roles import key_at, key_limits, note_access_changed
+from app.graphql.roles import key_at, note_access_changed
 from app.graphql.types import UserError, user_errors
 
 
@@ -36,7 +37,7 @@ async def rotate(
     while the one before it still works, is replaced at once. Needs MANAGE_ACCESS."""
     try:
         principal = await info.context.principal()
-        key, limits = key_at(input.id, "key"), key_limits(info)
+        key, limits = key_at(input.id, "key"), KeyLimits.from_settings(info.context.parts.settings)
         rotated, text = await rotate_api_key(key, input.overlap_seconds, principal, key_limits=limits)
     except Refusal as refusal:
         return RotateApiKeyPayload(api_key=None, key=None, user_errors=user_errors(refusal))

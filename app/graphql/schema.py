@@ -18,6 +18,7 @@ from app.graphql import domains as _domains
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
 from app.graphql import messages as _messages
+from app.graphql import preview_email as _preview_email
 from app.graphql import providers as _providers
 from app.graphql import roles as _roles
 from app.graphql import rotation as _rotation
@@ -87,6 +88,7 @@ class Query:
     providers: list[_providers.Provider] = _field(_providers.providers)
     template: Template | None = _field(_templates.template)
     templates: Connection[Template] = _field(_templates.templates)
+    preview_email: _preview_email.PreviewEmailPayload = _field(_preview_email.preview_email)
     preview_template: _templates.PreviewTemplatePayload = _field(_templates.preview)
     role: Role | None = _field(_roles.role)
     roles: Connection[Role] = _field(_roles.roles)

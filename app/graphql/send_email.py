@@ -17,14 +17,14 @@ from app.graphql.context import Context, Info, note_carried_out
 from app.graphql.json_object import json_object
 from app.graphql.mailbox_input import MailboxInput, mailboxes
 from app.graphql.types import Message, UserError, user_errors
-from app.mail.draft import Attachment, Draft
+from app.mail.draft import Attachment, Draft, Unsubscribe
 from app.mail.transfer_encoding import decode_base64
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
 from app.queue.put import Receipt
 from app.queue.schedule import Schedule, in_utc
-from app.submission.submit import Submission
+from app.submission.prepare import Submission
 from app.submission.unseen import tell_accepted
 
 # What the author accepted, the author may see in the answer, without a grant to read messages.
@@ -37,9 +37,11 @@ _INPUT_NAMES: Mapping[str, tuple[str, ...]] = {
     "reply_to_name": ("replyTo", "name"),
     "content_type": ("contentType",),
     "content_id": ("contentId",),
+    "one_click": ("oneClick",),
     "idempotency_key": ("idempotencyKey",),
     "send_at": ("sendAt",),
     "expires_at": ("expiresAt",),
+    "on_doubt": ("onDoubt",),
 }
 
 
@@ -61,6 +63,23 @@ class HeaderInput:
     value: str = strawberry.field(description="One line of text.")
 
 
+@strawberry.input(
+    description="How recipients get off the list, for the header fields List-Unsubscribe (RFC 2369) and"
+    " List-Unsubscribe-Post (RFC 8058): a url, an email, or both. Both may hold {placeholders}."
+)
+class UnsubscribeInput:
+    url: str | None = strawberry.field(
+        default=None,
+        description="An https or http URL. Values for placeholders are percent-encoded, but for one that it begins"
+        " with.",
+    )
+    email: str | None = strawberry.field(default=None, description="An address that any mail unsubscribes at.")
+    one_click: bool = strawberry.field(
+        default=False,
+        description="A POST to the url, which has to be https, unsubscribes at once, without asking anything.",
+    )
+
+
 @strawberry.input(description="A mail to be sent.")
 class SendEmailInput:
     service: str = strawberry.field(description="Name of the service to send with.")
@@ -72,7 +91,11 @@ class SendEmailInput:
         default=None, description="Recipients of a copy that no one else sees."
     )
     subject: str | None = strawberry.field(default=None, description="The subject; may hold {placeholders}.")
-    text: str | None = strawberry.field(default=None, description="The plain text part; may hold {placeholders}.")
+    text: str | None = strawberry.field(
+        default=None,
+        description="The plain text part; may hold {placeholders}. When absent, here and in the template, it is made"
+        " from the html, unless the server is told otherwise; an empty text means that there shall be none.",
+    )
     html: str | None = strawberry.field(default=None, description="The html part; may hold {placeholders}.")
     template: str | None = strawberry.field(
         default=None,
@@ -88,6 +111,9 @@ class SendEmailInput:
     )
     attachments: list[AttachmentInput] | None = strawberry.field(default=None, description="Files and inline images.")
     headers: list[HeaderInput] | None = strawberry.field(default=None, description="Extra header fields.")
+    unsubscribe: UnsubscribeInput | None = strawberry.field(
+        default=None, description="How recipients get off the list; not along with a header field List-Unsubscribe."
+    )
     template_data: JSON | None = strawberry.field(
         default=None,
         description="Object of values for {placeholders}; HTML-escaped in the html part. What the template requires"
@@ -144,10 +170,10 @@ async def send_email(
     """Accept a mail. It is stored durably before this answers, and then delivered with retries."""
     context = info.context
     try:
-        submission = await _submission(context, input)
+        submission = await read_submission(context, input)
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
-        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(_as_input(refusal)))
+        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(as_input(refusal)))
     message_id = strawberry.ID(public_id("msg", receipt.message_id))
     note_carried_out(info, message_id)
     if not receipt.is_shown:
@@ -178,7 +204,8 @@ async def after_wait(context: Context, message_id: UUID, seconds: float | None) 
     return stored
 
 
-async def _submission(context: Context, given: SendEmailInput) -> Submission:
+async def read_submission(context: Context, given: SendEmailInput) -> Submission:
+    """What the input asks for. Raises InvalidInput, and Unauthenticated and Forbidden for the API key."""
     principal = await context.principal()
     most = context.parts.settings.max_wait
     if given.wait_seconds is not None and not 0 <= given.wait_seconds <= most:
@@ -195,6 +222,7 @@ async def _submission(context: Context, given: SendEmailInput) -> Submission:
         schedule=schedule,
         on_doubt=given.on_doubt,
         values_required=True,
+        text_from_html=context.parts.settings.automatic_text,
     )
 
 
@@ -220,20 +248,22 @@ def _draft(given: SendEmailInput) -> Draft:
         template_data=json_object(given.template_data, "templateData", problems),
         metadata=json_object(given.metadata, "metadata", problems),
         tags=tuple(given.tags or ()),
+        unsubscribe=Unsubscribe(**vars(given.unsubscribe)) if given.unsubscribe else None,
     )
     if problems:
         raise InvalidInput(problems=problems)
     return draft
 
 
-def _as_input(refusal: Refusal) -> Refusal:
+def as_input(refusal: Refusal) -> Refusal:
     """The refusal with the fields of a Draft named as this mutation's input names them."""
     if isinstance(refusal, Unauthenticated):
         return refusal
-    return Refusal(problems=[replace(problem, field=_input_path(problem.field)) for problem in refusal.problems])
+    return Refusal(problems=[replace(problem, field=input_path(problem.field)) for problem in refusal.problems])
 
 
-def _input_path(path: tuple[str, ...]) -> tuple[str, ...]:
+def input_path(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path of a Draft's field, as this mutation's input names it."""
     if path[:1] == ("template_data",):  # what follows is a name of the author's
         return ("templateData", *path[1:])
     return tuple(name for part in path for name in _INPUT_NAMES.get(part, (part,)))

@@ -12,6 +12,7 @@ from app.mail.address import Mailbox, check_email, check_name
 from app.mail.characters import header_breaking, shown, unstorable
 from app.mail.draft import Attachment, Draft, DraftLimits
 from app.mail.nesting import is_deeper
+from app.mail.unsubscribe import check_unsubscribe
 
 _FIELD_NAME = re.compile(r"[A-Za-z0-9-]{1,76}")
 _OWNED_FIELDS = frozenset(
@@ -58,6 +59,7 @@ def _problems(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     yield from _subject(draft, limits)
     yield from _bodies(draft, limits)
     yield from _headers(draft, limits)
+    yield from check_unsubscribe(draft)
     yield from _attachments(draft, limits)
     yield from _data(draft, limits)
 

@@ -11,6 +11,7 @@ from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
 from app.mail.header import address_field, structured_field, unstructured_field
 from app.mail.mime import file_entity, multipart_entity, text_entity
+from app.mail.unsubscribe import unsubscribe_fields
 
 _SEPARATOR = re.compile(r"[/\\]")
 _DRIVES = re.compile(r"\A(?:\s*[A-Za-z]:)+")
@@ -41,6 +42,8 @@ def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, mes
         fields.append(unstructured_field("Subject", draft.subject))
     fields.append(structured_field("Message-ID", message_id))
     fields.append(structured_field("MIME-Version", "1.0"))
+    if draft.unsubscribe is not None:
+        fields.append(unsubscribe_fields(draft.unsubscribe))
     fields += (unstructured_field(name, value) for name, value in draft.headers)
     return "".join(fields)
 

@@ -26,6 +26,16 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """How a recipient gets off the list: by a page, by mail to an address, or both. `one_click`: a POST to the `url`
+    does it, without asking anything (RFC 8058)."""
+
+    url: str | None = None
+    email: str | None = None
+    one_click: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A mail as asked for. Strings are as they came; `check` tells what is wrong with them.
 
@@ -56,6 +66,7 @@ class Draft:
     variables: Mapping[str, object] = field(default_factory=dict)
     metadata: Mapping[str, object] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    unsubscribe: Unsubscribe | None = None
 
 
 @dataclass(frozen=True, slots=True)

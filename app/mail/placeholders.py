@@ -5,9 +5,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from urllib.parse import quote
 
 from app.errors import TooLarge
-from app.mail.draft import Draft, DraftLimits
+from app.mail.draft import Draft, DraftLimits, Unsubscribe
 
 # Any text in braces is one if it has a value. What has none is shown to people only where it looks like one: not CSS.
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -19,10 +20,11 @@ _NOTHING: Mapping[str, str | None] = {}
 def fill(
     draft: Draft, limits: DraftLimits = _DEFAULT_LIMITS, sender_fields: Mapping[str, str | None] = _NOTHING
 ) -> Draft:
-    """The draft with every known {name} of its subject, text and html replaced, in one pass.
+    """The draft with every known {name} of its subject, text, html and `unsubscribe` replaced, in one pass.
 
     A value is never expanded again; a name that is unknown, or whose value is null, a list or an object, stays
     as written. `template_data` wins over `variables`, which go into `html` raw; everything else is HTML-escaped there.
+    Values are percent-encoded in a URL to unsubscribe, unless it begins with the placeholder.
     Names that have no value there stand for `sender_fields`, and {subject} for the filled subject.
     Raises TooLarge, before anything is built, if a filled part would pass `max_body_chars`.
     """
@@ -36,17 +38,19 @@ def fill(
         subject=subject,
         text=_fill_text(draft.text, words, "text", most),
         html=_fill_text(draft.html, escaped, "html", most),
+        unsubscribe=_fill_unsubscribe(draft.unsubscribe, words, most),
     )
 
 
 def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] = _NOTHING) -> tuple[str, ...]:
-    """The names in {braces} that `fill` leaves as they are, each once, in the order of subject, text and html.
+    """The names in {braces} that `fill` leaves as they are, each once: of subject, text, html and `unsubscribe`.
 
     Names begin with a letter or _ and have no spaces: what else stands in braces is taken for CSS and the like.
     """
     words = _words(draft, sender_fields)
+    address = draft.unsubscribe.email if draft.unsubscribe else None
     in_subject, *in_bodies = (
-        _LIKELY_PLACEHOLDER.findall(part or "") for part in (draft.subject, draft.text, draft.html)
+        _LIKELY_PLACEHOLDER.findall(part or "") for part in (draft.subject, draft.text, draft.html, address)
     )
     known = words.keys() if draft.subject is None else {"subject", *words}
     unknown = [name for name in in_subject if name not in words]
@@ -66,6 +70,22 @@ def _words(draft: Draft, sender_fields: Mapping[str, str | None]) -> dict[str, s
         for name, value in values.items()
         if isinstance(value, str | int | float)
     }
+
+
+def _fill_unsubscribe(given: Unsubscribe | None, words: Mapping[str, str], most: int) -> Unsubscribe | None:
+    if given is None:
+        return None
+    url = given.url
+    if url is not None and (first := _PLACEHOLDER.match(url)) and first[1] in words:
+        url = words[first[1]] + (_fill_url(url[first.end() :], words, most) or "")
+    else:
+        url = _fill_url(url, words, most)
+    return replace(given, url=url, email=_fill_text(given.email, words, "unsubscribe", most))
+
+
+def _fill_url(url: str | None, words: Mapping[str, str], most: int) -> str | None:
+    encoded = {name: quote(word.encode("utf-8", "replace"), safe="") for name, word in words.items()} if url else {}
+    return _fill_text(url, encoded, "unsubscribe", most)
 
 
 def _fill_text(text: str | None, words: Mapping[str, str], field: str, most: int) -> str | None:

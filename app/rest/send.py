@@ -19,7 +19,8 @@ from app.queue.states import SETTLED, MessageState, RecipientState
 from app.rest.errors import error_response, limit_headers
 from app.rest.request_body import read_request_draft
 from app.settings import Settings
-from app.submission.submit import Submission, Submitter
+from app.submission.prepare import Submission
+from app.submission.submit import Submitter
 from app.submission.unseen import tell_accepted
 from app.submission.verdict import VerdictWaiter
 

@@ -22,6 +22,7 @@ from app.errors import Conflict, ErrorCode, InvalidInput, NotFound
 from app.limits.counter import forget_free_at
 from app.outbound.guard import Guard
 from app.services.access_token import forget_token
+from app.services.announced import forget_announced_size
 from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
 from app.services.circuit import forget_circuit, require_proof
 from app.services.facts import service_facts, service_subject
@@ -162,6 +163,7 @@ async def replace_service(
     await _save(current, values, sealer, moment)
     if _server(current) != earlier:
         await forget_token(current.id)
+        await forget_announced_size(current)
         forget = forget_circuit(current.id) if current.username is None else require_proof(current.id, moment)
         open_since = await forget
         if open_since is not None:

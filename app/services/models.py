@@ -21,7 +21,8 @@ class Service(Model):
     `provider` and `region` are what it was filled in from. While `paused_at` is set, mail is accepted and kept; nothing
     of it is tried. Limits are null where there is none; for `max_connections` and `max_recipients_per_transaction`,
     where the setting holds. `respond_async`: the REST route answers 202 without waiting for the verdict. `is_managed`:
-    the environment (MAIL_*) says what it is, and nobody else changes it.
+    the environment (MAIL_*) says what it is, and nobody else changes it. `announced_size`: what the server last said
+    about SIZE; null where it said nothing, or was not asked yet.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -59,6 +60,7 @@ class Service(Model):
     recipients_per_day = fields.IntField(null=True)
     respond_async = fields.BooleanField(default=False, db_default=False)
     is_managed = fields.BooleanField(default=False, db_default=False)
+    announced_size = fields.BigIntField(null=True)
     paused_at = fields.DatetimeField(null=True)
     paused_reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     version = fields.IntField(default=1)

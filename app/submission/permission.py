@@ -19,7 +19,7 @@ from app.submission.author import resolve_sender
 from app.templates.content import RECIPIENT_FIELDS, UsedTemplate, apply_template
 from app.templates.find import find_used_template
 
-_CONTENT_FIELDS = ("subject", "text", "html", "attachments", "headers")
+_CONTENT_FIELDS = ("subject", "text", "html", "attachments", "headers", "unsubscribe")
 _SENDER_FIELDS = ("from_email", "from_name", "reply_to_email", "reply_to_name")
 _OWN_FIELDS = (*RECIPIENT_FIELDS, *_SENDER_FIELDS, "metadata", "tags")
 

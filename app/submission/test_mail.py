@@ -13,7 +13,7 @@ from app.services.manage import find_service
 from app.services.models import Service, ServiceKind
 from app.settings import Settings
 from app.submission.author import resolve_sender
-from app.submission.submit import Submission, message_id_for
+from app.submission.prepare import Submission, message_id_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A key with a new secret is the same key, and the old secret works as long as was said; on both databases."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from app.access.principal import Principal
 from app.access.raw_key import digest_of
 from app.access.rotate import rotate_api_key
 from app.audit.read import AuditFilter, list_entries
+from app.database import connection
 from app.database.key import public_id
 from app.errors import Conflict, ErrorCode, InvalidInput, NotFound, Problem, Unauthenticated
 from app.limits.recipients import RecipientLimits
@@ -76,6 +78,45 @@ async def test_each_secret_tells_when_it_was_last_used() -> None:
     ]
 
 
+async def test_the_use_of_a_secret_that_is_replaced_meanwhile_is_not_one_of_the_new_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api_key, old = await make_key()
+
+    async def then_rotated(sql: str, *args: object) -> list[dict[str, object]]:
+        found = await connection.rows(sql, *args)
+        await rotated(api_key, 10)
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("app.access.authenticate.rows", then_rotated)
+        await shown(old, 1)
+    stored = await ApiKey.get(id=api_key.id)
+    assert (stored.prefix != old[:11], stored.last_used_at) == (True, None)
+
+
+async def test_side_by_side_rotations_leave_two_secrets_and_a_revocation_none() -> None:
+    api_key, old = await make_key()
+    await shown(old, 1)
+    one, other = await asyncio.gather(rotated(api_key, 10), rotated(api_key, 10))
+    works = [isinstance(await shown(text, 20), Principal) for text in (old, one, other)]
+    assert works in ([True, True, False], [True, False, True])
+
+    third, _ = await asyncio.gather(rotated(api_key, 30, 0), revoke_api_key(api_key.id, None), return_exceptions=True)
+    assert isinstance(third, str | Conflict)
+    texts = (old, one, other, *([third] if isinstance(third, str) else ()))
+    assert [isinstance(await shown(text, 40), Principal) for text in texts] == [False] * len(texts)
+
+
+async def test_a_chosen_text_that_was_a_secret_before_makes_no_second_key() -> None:
+    role = await create_role(RoleValues("mailer"), None)
+    first, text = await create_api_key(role.id, "first", None, None, raw_key="chosen by the operator")
+    await rotate_api_key(first.id, 60, None)
+    with pytest.raises(Conflict, match="exists already"):
+        await create_api_key(role.id, "second", None, None, raw_key=text)
+    assert await ApiKey.all().count() == 1
+
+
 async def test_without_an_overlap_the_old_secret_ends_at_once() -> None:
     api_key, old = await make_key()
     new = await rotated(api_key, 10, 0)
@@ -88,8 +129,15 @@ async def test_a_secret_that_nobody_used_is_replaced_and_the_one_before_it_goes_
     api_key, old = await make_key()
     lost = await rotated(api_key, 10)
     new = await rotated(api_key, 20)
+    assert (await ApiKey.get(id=api_key.id)).previous_expires_at == after(20 + HOUR)
+    lost_too, new = new, await rotated(api_key, 20, 1)
 
-    assert [isinstance(await shown(text, 30), Principal) for text in (old, lost, new)] == [True, False, True]
+    assert [isinstance(await shown(text, 30), Principal) for text in (old, lost, lost_too, new)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
     assert (await ApiKey.get(id=api_key.id)).previous_expires_at == after(20 + HOUR)
 
 

@@ -220,6 +220,7 @@ def _value(kind: str, column: str, key: UUID, number: int) -> object:
         "blob": b"\0\xff",
         "bytea": b"\0\xff",
         "int": number,
+        "bigint": number,
         "small": 1,
         "double": 1.5,
         "real": 1.5,

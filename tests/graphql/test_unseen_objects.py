@@ -34,6 +34,8 @@ QUERIES: Mapping[str, str] = {
     "services": "services(first: 9, after: $svc) { nodes { name } }",
     "template": "template(name: $template) { id }",
     "templates": "templates(first: 9, after: $tmpl) { nodes { id } }",
+    "previewEmail": 'previewEmail(input: {service: "mine", template: $template, to: [{email: "b@a.example"}]})'
+    f" {{ preview {{ text }} {USER_ERRORS} }}",
     "previewTemplate": f"previewTemplate(input: {{template: $template}}) {{ preview {{ text }} {USER_ERRORS} }}",
     "role": "role(id: $id) { id }",
     "roles": "roles(first: 9, after: $role) { nodes { id } }",
@@ -92,6 +94,9 @@ SEND_IN_SECRET = (
 )
 
 
+PREVIEW_IN_SECRET = ("query", "previewEmail", SEND_IN_SECRET[2].replace("sendEmail", "previewEmail"))
+
+
 @dataclass(frozen=True)
 class World:
     """Who asks, and the ids of what they may not see, by kind."""
@@ -144,7 +149,7 @@ async def test_the_table_holds_every_field_of_the_schema(api: Api) -> None:
     assert {field["name"] for field in schema["subscriptionType"]["fields"]} == set(SUBSCRIPTIONS)
 
 
-@pytest.mark.parametrize(("kind", "name", "field"), [*FIELDS, SEND_IN_SECRET])
+@pytest.mark.parametrize(("kind", "name", "field"), [*FIELDS, SEND_IN_SECRET, PREVIEW_IN_SECRET])
 async def test_what_may_not_be_seen_is_answered_like_what_is_not_there(
     world: World, kind: str, name: str, field: str
 ) -> None:

@@ -22,7 +22,9 @@ def written(default: Any) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
-    return ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else str(default)
+    if isinstance(default, tuple):
+        return ",".join(part if isinstance(part, str) else f"{part:g}" for part in default)
+    return str(default)
 
 
 def variables(name: str, field: FieldInfo) -> tuple[str, str]:
@@ -64,6 +66,7 @@ def test_what_the_page_says_is_a_default_can_be_set(monkeypatch: pytest.MonkeyPa
         ("TRUSTED_PROXIES", "proxy.example"),
         ("FORWARDED_HEADER", "x-real-ip"),
         ("LOG_ADDRESSES", "some"),
+        ("API_KEY_MAX_OVERLAP", "inf"),
         ("SECRET_KEYS", SECRET),
     ],
 )

@@ -67,6 +67,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "the right recipient": ({"to": [{"email": OWNERS[0]}]}, [("to", "FORBIDDEN")]),
     "a copy": ({"cc": ELSEWHERE}, [("cc", "FORBIDDEN")]),
     "a blind copy": ({"bcc": ELSEWHERE}, [("bcc", "FORBIDDEN")]),
+    "several": ({"cc": ELSEWHERE, "bcc": ELSEWHERE, "text": "x"}, [(at, "FORBIDDEN") for at in ("cc", "bcc", "text")]),
     "no template": ({"template": None, "text": "x"}, [("template", "FORBIDDEN"), ("text", "FORBIDDEN")]),
     "another template": ({"template": "Other"}, [("template", "FORBIDDEN")]),
     "no such template": ({"template": "Absent"}, [("template", "FORBIDDEN")]),
@@ -87,12 +88,18 @@ INPUTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "later": ({"sendAt": "2099-01-01T00:00:00Z"}, [("sendAt", "FORBIDDEN")]),
     "an end": ({"expiresAt": "2099-01-01T00:00:00Z"}, [("expiresAt", "FORBIDDEN")]),
     "before all others": ({"priority": "HIGH"}, [("priority", "FORBIDDEN")]),
-    "a choice in doubt": ({"onDoubt": "FAIL"}, [("on_doubt", "FORBIDDEN")]),
+    "a choice in doubt": ({"onDoubt": "FAIL"}, [("onDoubt", "FORBIDDEN")]),
     "line ends in the subject": (
         {"templateData": {"topic": "x\r\nBcc: victim@elsewhere.example", "message": "x"}},
         [("subject", "INVALID_INPUT")],
     ),
-    "a book": ({"templateData": {"message": "x" * 300_000}}, [("", "TOO_LARGE")]),
+    "a book": ({"templateData": {"message": "x" * 300_000}}, [("templateData", "TOO_LARGE")]),
+    "a book that nobody reads": (
+        {"templateData": {"message": "x", "y": "x" * 300_000}},
+        [("templateData", "TOO_LARGE")],
+    ),
+    "a page full of quotes": ({"templateData": {"message": '"' * 100_000}}, [("html", "TOO_LARGE")]),
+    "a long letter": ({"templateData": {"message": "x" * 200_000}}, [("", "TOO_LARGE")]),
     "no message": ({"templateData": {"topic": "x"}}, [("templateData.message", "MISSING_VARIABLE")]),
 }
 BODIES: dict[str, dict[str, Any]] = {
@@ -161,6 +168,8 @@ READS = (
     "roles(first: 1) { nodes { id } }",
     "apiKeys(first: 1) { nodes { id } }",
     "auditLog(first: 1) { nodes { id } }",
+    "dkimKeys(first: 1) { nodes { id } }",
+    'canSend(role: "$other", service: "site", from: "a@b.example", to: []) { allowed }',
 )
 NOTHING: tuple[object, ...] = ({}, {"nodes": []}, None)
 CHANGES = (
@@ -172,6 +181,9 @@ CHANGES = (
     'createApiKey(input: {roleId: "$role", name: "mine"})',
     'updateApiKey(input: {id: "$key", name: "mine"})',
     'revokeApiKey(input: {id: "$key"})',
+    'rotateApiKey(input: {id: "$key"})',
+    'deleteRole(input: {id: "$role"})',
+    'generateDkimKey(input: {domain: "a.example", selector: "s"})',
 )
 
 
@@ -180,7 +192,8 @@ async def test_it_reads_nothing_and_changes_nothing_whatever_its_role_may(site: 
         sent = await page.send()
         viewer = (await page.post("{ viewer { roleId apiKeyId actionsOnAllServices } }")).json()["data"]["viewer"]
         assert viewer["actionsOnAllServices"] == ["SEND"]
-        ids = {"$message": sent["messageId"], "$role": viewer["roleId"], "$key": viewer["apiKeyId"]}
+        other = (await admin.graphql.ask("{ viewer { roleId } }"))["viewer"]["roleId"]
+        ids = {"$message": sent["messageId"], "$role": viewer["roleId"], "$key": viewer["apiKeyId"], "$other": other}
         for field in READS:
             body = (await page.post(f"{{ found: {_with(ids, field)} }}")).json()
             refused = [error["extensions"]["code"] for error in body.get("errors", ())] == ["FORBIDDEN"]

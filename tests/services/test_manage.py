@@ -112,6 +112,7 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "recipients_per_minute": 3,
         "recipients_per_hour": 4,
         "recipients_per_day": 5,
+        "announced_size": None,
         "paused_at": None,
         "paused_reason": None,
         "version": 1,

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import InvalidInput
 from app.mail.address import Mailbox
-from app.mail.draft import Attachment, Draft, Link
+from app.mail.draft import Attachment, Draft, Link, Unsubscribe
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.schedule import Schedule
@@ -60,6 +60,11 @@ OTHER: dict[str, list[Any]] = {
     "variables": [{}, {"v": "x"}],
     "metadata": [{"m": 1}, {"m": "true"}],
     "tags": [("two", "one"), ("one,two",)],
+    "unsubscribe": [
+        Unsubscribe(url="https://a.example"),
+        Unsubscribe(email="a@a.example"),
+        Unsubscribe(one_click=True),
+    ],
 }
 
 

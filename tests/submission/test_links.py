@@ -18,7 +18,8 @@ from app.queue.embedded import EmbeddedEngine
 from app.queue.put import Receipt
 from app.queue.wakeup import Wakeup
 from app.settings import Settings
-from app.submission.submit import Submission, Submitter
+from app.submission.prepare import Submission
+from app.submission.submit import Submitter
 from tests.factories import count, make_principal, make_service
 from tests.outbound.conftest import LOOPBACK, WebServer, answer, serving
 

@@ -11,12 +11,13 @@ from app.access.principal import Principal
 from app.access.restrictions import Restrictions
 from app.errors import ErrorCode, Forbidden, NotFound, Refusal
 from app.mail.address import Mailbox
-from app.mail.draft import Attachment, Draft, Link
+from app.mail.draft import Attachment, Draft, Link, Unsubscribe
 from app.queue.claim import load_content
 from app.queue.put import Receipt
 from app.services.models import Service
 from app.settings import Settings
-from app.submission.submit import Submission, Submitter
+from app.submission.prepare import Submission
+from app.submission.submit import Submitter
 from tests.factories import count, make_principal, make_service
 from tests.templates.stored import make
 
@@ -110,6 +111,7 @@ async def test_an_address_that_is_none_is_refused_as_that(submitter: Submitter) 
         ({"html": "h"}, "html"),
         ({"headers": (("X-A", "b"),)}, "headers"),
         ({"attachments": (Attachment("a", b"a"),)}, "attachments"),
+        ({"unsubscribe": Unsubscribe(email=BOB)}, "unsubscribe"),
         ({"links": (Link("http://127.0.0.1:1/a", ("attachment",)),)}, "attachment"),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from email import message_from_bytes
+from email.policy import default
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from app.queue.put import Receipt
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.settings import Settings
-from app.submission.submit import Submission, Submitter
+from app.submission.prepare import Submission
+from app.submission.submit import Submitter
 from tests.factories import count, make_principal, make_service, message_row
 
 DRAFT = Draft(to=(Mailbox("bob@example.com", "Bob"),), subject="Hello", text="text", from_email="ada@example.com")
@@ -292,3 +294,33 @@ async def test_a_submission_that_is_cancelled_stores_all_or_nothing(submitter: S
 
     stored = await count("message")
     assert [await count(table) for table in ("message_content", "recipient", "event")] == [stored] * 3
+
+
+HTML = "<p>Hello <b>Bob</b></p>"
+TEXTS: list[tuple[dict[str, Any], dict[str, Any], bool, str | None]] = [
+    ({}, {}, True, "Hello Bob\r\n"),
+    ({}, {}, False, None),
+    ({"text": ""}, {}, True, None),
+    ({"text": "own"}, {}, True, "own\r\n"),
+    ({"html": "<img src='a'>"}, {}, True, None),
+    ({}, {"automatic_text_max_html_chars": len(HTML) - 1}, True, None),
+    ({"html": "{a}", "template_data": {"a": "<1>"}}, {}, True, "<1>\r\n"),
+]
+
+
+@pytest.mark.parametrize(("fields", "changes", "wanted", "text"), TEXTS)
+async def test_mail_with_html_alone_gets_a_text_where_that_is_wanted(
+    submitter: Submitter,
+    wakeup: Wakeup,
+    principal: Principal,
+    fields: dict[str, Any],
+    changes: dict[str, Any],
+    wanted: bool,
+    text: str | None,
+) -> None:
+    draft = replace(DRAFT, **{"text": None, "html": HTML, **fields})
+    receipt = await submit(with_settings(submitter, wakeup, **changes), principal, draft, text_from_html=wanted)
+    mail = message_from_bytes(await load_content(receipt.message_id), policy=default)
+    found = mail.get_body(["plain"])
+    assert (found.get_content() if found else None) == text
+    assert mail.get_body(["html"])

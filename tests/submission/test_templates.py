@@ -20,7 +20,8 @@ from app.queue.claim import load_content
 from app.queue.lookup import list_recipients
 from app.queue.put import Receipt
 from app.settings import Settings
-from app.submission.submit import Submission, Submitter
+from app.submission.prepare import Submission
+from app.submission.submit import Submitter
 from app.templates.content import Variable, VariableType
 from app.templates.manage import delete_template
 from app.templates.models import Template

@@ -1,0 +1,156 @@
+"""The guard steps before anything is stored, the same for a mail that is to be sent and for one that is looked at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from app.access.mail_policy import AskedMail, Path, restrictions
+from app.access.policy import require
+from app.access.principal import Action, Principal
+from app.errors import ErrorCode, Forbidden, InvalidInput, TooLarge
+from app.mail.address import Mailbox, wire_address
+from app.mail.check import check_draft
+from app.mail.compose import compose
+from app.mail.draft import Draft, DraftLimits
+from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, make_envelope
+from app.mail.placeholders import fill
+from app.mail.plain_text import text_of
+from app.queue.doubt import OnDoubt
+from app.queue.schedule import AT_ONCE, Schedule, check_schedule
+from app.services.manage import find_service
+from app.services.models import Service
+from app.settings import Settings
+from app.submission.author import resolve_sender
+from app.submission.permission import asked_mail, escape_variables, fix_recipients, no_such_service
+from app.templates.content import UsedTemplate, apply_template, check_values
+
+MAX_MESSAGE_ID_DOMAIN_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a door asks for. `verdict_wanted`: the client waits for the first attempt, and a server that cannot be
+    talked to then fails the mail instead of deferring it; unless the service answers at once (`respond_async`).
+    `values_required`: a template's required variables without a value, and values of another type, are refused; else
+    they are left as they are. `text_from_html`: a mail that has html and no text gets one made from it. `key`: that of
+    the message, where its author has to know it before."""
+
+    service_name: str
+    draft: Draft
+    principal: Principal
+    idempotency_key: str | None = None
+    verdict_wanted: bool = False
+    schedule: Schedule = AT_ONCE
+    on_doubt: OnDoubt = OnDoubt.RETRY
+    values_required: bool = False
+    text_from_html: bool = False
+    key: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A draft that passed every guard, composed. `draft`: with its placeholders filled, and the text that it got."""
+
+    draft: Draft
+    sender: Mailbox
+    reply_to: Mailbox | None
+    recipients: tuple[EnvelopeRecipient, ...]
+    envelope: Envelope
+    message_id_header: str
+    date: datetime
+    content: bytes
+
+
+async def permitted_service(name: str, principal: Principal) -> Service:
+    """The service of this name, active, with which the role may send. Raises Forbidden, NotFound.
+
+    The role is asked before the service's existence shows.
+    """
+    service = await find_service(name)
+    require(principal, Action.SEND, service.id if service else None)
+    if service is None:
+        raise no_such_service(name)
+    if not service.is_active:
+        raise Forbidden(f"Service {service.name} is deactivated.", code=ErrorCode.SERVICE_INACTIVE, field=("service",))
+    return service
+
+
+class Preparer:
+    """Makes drafts into mail, by the settings of one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = DraftLimits.of(settings)
+        most = min(settings.max_body_chars, settings.max_browser_message_bytes)
+        self._limits_of_pages = replace(self._limits, max_body_chars=most)
+
+    def apply(
+        self, submission: Submission, service: Service, template: UsedTemplate | None
+    ) -> tuple[Submission, AskedMail]:
+        """With what comes from the template filled in; and what the role is to be asked about it."""
+        given, principal = submission.draft, submission.principal
+        draft = fix_recipients(apply_template(given, template.content) if template else given, principal)
+        sender, reply_to, _ = resolve_sender(draft, service, self._settings)
+        mail = asked_mail(given, draft, sender, reply_to, template, self._limits.max_recipients)
+        mail = replace(mail, own_fields=(*mail.own_fields, *_own_terms(submission)))
+        draft = escape_variables(draft) if restrictions(principal, service.id).templates else draft
+        return replace(submission, draft=draft), mail
+
+    def prepare(
+        self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime
+    ) -> Prepared:
+        """The mail that leaves, with this key in its Message-ID and this moment as its Date. The same arguments give
+        the same octets. Raises InvalidInput with everything that is wrong, TooLarge."""
+        draft = submission.draft
+        unfit = check_values(draft, template) if template and submission.values_required else ()
+        sender, reply_to, missing = resolve_sender(draft, service, self._settings)
+        of_page = submission.principal.browser is not None
+        limits = self._limits_of_pages if of_page else self._limits
+        filled = fill(draft, limits, sender_fields(sender, reply_to))
+        ill_timed = check_schedule(submission.schedule, moment, self._settings.max_schedule_ahead)
+        problems = (*unfit, *check_draft(filled, limits), *missing, *ill_timed)
+        if problems:
+            raise InvalidInput(problems=problems)
+        assert sender is not None, "a draft without a sender has a problem"
+        filled = self._with_text(filled) if submission.text_from_html else filled
+        header = message_id_for(key, sender)
+        content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
+        most = self._settings.max_browser_message_bytes if of_page else self._settings.max_message_bytes
+        if len(content) > most:
+            raise TooLarge(f"The composed mail has {len(content)} bytes; the limit is {most}.")
+        envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
+        recipients = envelope_recipients(filled)
+        return Prepared(filled, sender, reply_to, recipients, envelope, header, moment, content)
+
+    def _with_text(self, draft: Draft) -> Draft:
+        """An empty text says that there shall be none."""
+        most = self._settings.automatic_text_max_html_chars
+        if draft.text is not None or not draft.html or len(draft.html) > most:
+            return draft
+        text = text_of(draft.html)
+        return replace(draft, text=text) if 0 < len(text) <= self._limits.max_body_chars else draft
+
+
+def sender_fields(sender: Mailbox | None, reply_to: Mailbox | None) -> dict[str, str | None]:
+    """What {from_name} and its like stand for."""
+    fields = {"from": sender, "reply_to": reply_to}
+    emails = {f"{name}_email": mailbox.email for name, mailbox in fields.items() if mailbox}
+    return emails | {f"{name}_name": mailbox.name for name, mailbox in fields.items() if mailbox}
+
+
+def _own_terms(submission: Submission) -> Iterator[Path]:
+    """The fields in which the author says when the mail leaves, and what becomes of it in doubt."""
+    schedule = submission.schedule
+    terms = {name: getattr(schedule, name) != getattr(AT_ONCE, name) for name in ("send_at", "expires_at", "priority")}
+    terms["on_doubt"] = submission.on_doubt is not OnDoubt.RETRY
+    yield from ((name,) for name, given in terms.items() if given)
+
+
+def message_id_for(key: UUID, sender: Mailbox) -> str:
+    """The Message-ID of the message with this key: a msg-id (RFC 5322 section 3.6.4) on the sender's domain; of a very
+    long one, on the end of it."""
+    domain = wire_address(sender.email).rpartition("@")[2]
+    while len(domain) > MAX_MESSAGE_ID_DOMAIN_CHARS:
+        domain = domain.partition(".")[2]
+    return f"<{key.hex}@{domain}>"
