@@ -21,6 +21,7 @@ from app.queue.intervene import Intervener
 from app.queue.lookup import StoredAttempt, StoredRecipient, list_attempts, list_recipients
 from app.queue.way import read_ways
 from app.services.circuit import Circuit, read_circuits
+from app.services.diagnose import Diagnoser
 from app.services.secret import Sealer
 from app.services.usage import Used, read_used
 from app.settings import Settings
@@ -39,6 +40,7 @@ class Parts:
     submitter: Submitter
     waiter: VerdictWaiter
     intervener: Intervener
+    diagnoser: Diagnoser
     key_watch: KeyWatch = field(default_factory=KeyWatch)
 
 

@@ -96,13 +96,14 @@ class Service(Node):
     row: strawberry.Private[models.Service]
 
     @strawberry.field(
-        description="Why nothing leaves: what pauseService was told, else the open circuit's reason. Null: it does."
+        description="Why nothing leaves: what pauseService was told, else the open circuit's reason, and what tells"
+        " more. Null: it does."
     )
     async def paused_reason(self, info: Info) -> str | None:
         if self.row.paused_at is not None:
             return self.row.paused_reason
         circuit = await info.context.circuits.load(self.row.id)
-        return circuit.reason if circuit else None
+        return f"{circuit.reason} (`heliograph diagnose {self.name}` tells more.)" if circuit else None
 
     @strawberry.field(description="Set while the server cannot be talked to.")
     async def circuit(self, info: Info) -> Circuit | None:

@@ -85,7 +85,7 @@ class Submitter:
         submission = await self._permitted_mail(submission, service, template)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)
-        key = self._make_key()
+        key = submission.key or self._make_key()
         prepared = await asyncio.to_thread(self._preparer.prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
