@@ -3,11 +3,13 @@
 from datetime import datetime
 from enum import Enum
 from typing import Generic, Self, TypeVar
+from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
 from app.access import models as access
+from app.access.policy import sees_service
 from app.clock import now
 from app.database.key import public_id
 from app.errors import ErrorCode, Refusal, Unauthenticated
@@ -166,6 +168,16 @@ class Service(Node):
         circuit = await info.context.circuits.load(self.row.id)
         return Circuit.of(circuit) if circuit else None
 
+    @strawberry.field(
+        description="Names of the services by which its mail leaves while its server cannot be talked to, in this"
+        " order; only those that the API key may read."
+    )
+    async def fallbacks(self, info: Info) -> list[str]:
+        keys = [UUID(key) for key in self.row.fallbacks or ()]
+        principal = await info.context.principal()
+        found = await info.context.service_names.load_many([key for key in keys if sees_service(principal, key)])
+        return [name for name in found if name is not None]
+
     @strawberry.field(description="How much of each limit that is set is used, by all workers together.")
     async def usage(self, info: Info) -> list[Usage]:
         return [Usage.of(usage) for usage in usage_of(vars(self.row), await info.context.used.load(self.row.id))]
@@ -255,6 +267,10 @@ class Attempt:
     )
     reply: Reply | None = strawberry.field(description="The reply that decided, if there was one.")
     detail: str | None = strawberry.field(description="What happened, where there was no reply or it needs a hint.")
+    service_name: str = strawberry.field(description="The service it went through: the message's, or a fallback.")
+    fallback_reason: str | None = strawberry.field(
+        description="With a fallback: why the server of the message's own service could not be talked to."
+    )
 
     @classmethod
     def of(cls, row: StoredAttempt) -> Self:
@@ -267,6 +283,8 @@ class Attempt:
             in_doubt=row.in_doubt,
             reply=Reply.of(row.reply),
             detail=row.detail,
+            service_name=row.service_name,
+            fallback_reason=row.fallback_reason,
         )
 
 
@@ -313,7 +331,7 @@ class Recipient:
 
 @strawberry.type(description="One accepted mail.")
 class Message(Node):
-    service_name: str = strawberry.field(description="The service it leaves through; kept when that is deleted.")
+    service_name: str = strawberry.field(description="The service it was sent with; kept when that is deleted.")
     state: MessageState = strawberry.field(description="Derived from the recipients.")
     message_id_header: str = strawberry.field(description="Its Message-ID field; the same over all attempts.")
     sender: Mailbox = strawberry.field(name="from", description="Its From field.")

@@ -1,7 +1,7 @@
 """What a service has to be like. Pure: values in, problems or values in stored form out."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -37,7 +37,8 @@ class ServiceValues:
 
     `kind` and `encryption` are names of ServiceKind and Encryption. None for `encryption` means TLS, for `port` 465
     with SSL and else 587. `password_kept`: no new password, but one is stored and stays. None for a limit means that
-    there is none, for `max_connections` that the setting holds.
+    there is none, for `max_connections` that the setting holds. `fallbacks`: names as they are given, ids once they are
+    checked (see `fallback_ids`).
     """
 
     name: str
@@ -63,6 +64,7 @@ class ServiceValues:
     recipients_per_minute: int | None = None
     recipients_per_hour: int | None = None
     recipients_per_day: int | None = None
+    fallbacks: Sequence[str] | None = None
 
 
 def check_service(
@@ -111,6 +113,7 @@ def in_stored_form(values: ServiceValues) -> ServiceValues:
         from_name=values.from_name or None,
         reply_to_email=values.reply_to_email or None,
         reply_to_name=values.reply_to_name or None,
+        fallbacks=list(values.fallbacks or ()) or None,
     )
 
 

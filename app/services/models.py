@@ -20,7 +20,9 @@ class Service(Model):
 
     While `paused_at` is set, mail is accepted and kept; nothing of it is tried. Limits are null where there is none;
     for `max_connections`, where the setting holds. `respond_async`: the REST route answers 202 without waiting for the
-    verdict. `is_managed`: the environment (MAIL_*) says what it is, and nobody else changes it.
+    verdict. `is_managed`: the environment (MAIL_*) says what it is, and nobody else changes it. `fallbacks`: the ids of
+    the services by which its mail leaves while its server cannot be talked to, in this order; null for none. Those that
+    were deleted may still be in it.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -46,6 +48,7 @@ class Service(Model):
     recipients_per_hour = fields.IntField(null=True)
     recipients_per_day = fields.IntField(null=True)
     respond_async = fields.BooleanField(default=False, db_default=False)
+    fallbacks: fields.Field[list[str] | None] = fields.JSONField(null=True)
     is_managed = fields.BooleanField(default=False, db_default=False)
     paused_at = fields.DatetimeField(null=True)
     paused_reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]

@@ -8,7 +8,7 @@ from functools import cached_property
 from uuid import UUID
 
 from app.access.client_address import client_subject
-from app.access.mail_policy import Path, require_mail, restrictions
+from app.access.mail_policy import AskedMail, Path, require_mail, restrictions
 from app.access.policy import require
 from app.access.principal import Action, Principal
 from app.access.quota import Quota, quotas_of
@@ -42,6 +42,7 @@ from app.submission.permission import (
     escape_variables,
     fix_recipients,
     no_such_service,
+    permitted_fallbacks,
     permitted_template,
 )
 from app.templates.content import UsedTemplate, apply_template, check_values
@@ -107,14 +108,16 @@ class Submitter:
             if earlier is not None:
                 return replace(earlier, verdict_awaited=awaited, is_shown=is_shown)
         template = await permitted_template(submission.draft, submission.principal, service.id)
-        submission = await self._permitted_mail(submission, service, template)
+        given = submission
+        submission = await self._permitted_mail(given, service, template)
+        fallbacks = await self._fallbacks(given, submission.draft, service, template)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)
         key = new_key()
         prepared = await asyncio.to_thread(self._prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
-        message = replace(message, verdict_awaited=awaited, quotas=quotas)
+        message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
         receipt = await finish(put(message, now(), self._engine))
         self._wakeup.work_arrived()
         return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
@@ -152,13 +155,27 @@ class Submitter:
         if template is not None:
             draft = apply_template(draft, template.content)
         draft = fix_recipients(draft, principal)
-        sender, reply_to, _ = resolve_sender(draft, service, self._settings)
         if restrictions(principal, service.id) != NO_RESTRICTIONS:
-            mail = asked_mail(submission.draft, draft, sender, reply_to, template, self._limits.max_recipients)
-            mail = replace(mail, own_fields=(*mail.own_fields, *_own_terms(submission)))
+            mail = self._asked_mail(submission, draft, service, template)
             await asyncio.to_thread(require_mail, principal, service.id, mail)
             draft = escape_variables(draft) if restrictions(principal, service.id).templates else draft
         return replace(submission, draft=draft)
+
+    async def _fallbacks(
+        self, given: Submission, draft: Draft, service: Service, template: UsedTemplate | None
+    ) -> tuple[UUID, ...]:
+        """The service's fallbacks with which the role may send this very mail, too."""
+        if not service.fallbacks:
+            return ()
+        mail = self._asked_mail(given, draft, service, template)
+        return await asyncio.to_thread(permitted_fallbacks, given.principal, service, mail)
+
+    def _asked_mail(
+        self, given: Submission, draft: Draft, service: Service, template: UsedTemplate | None
+    ) -> AskedMail:
+        sender, reply_to, _ = resolve_sender(draft, service, self._settings)
+        mail = asked_mail(given.draft, draft, sender, reply_to, template, self._limits.max_recipients)
+        return replace(mail, own_fields=(*mail.own_fields, *_own_terms(given)))
 
     async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
         key = submission.idempotency_key
