@@ -113,8 +113,8 @@ def explain(
     if not due:
         return Explanation(reasons, None)
     eta = _eta(reasons, min(due), way, moment)
-    if not reasons:
-        reasons = (Reason(Cause.IN_TURN, _turn(way), eta),)
+    if all(reason.cause is Cause.FALLBACK for reason in reasons):
+        reasons = (*reasons, Reason(Cause.IN_TURN, _turn(way), eta))
     if eta is not None and expires_at is not None and eta >= expires_at:
         too_late = Reason(Cause.EXPIRY, f"It expires before that, at {_shown(expires_at)}.", expires_at)
         return Explanation((*reasons, too_late), None)
