@@ -93,6 +93,7 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "reply_to_email": "b@example.org",
         "reply_to_name": "B",
         "respond_async": True,
+        "fallbacks": None,
         "is_managed": False,
         "max_connections": 2,
         "messages_per_second": 0.5,
