@@ -36,6 +36,7 @@ from app.rest.docs import docs_routes
 from app.rest.errors import error_response
 from app.rest.routes import rest_routes
 from app.rest.send import Sender
+from app.services.diagnose import Diagnoser
 from app.services.secret import sealer_from
 from app.settings import Settings, read_settings
 from app.submission.submit import Submitter
@@ -70,7 +71,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     drain = Drain(settings.drain_timeout)
     intervener = Intervener(engine, wakeup, settings.max_schedule_ahead, settings.lease_grace)
     key_watch = KeyWatch(settings.api_key_check_interval)
-    parts = Parts(settings, sealer, submitter, waiter, intervener, key_watch)
+    parts = Parts(settings, sealer, submitter, waiter, intervener, Diagnoser(settings, sealer), key_watch)
 
     def begin_stop() -> None:
         drain.begin()

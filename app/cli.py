@@ -13,6 +13,7 @@ from app.database.configuration import DatabaseUrlError
 from app.database.connection import is_transient
 from app.database.key import public_id
 from app.database.migrate import NotMigrated, migrate
+from app.diagnose_verb import add_diagnose_options, diagnose_service
 from app.errors import CommandFailed, Refusal
 from app.key_verbs import Verb, Work, add_key_verbs
 from app.log import configure_logging
@@ -91,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     add_service_verbs(verb("service", _no_service_verb, "Add and list services, and the providers with a preset."))
     _add_secrets_verbs(verb("secrets", _no_secrets_verb, "Change the key that seals stored passwords."))
     _add_send_options(verb("send", _send, "Send one mail, with the rights of an API key."))
+    diagnose = _on_database(diagnose_service)
+    add_diagnose_options(verb("diagnose", diagnose, "Find out what keeps a service's mail from leaving."))
     return parser
 
 

@@ -232,6 +232,11 @@ class Settings(BaseSettings):
     give_up_after: Seconds = 4 * 24 * 3600
     circuit_probe_interval: Seconds = 30
     circuit_auth_interval: Seconds = 60
+    diagnosis_timeout: Seconds = 60
+    diagnosis_stage_timeout: Seconds = 20
+    diagnosis_max_addresses: Count = 8
+    diagnosis_max_at_once: Count = 10
+    diagnosis_certificate_days: Annotated[int, Field(ge=0)] = 14
 
     captured_mail_days: Seconds = 7
     audit_days: Annotated[int, Field(ge=0)] = 365

@@ -176,6 +176,7 @@ async def _delivery(
             connections_per_service=settings.smtp_max_connections,
             look_every=settings.queue_poll,
             uptime=uptime,
+            move_at_once=settings.recover_batch,
         )
     )
     try:

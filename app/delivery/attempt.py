@@ -28,6 +28,7 @@ from app.mail.reply import Reply, Severity
 from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content, release_claim
 from app.queue.outage import ServiceNote
+from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
@@ -214,12 +215,14 @@ class Attempter:
             )
             return settlements
 
-        note = ServiceNote(claim, fault_of(result, self._retry), moment, self._circuit, reached=_reached(result))
+        fault = fault_of(result, self._retry)
+        detour = Detour(claim, fault, moment)
+        note = ServiceNote(claim, fault, moment, self._circuit, reached=_reached(result))
         written = False
 
         async def write() -> bool:
             nonlocal written
-            held = await settle(claim, judge, started_at, moment, last=last, note=note.write)
+            held = await settle(claim, judge, started_at, moment, last=last, note=note.write, detour=detour)
             written = True
             return held
 
@@ -232,7 +235,7 @@ class Attempter:
             raise
         if held:
             note.log()
-            logger.info("message %s: %s", _shown(claim), _tally(settlements))
+            _log_settled(claim, settlements, detour.route)
         else:
             logger.warning("message %s: result discarded, the lease was lost", _shown(claim))
         self._wakeup.message_changed(claim.message_id)
@@ -299,6 +302,18 @@ def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Fail
 def _reached(result: TransactionResult) -> bool:
     """Whether a session with the server was ready for mail."""
     return result.failure is None or not (result.failure.of_service or result.failure.is_internal)
+
+
+def _log_settled(claim: Claim, settlements: Sequence[Settlement], route: Route | None) -> None:
+    own, via = public_id("svc", claim.own_service_id), claim.via
+    if route is not None:
+        through = public_id("svc", route.service_id)
+        logger.info("message %s: goes through %s now, its own service is %s", _shown(claim), through, own)
+    elif via is not None:
+        through, tally = public_id("svc", via.service_id), _tally(settlements)
+        logger.info("message %s: %s through the fallback %s of %s", _shown(claim), tally, through, own)
+    else:
+        logger.info("message %s: %s", _shown(claim), _tally(settlements))
 
 
 def _tally(settlements: Sequence[Settlement]) -> str:

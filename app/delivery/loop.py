@@ -1,4 +1,4 @@
-"""Run the engine, and tell it which services there are."""
+"""Run the engine, tell it which services there are, and move mail to the service by which it leaves."""
 
 import asyncio
 import logging
@@ -12,6 +12,7 @@ from app.database.connection import as_key, as_moment, rows
 from app.database.trouble import log_trouble
 from app.delivery.uptime import Uptime
 from app.queue.engine import Engine
+from app.queue.route import divert
 from app.services.circuit import shut_services
 
 logger = logging.getLogger(__name__)
@@ -28,14 +29,16 @@ async def run_delivery(
     connections_per_service: int,
     look_every: float,
     uptime: Uptime | None = None,
+    move_at_once: int = 1000,
 ) -> None:
     """Deliver until `stop` is set, then return once the attempts under way have ended.
 
     `connections_per_service` holds for services without a number of their own. Services made, changed, deleted, paused
     or resumed meanwhile, and circuits that open, close or want a probe, are noticed within `look_every` seconds; so is,
-    in `uptime`, whether the database answers; services whose limits allow more again, at once.
+    in `uptime`, whether the database answers; services whose limits allow more again, at once. Mail that has to leave
+    by another service than before is moved then, up to `move_at_once` mails of a service.
     """
-    services = _Services(engine, connections_per_service, uptime or Uptime(0))
+    services = _Services(engine, connections_per_service, uptime or Uptime(0), move_at_once)
 
     async def try_message(message_id: UUID) -> None:
         if not await attempt(message_id):
@@ -60,9 +63,10 @@ async def _watch(services: "_Services", look_every: float) -> None:
 class _Services:
     """Which services the engine may serve now: active, not paused, not over their limits, and with no open circuit."""
 
-    def __init__(self, engine: Engine, cap: int, uptime: Uptime) -> None:
+    def __init__(self, engine: Engine, cap: int, uptime: Uptime, batch: int) -> None:
         self._engine = engine
         self._cap = cap
+        self._batch = batch
         self._uptime = uptime
         self._looking = asyncio.Lock()
 
@@ -72,6 +76,7 @@ class _Services:
         async with self._looking:
             try:
                 with self._uptime.asking():
+                    await divert(self._engine, now(), self._batch)
                     shut, found = await shut_services(now()), await rows(_SERVICES)
                 return self._tell([row for row in found if as_key(row["id"]) not in shut])
             except Exception as error:

@@ -21,6 +21,8 @@ from app.queue.intervene import Intervener
 from app.queue.lookup import StoredAttempt, StoredRecipient, list_attempts, list_recipients
 from app.queue.way import read_ways
 from app.services.circuit import Circuit, read_circuits
+from app.services.diagnose import Diagnoser
+from app.services.fallbacks import service_names
 from app.services.secret import Sealer
 from app.services.usage import Used, read_used
 from app.settings import Settings
@@ -39,6 +41,7 @@ class Parts:
     submitter: Submitter
     waiter: VerdictWaiter
     intervener: Intervener
+    diagnoser: Diagnoser
     key_watch: KeyWatch = field(default_factory=KeyWatch)
 
 
@@ -121,6 +124,16 @@ class Context:
 
         async def load(keys: list[UUID]) -> list[Circuit | None]:
             found = await read_circuits(list(dict.fromkeys(keys)))
+            return [found.get(key) for key in keys]
+
+        return DataLoader(load_fn=load, cache=False)
+
+    @cached_property
+    def service_names(self) -> DataLoader[UUID, str | None]:
+        """Names of services by their keys; None: there is none any more."""
+
+        async def load(keys: list[UUID]) -> list[str | None]:
+            found = await service_names(keys)
             return [found.get(key) for key in keys]
 
         return DataLoader(load_fn=load, cache=False)

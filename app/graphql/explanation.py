@@ -15,7 +15,8 @@ strawberry.enum(
     name="DelayCause",
     description="What keeps a mail back, in the order in which it has to get past: its own schedule, a hold, its "
     "service (not active, paused, its server not to be talked to), no worker, the service's limits, backoff after a "
-    "4yz reply, other mail that goes first, and that it expires before.",
+    "4yz reply, other mail that goes first, and that it expires before. FALLBACK tells of the other services by which "
+    "it might leave.",
 )
 
 

@@ -1,6 +1,6 @@
 """The schema: every root field with its resolver. A resolver's docstring is its field's description."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any
 
 import strawberry
@@ -13,6 +13,7 @@ from app.database.key import parse_public_id
 from app.errors import NotFound
 from app.graphql import audit as _audit
 from app.graphql import can_send as _can_send
+from app.graphql import diagnosis as _diagnosis
 from app.graphql import domains as _domains
 from app.graphql import inbox as _inbox
 from app.graphql import intervene as _intervene
@@ -22,6 +23,7 @@ from app.graphql import providers as _providers
 from app.graphql import roles as _roles
 from app.graphql import rotation as _rotation
 from app.graphql import send_email as _send_email
+from app.graphql import send_test_email as _send_test_email
 from app.graphql import services as _services
 from app.graphql import templates as _templates
 from app.graphql.audit import AuditEntry
@@ -100,6 +102,7 @@ class Query:
 @strawberry.type(description="What can be done.")
 class Mutation:
     send_email: _send_email.SendEmailPayload = _field(_send_email.send_email)
+    send_test_email: _send_test_email.SendTestEmailPayload = _field(_send_test_email.send_test_email)
     cancel_email: _intervene.InterventionPayload = _field(_intervene.cancel)
     reschedule_email: _intervene.InterventionPayload = _field(_intervene.reschedule)
     retry_email: _intervene.InterventionPayload = _field(_intervene.retry)
@@ -110,6 +113,7 @@ class Mutation:
     pause_service: _services.ServicePayload = _field(_services.pause)
     resume_service: _services.ServicePayload = _field(_services.resume)
     delete_service: _services.DeleteServicePayload = _field(_services.delete)
+    diagnose_service: _diagnosis.DiagnoseServicePayload = _field(_diagnosis.diagnose)
     generate_dkim_key: _domains.DkimKeyPayload = _field(_domains.generate)
     import_dkim_key: _domains.DkimKeyPayload = _field(_domains.import_key)
     activate_dkim_key: _domains.DkimKeyPayload = _field(_domains.activate)
@@ -128,6 +132,13 @@ class Mutation:
     revoke_api_key: _roles.ApiKeyPayload = _field(_roles.revoke_key)
 
 
+@strawberry.type(description="What can be followed over a WebSocket, protocol graphql-transport-ws.")
+class Subscription:
+    service_diagnosis: AsyncGenerator[_diagnosis.DiagnosisStage, None] = strawberry.subscription(
+        resolver=_diagnosis.service_diagnosis, description=_diagnosis.service_diagnosis.__doc__
+    )
+
+
 def make_schema(limits: OperationLimits | None = None, *, introspection: bool = True) -> MaskedSchema:
     """The schema, its operations held to `limits` (default: the defaults). Without `introspection` it answers nothing
     about itself, and its errors suggest no names."""
@@ -135,6 +146,7 @@ def make_schema(limits: OperationLimits | None = None, *, introspection: bool = 
     return MaskedSchema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         types=[Service, Role, ApiKey, Message, CapturedMail, Template, TemplateVersion, AuditEntry, DkimKey],
         extensions=[ContextPerOperation, *hidden, *limit_extensions(limits or OperationLimits())],
         config=StrawberryConfig(disable_field_suggestions=not introspection),

@@ -22,6 +22,7 @@ from app.mail.transfer_encoding import decode_base64
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
+from app.queue.put import Receipt
 from app.queue.schedule import Schedule, in_utc
 from app.submission.prepare import Submission
 from app.submission.unseen import tell_accepted
@@ -178,7 +179,7 @@ async def send_email(
     if not receipt.is_shown:
         return SendEmailPayload(message=None, message_id=message_id, replayed=receipt.replayed, user_errors=[])
     try:
-        stored = await _after_wait(context, receipt.message_id, input.wait_seconds)
+        stored = await after_wait(context, receipt.message_id, input.wait_seconds)
     except Exception as error:
         context.unseen = True
         unseen = UserError(
@@ -189,7 +190,13 @@ async def send_email(
     return SendEmailPayload(message=message, message_id=message_id, replayed=receipt.replayed, user_errors=[])
 
 
-async def _after_wait(context: Context, message_id: UUID, seconds: int | None) -> StoredMessage:
+def accepted_unseen_error(receipt: Receipt, error: Exception) -> UserError:
+    """What a payload says where the accepted message cannot be shown."""
+    return UserError(code=ErrorCode.UNAVAILABLE, field=None, message=tell_accepted(receipt, error), retryable=False)
+
+
+async def after_wait(context: Context, message_id: UUID, seconds: float | None) -> StoredMessage:
+    """The accepted message, once it has its verdict, or the seconds are over."""
     if seconds:
         await context.parts.waiter.wait(message_id, seconds)
     stored = await find_message(message_id, _OWN)

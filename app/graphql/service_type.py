@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from typing import Self
+from uuid import UUID
 
 import strawberry
 
+from app.access.policy import sees_service
 from app.database.key import public_id
 from app.graphql.circuit import Circuit
 from app.graphql.context import Info
@@ -96,18 +98,29 @@ class Service(Node):
     row: strawberry.Private[models.Service]
 
     @strawberry.field(
-        description="Why nothing leaves: what pauseService was told, else the open circuit's reason. Null: it does."
+        description="Why nothing leaves: what pauseService was told, else the open circuit's reason, and what tells"
+        " more. Null: it does."
     )
     async def paused_reason(self, info: Info) -> str | None:
         if self.row.paused_at is not None:
             return self.row.paused_reason
         circuit = await info.context.circuits.load(self.row.id)
-        return circuit.reason if circuit else None
+        return f"{circuit.reason} (`heliograph diagnose {self.name}` tells more.)" if circuit else None
 
     @strawberry.field(description="Set while the server cannot be talked to.")
     async def circuit(self, info: Info) -> Circuit | None:
         circuit = await info.context.circuits.load(self.row.id)
         return Circuit.of(circuit) if circuit else None
+
+    @strawberry.field(
+        description="Names of the services by which its mail leaves while its server cannot be talked to, in this"
+        " order; only those that the API key may read."
+    )
+    async def fallbacks(self, info: Info) -> list[str]:
+        keys = [UUID(key) for key in self.row.fallbacks or ()]
+        principal = await info.context.principal()
+        found = await info.context.service_names.load_many([key for key in keys if sees_service(principal, key)])
+        return [name for name in found if name is not None]
 
     @strawberry.field(description="How much of each limit that is set is used, by all workers together.")
     async def usage(self, info: Info) -> list[Usage]:

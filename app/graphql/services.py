@@ -115,6 +115,12 @@ class CreateServiceInput:
     recipients_per_minute: int | None = strawberry.field(default=None, description="At most so many in any minute.")
     recipients_per_hour: int | None = strawberry.field(default=None, description="At most so many in any hour.")
     recipients_per_day: int | None = strawberry.field(default=None, description="At most so many in any 24 hours.")
+    fallbacks: list[str] = strawberry.field(
+        default_factory=list,
+        description="Names of services by which its mail leaves while its own server cannot be talked to, in this "
+        "order; of the same kind, and with MANAGE_SERVICES on each. Mail leaves only by those with which its role may "
+        "send it, too.",
+    )
 
 
 @strawberry.input(description="Changes of a service. What is absent stays; null clears.")
@@ -178,6 +184,9 @@ class UpdateServiceInput:
     )
     recipients_per_day: strawberry.Maybe[int | None] = strawberry.field(
         default=None, description="At most so many in any 24 hours; null: no limit."
+    )
+    fallbacks: strawberry.Maybe[list[str] | None] = strawberry.field(
+        default=None, description="Names of all its fallbacks, in order; null: none. New ones need MANAGE_SERVICES."
     )
 
 

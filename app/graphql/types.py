@@ -163,6 +163,10 @@ class Attempt:
     )
     reply: Reply | None = strawberry.field(description="The reply that decided, if there was one.")
     detail: str | None = strawberry.field(description="What happened, where there was no reply or it needs a hint.")
+    service_name: str = strawberry.field(description="The service it went through: the message's, or a fallback.")
+    fallback_reason: str | None = strawberry.field(
+        description="With a fallback: why the server of the message's own service could not be talked to."
+    )
 
     @classmethod
     def of(cls, row: StoredAttempt) -> Self:
@@ -175,6 +179,8 @@ class Attempt:
             in_doubt=row.in_doubt,
             reply=Reply.of(row.reply),
             detail=row.detail,
+            service_name=row.service_name,
+            fallback_reason=row.fallback_reason,
         )
 
 
@@ -221,7 +227,7 @@ class Recipient:
 
 @strawberry.type(description="One accepted mail.")
 class Message(Node):
-    service_name: str = strawberry.field(description="The service it leaves through; kept when that is deleted.")
+    service_name: str = strawberry.field(description="The service it was sent with; kept when that is deleted.")
     state: MessageState = strawberry.field(description="Derived from the recipients.")
     message_id_header: str = strawberry.field(description="Its Message-ID field; the same over all attempts.")
     sender: Mailbox = strawberry.field(name="from", description="Its From field.")

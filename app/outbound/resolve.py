@@ -37,7 +37,12 @@ async def permitted_addresses(
     """Those of the host's addresses that the guard permits, at this port if one is given, in their order, at least one.
     Connect to these: a second look-up may say something else. Raises AddressRefused, PortRefused, and what `resolve`
     does."""
-    permitted = [address for address in await resolve(host) if guard.permits(address)]
+    return among_permitted(await resolve(host), guard, port)
+
+
+def among_permitted(found: Sequence[Address], guard: Guard, port: int | None = None) -> Sequence[Address]:
+    """Those of the addresses that the guard permits, likewise. Raises AddressRefused, PortRefused."""
+    permitted = [address for address in found if guard.permits(address)]
     if not permitted:
         raise AddressRefused
     if port is not None:

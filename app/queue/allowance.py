@@ -12,12 +12,18 @@ from app.services.pacing import COLUMNS, Pacing, pacing_of
 
 IS_PACED = (
     f"(SELECT {' OR '.join(f'{column} IS NOT NULL' for column in COLUMNS)} FROM service"  # noqa: S608 - constants
-    " WHERE service.id = message.service_id) AS is_paced"
+    " WHERE service.id = message.route_id) AS is_paced"
 )
 """For RETURNING: whether the service of the message has limits; where it has none, there is nothing to ask for."""
 
 IS_OPEN = "NOT EXISTS (SELECT 1 FROM pace WHERE pace.subject = {service} AND pace.free_at > {moment})"
 """For WHERE: whether the limits of the service allow anything, as far as is known."""
+
+OWN_IS_OPEN = (
+    "NOT EXISTS (SELECT 1 FROM service AS own WHERE own.id = message.service_id"
+    " AND (own.paused_at IS NOT NULL OR NOT own.is_active))"
+)
+"""For WHERE: whether the message's own service lets its mail go, by whichever service it leaves."""
 
 IS_CLAIMABLE = f"state IN ({', '.join(repr(state.value) for state in sorted(CLAIMABLE))})"
 """For WHERE: whether a recipient is in a state that may be claimed."""

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.database.connection import execute_many
 from app.database.key import new_key
 from app.mail.reply import Reply, parts_of
+from app.queue.route import Via
 from app.queue.states import RecipientState
 
 
@@ -25,19 +26,26 @@ class EndedAttempt:
 
 
 async def write_attempts(
-    message_id: UUID, worker_id: UUID, attempts: Sequence[EndedAttempt], started_at: datetime, moment: datetime
+    message_id: UUID,
+    worker_id: UUID,
+    attempts: Sequence[EndedAttempt],
+    started_at: datetime,
+    moment: datetime,
+    via: Via | None = None,
 ) -> None:
-    """Insert the attempts of one worker at one message, which ended at `moment`. Call it inside a transaction."""
+    """Insert the attempts of one worker at one message, which ended at `moment`; `via` a fallback, if that is not None.
+    Call it inside a transaction."""
     await execute_many(
-        "INSERT INTO attempt (id, message_id, recipient_id, worker_id, started_at, finished_at, number, outcome,"
-        " phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
+        " started_at, finished_at, number, outcome, phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         [
             (
                 new_key(),
                 message_id,
                 attempt.recipient_id,
                 worker_id,
+                *_parts(via),
                 started_at,
                 moment,
                 attempt.number,
@@ -50,3 +58,7 @@ async def write_attempts(
             for attempt in attempts
         ],
     )
+
+
+def _parts(via: Via | None) -> tuple[object, ...]:
+    return (via.service_id, via.service_name, via.reason) if via else (None, None, None)

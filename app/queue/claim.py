@@ -12,6 +12,7 @@ from app.queue.allowance import (
     IS_CLAIMABLE,
     IS_OPEN,
     IS_PACED,
+    OWN_IS_OPEN,
     UNLIMITED,
     Allowance,
     OverLimit,
@@ -23,10 +24,11 @@ from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.expire import expire_message
 from app.queue.lost import end_lost_attempt
+from app.queue.route import ROUTE, Via, keys_of, via_of
 from app.queue.states import RecipientState
 from app.services.circuit import CircuitPolicy, permit_probe
 
-_OPEN = IS_OPEN.format(service="message.service_id", moment="$4")
+_OPEN = IS_OPEN.format(service="message.route_id", moment="$4")
 _TURNS = TurnPolicy()
 
 
@@ -49,7 +51,9 @@ class Claim:
     """The right to try these recipients while the lease holds. Only `fence` proves it: see `settle`.
 
     `service_version`: which version of the service is tried. `probing`: it is the one probe of the service's circuit.
-    Where the service has limits, `taken` is what was counted, and nothing may be sent before `turn_at`.
+    Where the service has limits, `taken` is what was counted, and nothing may be sent before `turn_at`. `service_id` is
+    the service by which it leaves; `via` says so where that is not its own. `fallbacks`: those that its author may send
+    with.
     """
 
     message_id: UUID
@@ -65,6 +69,13 @@ class Claim:
     probing: bool = False
     turn_at: datetime | None = None
     taken: Taken | None = None
+    via: Via | None = None
+    fallbacks: tuple[UUID, ...] = ()
+
+    @property
+    def own_service_id(self) -> UUID:
+        """The service that it was accepted for."""
+        return self.via.own_service_id if self.via else self.service_id
 
 
 _CIRCUIT_POLICY = CircuitPolicy()
@@ -127,7 +138,7 @@ async def _claim(
         return None
     message = found[0]
     probing = bool(message["circuits"])
-    if probing and not await permit_probe(as_key(message["service_id"]), moment, circuit):
+    if probing and not await permit_probe(as_key(message["route_id"]), moment, circuit):
         raise _NotTheProbe
     allowance = await _allowance(message_id, message, moment, turns)
     outage = max(moment - (as_moment(message["open_since"]) or moment), timedelta(0))
@@ -137,7 +148,9 @@ async def _claim(
         return None
     return Claim(
         message_id=message_id,
-        service_id=as_key(message["service_id"]),
+        service_id=as_key(message["route_id"]),
+        via=via_of(message),
+        fallbacks=keys_of(message["fallbacks"]),
         worker_id=worker_id,
         fence=message["fence"],
         reverse_path=message["reverse_path"],
@@ -155,14 +168,15 @@ async def _claim(
 async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until: datetime) -> list[dict[str, Any]]:
     return await rows(
         "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"  # noqa: S608
-        " state = 'sending', verdict_awaited = (verdict_awaited AND fence = 0)"
+        " state = 'sending', verdict_awaited = (verdict_awaited AND (fence = 0 OR route_id <> service_id))"
         " WHERE id = $1 AND due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
-        " AND EXISTS (SELECT 1 FROM service WHERE id = message.service_id AND is_active AND paused_at IS NULL)"
-        " AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.service_id AND probe_at > $4)"
-        f" AND {_OPEN} RETURNING service_id, fence, expires_at, reverse_path, smtputf8, on_doubt, {IS_PACED},"
-        " (SELECT version FROM service WHERE id = message.service_id) AS service_version,"
-        " (SELECT COUNT(*) FROM circuit WHERE service_id = message.service_id) AS circuits,"
-        " (SELECT opened_at FROM circuit WHERE service_id = message.service_id) AS open_since",
+        " AND EXISTS (SELECT 1 FROM service WHERE id = message.route_id AND is_active AND paused_at IS NULL)"
+        f" AND {OWN_IS_OPEN}"
+        " AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.route_id AND probe_at > $4)"
+        f" AND {_OPEN} RETURNING {ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, {IS_PACED},"
+        " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
+        " (SELECT COUNT(*) FROM circuit WHERE service_id = message.route_id) AS circuits,"
+        " (SELECT opened_at FROM circuit WHERE service_id = message.route_id) AS open_since",
         message_id,
         worker_id,
         lease_until,
@@ -173,7 +187,7 @@ async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until
 async def _allowance(message_id: UUID, message: Mapping[str, Any], moment: datetime, turns: TurnPolicy) -> Allowance:
     if not message["is_paced"]:
         return UNLIMITED
-    return await allow(message_id, as_key(message["service_id"]), moment, turns)
+    return await allow(message_id, as_key(message["route_id"]), moment, turns)
 
 
 async def _claim_recipients(
@@ -249,15 +263,18 @@ async def check_lease(claim: Claim) -> list[dict[str, object]]:
 async def end_lease(claim: Claim, *, settled: bool) -> list[dict[str, object]]:
     """Take the row's lease away if `claim` still holds it; the row then, else nothing. Locks the row.
 
-    `settled`: the worker outlived it, so the workers lost before do not count any more.
+    `settled`: the worker outlived it, so the workers lost before do not count any more; else nobody awaits its verdict
+    any more.
     """
     return await rows(
-        "UPDATE message SET lease_owner = NULL, lease_until = NULL, crashes = crashes * $4"
+        "UPDATE message SET lease_owner = NULL, lease_until = NULL, crashes = crashes * $4,"
+        " verdict_awaited = (verdict_awaited AND $5)"
         " WHERE id = $1 AND lease_owner = $2 AND fence = $3 RETURNING verdict_awaited",
         claim.message_id,
         claim.worker_id,
         claim.fence,
         0 if settled else 1,
+        settled,
     )
 
 

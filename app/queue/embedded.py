@@ -12,7 +12,7 @@ from uuid import UUID
 from app.clock import now
 from app.database.connection import as_key, rows
 from app.database.trouble import log_trouble
-from app.queue.allowance import IS_OPEN
+from app.queue.allowance import IS_OPEN, OWN_IS_OPEN
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job, Priority
 from app.queue.wakeup import Wakeup
@@ -24,7 +24,8 @@ PRIORITIES = tuple(Priority)
 # One range scan per priority: a single ORDER BY priority, due_at would walk over every message that is not due yet.
 _DUE_BY_PRIORITY = " UNION ALL ".join(
     "SELECT * FROM (SELECT id, priority, due_at FROM message"  # noqa: S608 - constants
-    f" WHERE service_id = $1 AND priority = {priority:d} AND due_at <= $2 ORDER BY due_at LIMIT $3) AS due_{priority:d}"
+    f" WHERE route_id = $1 AND priority = {priority:d} AND due_at <= $2 AND {OWN_IS_OPEN}"
+    f" ORDER BY due_at LIMIT $3) AS due_{priority:d}"
     for priority in PRIORITIES
 )
 # The caps say which services are paused, over their limits, or have an open circuit, but late; no claim takes their

@@ -20,6 +20,7 @@ class Cause(StrEnum):
     SERVICE_INACTIVE = "service_inactive"
     SERVICE_PAUSED = "service_paused"
     CIRCUIT_OPEN = "circuit_open"
+    FALLBACK = "fallback"
     NO_WORKER = "no_worker"
     DAILY_QUOTA = "daily_quota"
     RATE_LIMIT = "rate_limit"
@@ -63,7 +64,7 @@ class Way:
 
     `fault` and `probe_at` belong to an open circuit; without a fault, new credentials are being proven. `lease_until`:
     how long a worker has the mail, if it does not renew that. `ahead`: how many due messages of the service go first;
-    as many as are counted, `counted`, may mean more.
+    as many as are counted, `counted`, may mean more. `others`: by which it does not leave now.
     """
 
     is_active: bool = True
@@ -74,8 +75,19 @@ class Way:
     lease_until: datetime | None = None
     has_worker: bool = True
     usages: tuple[Usage, ...] = ()
+    others: tuple["Other", ...] = ()
     ahead: int = 0
     counted: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Another service by which the mail might leave: its own one, or a fallback; and what is in the way, if known."""
+
+    name: str
+    is_own: bool
+    is_shut: bool = False
+    fault: str | None = None
 
 
 def explain(
@@ -101,8 +113,8 @@ def explain(
     if not due:
         return Explanation(reasons, None)
     eta = _eta(reasons, min(due), way, moment)
-    if not reasons:
-        reasons = (Reason(Cause.IN_TURN, _turn(way), eta),)
+    if all(reason.cause is Cause.FALLBACK for reason in reasons):
+        reasons = (*reasons, Reason(Cause.IN_TURN, _turn(way), eta))
     if eta is not None and expires_at is not None and eta >= expires_at:
         too_late = Reason(Cause.EXPIRY, f"It expires before that, at {_shown(expires_at)}.", expires_at)
         return Explanation((*reasons, too_late), None)
@@ -132,9 +144,7 @@ def _of_hold(waiting: Sequence[Waiting]) -> list[Reason]:
 
 
 def _of_service(way: Way, moment: datetime) -> list[Reason]:
-    reasons = []
-    if not way.is_active:
-        reasons.append(Reason(Cause.SERVICE_INACTIVE, "The service is not active."))
+    reasons = [Reason(Cause.SERVICE_INACTIVE, "The service is not active.")] if not way.is_active else []
     if way.paused_at is not None:
         text = f"The service has been paused since {_shown(way.paused_at)}: {way.paused_reason}"
         reasons.append(Reason(Cause.SERVICE_PAUSED, text))
@@ -143,7 +153,15 @@ def _of_service(way: Way, moment: datetime) -> list[Reason]:
     if way.probe_at is not None and way.fault is not None:
         text = f"The server cannot be talked to: {way.fault} It is tried again at {_shown(way.probe_at)}."
         reasons.append(Reason(Cause.CIRCUIT_OPEN, text, way.probe_at))
+    if way.fault is not None or any(other.is_own for other in way.others):
+        reasons += [Reason(Cause.FALLBACK, _instead(other)) for other in way.others]
     return reasons
+
+
+def _instead(other: Other) -> str:
+    what = "It leaves by a fallback, not by its own service" if other.is_own else "It does not leave by the fallback"
+    why = ": that is paused, or not active." if other.is_shut else f": its server cannot be talked to: {other.fault}"
+    return f"{what} {other.name}{why if other.is_shut or other.fault else '.'}"
 
 
 def _of_workers(way: Way) -> list[Reason]:
@@ -184,9 +202,9 @@ def _of_backoff(waiting: Sequence[Waiting], moment: datetime) -> list[Reason]:
 
 
 def _eta(reasons: Sequence[Reason], due_at: datetime, way: Way, moment: datetime) -> datetime | None:
-    """Not before anything that keeps all of it back ends, and after those that go first. A backoff is in `due_at`,
-    and a hold keeps back only those that are held."""
-    keeping = [reason.until for reason in reasons if reason.cause not in (Cause.BACKOFF, Cause.HELD)]
+    """Not before anything that keeps all of it back ends, and after those that go first. A backoff is in `due_at`, a
+    hold keeps back only those that are held, and another service is no way out until it is."""
+    keeping = [reason.until for reason in reasons if reason.cause not in (Cause.BACKOFF, Cause.HELD, Cause.FALLBACK)]
     ends = [until for until in keeping if until is not None]
     if len(ends) < len(keeping):
         return None

@@ -8,7 +8,7 @@ from app.queue.states import RecipientState
 
 _WAITED = (
     f"tried_since IS NOT NULL AND state IN ('{RecipientState.QUEUED}', '{RecipientState.DEFERRED}') AND message_id IN"  # noqa: S608
-    " (SELECT id FROM message WHERE service_id = $1 AND due_at IS NOT NULL)"
+    " (SELECT id FROM message WHERE route_id = $1 AND due_at IS NOT NULL)"
 )
 """What no worker has: also queued mail was tried before, if its worker was lost or stopped. By `due_at`, because the
 messages of which something waits are indexed, and few beside those of the whole history."""

@@ -11,7 +11,7 @@ from uuid import UUID
 from app.access.policy import owns, require_intervene, visible_services
 from app.access.principal import Action, Principal
 from app.audit.record import AuditAction, Subject, record
-from app.database.connection import as_moment, execute, finish, rows, transaction
+from app.database.connection import as_key, as_moment, execute, finish, rows, transaction
 from app.errors import ErrorCode, InvalidInput, NotFound, Problem
 from app.queue.change import (
     CANCEL,
@@ -25,6 +25,7 @@ from app.queue.change import (
 )
 from app.queue.engine import Engine, Job
 from app.queue.lock import LEASE_GRACE, LockedMessage, lock_message
+from app.queue.route import start_at_own
 from app.queue.schedule import Schedule, check_schedule
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
@@ -119,10 +120,10 @@ class Intervener:
         """Tell the engine; while a worker holds the message, the end of its attempt does."""
         if message.is_leased or message.service_id is None:
             return
-        (row,) = await rows("SELECT due_at FROM message WHERE id = $1", message.id)
+        (row,) = await rows("SELECT due_at, route_id FROM message WHERE id = $1", message.id)
         due_at: datetime | str | None = row["due_at"]
         if due_at is not None:
-            job = Job(message.id, message.service_id, as_moment(due_at), message.priority)
+            job = Job(message.id, as_key(row["route_id"]), as_moment(due_at), message.priority)
             await self.engine.submit([job])
 
 
@@ -157,6 +158,7 @@ async def _record(
 async def _begin_anew(message_id: UUID) -> None:
     """Workers lost before do not count; and who waited for a verdict has had one, so a fault of the service defers."""
     await execute("UPDATE message SET crashes = 0, verdict_awaited = $2 WHERE id = $1", message_id, False)
+    await start_at_own(message_id)
 
 
 def _barred(message: LockedMessage, verb: Verb, moment: datetime) -> Problem | None:

@@ -69,7 +69,7 @@ class StoredRecipient:
 
 @dataclass(frozen=True, slots=True)
 class StoredAttempt:
-    """One row of the attempt table."""
+    """One row of the attempt table. `service_name`: the service it went through, with `fallback_reason` a fallback."""
 
     recipient_id: UUID
     number: int
@@ -80,6 +80,8 @@ class StoredAttempt:
     in_doubt: bool
     reply: Reply | None
     detail: str | None
+    service_name: str
+    fallback_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ async def list_attempts(message_ids: Sequence[UUID]) -> Mapping[UUID, list[Store
     where.add_among("message_id", message_ids)
     found = await rows(
         "SELECT recipient_id, number, started_at, finished_at, outcome, phase, in_doubt, reply_code, reply_enhanced,"  # noqa: S608
-        f" reply_text, detail FROM attempt{where.clause} ORDER BY id",
+        " reply_text, detail, service_name, fallback_reason,"
+        f" (SELECT service_name FROM message WHERE id = message_id) AS own_name FROM attempt{where.clause} ORDER BY id",
         *where.arguments,
     )
     grouped: defaultdict[UUID, list[StoredAttempt]] = defaultdict(list)
@@ -217,6 +220,8 @@ def _attempt(row: Mapping[str, Any]) -> StoredAttempt:
         in_doubt=bool(row["in_doubt"]),
         reply=_reply(row),
         detail=row["detail"],
+        service_name=row["service_name"] or row["own_name"],
+        fallback_reason=row["fallback_reason"],
     )
 
 

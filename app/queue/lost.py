@@ -12,6 +12,7 @@ from app.queue.announce import announce
 from app.queue.attempts import EndedAttempt, write_attempts
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt, uncertain
+from app.queue.route import ROUTE, via_of
 from app.queue.states import RecipientState
 
 _LOST = "The worker was lost during this attempt"
@@ -35,10 +36,11 @@ async def end_lost_attempt(message_id: UUID, moment: datetime, max_crashes: int 
     Call it inside a transaction; whatever the worker may still bring is discarded from then on.
     """
     lost = await rows(
-        "UPDATE message SET crashes = crashes + 1 WHERE id = $1 AND lease_until <= $2"
-        " RETURNING lease_owner, claimed_at, on_doubt, crashes",
+        "UPDATE message SET crashes = crashes + 1, verdict_awaited = $3 WHERE id = $1 AND lease_until <= $2"  # noqa: S608
+        f" RETURNING {ROUTE}, lease_owner, claimed_at, on_doubt, crashes",
         message_id,
         moment,
+        False,
     )
     if not lost:
         return False
@@ -56,7 +58,7 @@ async def end_lost_attempt(message_id: UUID, moment: datetime, max_crashes: int 
         EndedAttempt(fate.recipient_id, fate.number, fate.state, in_doubt=fate.in_doubt, detail=fate.detail)
         for fate in fates
     ]
-    await write_attempts(message_id, worker_id, ended, started_at, moment)
+    await write_attempts(message_id, worker_id, ended, started_at, moment, via_of(lost[0]))
     await _tell_failed(message_id, fates, moment)
     await refresh_message(message_id, moment)
     return True

@@ -19,6 +19,8 @@ class Message(Model):
     still waits for the first attempt's verdict, so a fault of the service fails the mail instead of deferring it.
     `scheduled_at` and `expires_at` are the author's: not tried before the one, nor from the other on. `crashes`: how
     often in a row a worker was lost with it. `template_*`: what it was made from; kept when the template is deleted.
+    `route_id`: the service by which it leaves, its own or one of its `fallbacks`, which its author may send with too;
+    `route_reason` then says why. See `route`.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -26,6 +28,9 @@ class Message(Model):
         "heliograph.Service", related_name="messages", null=True, on_delete=fields.SET_NULL
     )
     service_name = fields.CharField(max_length=40)
+    route_id = fields.UUIDField(null=True)
+    route_reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
+    fallbacks: fields.Field[list[str] | None] = fields.JSONField(null=True)
     role: fields.ForeignKeyNullableRelation[Role] = fields.ForeignKeyField(
         "heliograph.Role", related_name="messages", null=True, on_delete=fields.SET_NULL
     )
@@ -106,7 +111,10 @@ class Recipient(Model):
 
 
 class Attempt(Model):
-    """One attempt at one recipient: when, by which worker, how far it came, what was answered."""
+    """One attempt at one recipient: when, by which worker, how far it came, what was answered.
+
+    `service_*` and `fallback_reason` are set where it went by a fallback, and not by the message's own service.
+    """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
     message: fields.ForeignKeyRelation[Message] = fields.ForeignKeyField(
@@ -117,6 +125,9 @@ class Attempt(Model):
     )
     number = fields.IntField()
     worker_id = fields.UUIDField()
+    service_id = fields.UUIDField(null=True)
+    service_name = fields.CharField(max_length=40, null=True)
+    fallback_reason: fields.Field[str | None] = fields.TextField(null=True)  # type: ignore[assignment]
     started_at = fields.DatetimeField()
     finished_at = fields.DatetimeField()
     outcome = fields.CharField(max_length=16)

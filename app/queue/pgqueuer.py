@@ -162,8 +162,21 @@ class PgQueuerEngine:
             await queries.log_jobs([(job, "successful", None) for job in settled])
         for call in ended:
             if call.message_id in due:
-                await queries.retry_job(call.job, self._delay(due[call.message_id]), None)
+                await self._wait(queries, call.job, due[call.message_id])
         del self._ended[: len(ended)]
+
+    async def _wait(self, queries: Queries, job: models.Job, due: "_Due") -> None:
+        """The job waits until its message is due; as a job of the service by which that leaves now."""
+        entrypoint = f"{_ENTRYPOINT}{due.route_id}"
+        if job.entrypoint == entrypoint:
+            await queries.retry_job(job, self._delay(due.at), None)
+            return
+        await queries.retry_job(job, _until(due.at), None)
+        await queries.driver.execute(
+            f"UPDATE {JOBS_TABLE} SET entrypoint = $2 WHERE id = $1 AND status = 'queued'",  # noqa: S608
+            job.id,
+            entrypoint,
+        )
 
     def _delay(self, due_at: datetime) -> timedelta:
         # What fails at once, or may not be claimed because its service was just paused, is not tried in a circle.
@@ -245,12 +258,18 @@ class _Interval:
         self._ends_at = 0.0
 
 
-async def _due_moments(driver: Driver, message_ids: Sequence[UUID]) -> Mapping[UUID, datetime]:
-    """When each of these messages is due; those that are settled, or gone, are not in it."""
+@dataclass(frozen=True, slots=True)
+class _Due:
+    at: datetime
+    route_id: UUID
+
+
+async def _due_moments(driver: Driver, message_ids: Sequence[UUID]) -> Mapping[UUID, _Due]:
+    """When each of these messages is due, and for which service; those that are settled, or gone, are not in it."""
     found: list[dict[str, Any]] = await driver.fetch(
-        "SELECT id, due_at FROM message WHERE id = ANY ($1) AND due_at IS NOT NULL", message_ids
+        "SELECT id, due_at, route_id FROM message WHERE id = ANY ($1) AND due_at IS NOT NULL", message_ids
     )
-    return {as_key(row["id"]): as_moment(row["due_at"]) for row in found}
+    return {as_key(row["id"]): _Due(as_moment(row["due_at"]), as_key(row["route_id"])) for row in found}
 
 
 async def _enqueue(jobs: Sequence[Job]) -> list[Job]:

@@ -19,6 +19,7 @@ from app.mail.reply import parts_of
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
+from app.queue.route import Route, first_route, stored_keys
 from app.queue.schedule import AT_ONCE, Schedule
 from app.queue.states import MessageState, RecipientState
 from app.services.circuit import Circuit, read_circuits
@@ -38,7 +39,8 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A mail, checked and composed, ready to be accepted. `content` holds the final bytes."""
+    """A mail, checked and composed, ready to be accepted. `content` holds the final bytes. `fallbacks`: the services by
+    which its author lets it leave while its own one's server cannot be talked to, in this order."""
 
     id: UUID
     service_id: UUID
@@ -60,6 +62,7 @@ class NewMessage:
     verdict_awaited: bool = False
     idempotency: Idempotency | None = None
     quotas: Sequence[Quota] = ()
+    fallbacks: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,9 @@ class Receipt:
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     """Accept the message, due when its schedule says. When this returns, it is durable and will be tried.
 
-    But while a client awaits the verdict, and the service's circuit is open, it is settled as failed: the verdict is
-    known, and what is told as failed is never sent later.
+    It stands at its service, or at a fallback where that cannot be talked to. But while a client awaits the verdict,
+    the service's circuit is open, and no fallback is usable, it is settled as failed: the verdict is known, and what is
+    told as failed is never sent later.
     Its recipients are taken of its quotas; what was accepted before takes nothing.
     Raises Conflict (the idempotency key belongs to another request), RateLimited, NotFound and Unauthenticated (the
     service, or the API key, is gone meanwhile).
@@ -87,16 +91,17 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     due_at = max(message.schedule.send_at or moment, moment)
     try:
         async with transaction():
-            await _insert(message, moment, due_at)
+            route = await first_route(message.service_id, message.fallbacks, moment)
+            await _insert(message, moment, due_at, route)
             if message.idempotency is not None:
                 await _insert_key(message, message.idempotency, moment)
             # After the key, on which a repeated request waits: it has its receipt though there is no room for another.
             tightest = await take_quotas(message.quotas, len(message.recipients), moment)
             await _insert_parts(message, due_at)
             await record([Happening(EventType.ACCEPTED, message.id)], moment)
-            circuit = await _verdict(message, moment)
+            circuit = await _verdict(message, moment) if route.service_id == message.service_id else None
             if circuit is None:
-                await engine.submit([Job(message.id, message.service_id, due_at, message.schedule.priority)])
+                await engine.submit([Job(message.id, route.service_id, due_at, message.schedule.priority)])
             else:
                 await _fail(message.id, circuit, moment)
     except _AcceptedBefore as before:
@@ -144,14 +149,15 @@ class _AcceptedBefore(Exception):
         self.receipt = receipt
 
 
-async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> None:
+async def _insert(message: NewMessage, moment: datetime, due_at: datetime, route: Route) -> None:
     template = message.template
     await execute(
         "INSERT INTO message (id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header,"
         " reverse_path, smtputf8, from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited,"
-        " on_doubt, scheduled_at, expires_at, due_at, fence, created_at, template_id, template_name, template_version)"
+        " on_doubt, scheduled_at, expires_at, due_at, fence, created_at, template_id, template_name, template_version,"
+        " route_id, route_reason, fallbacks)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0,"
-        " $22, $23, $24, $25)",
+        " $22, $23, $24, $25, $26, $27, $28)",
         message.id,
         message.service_id,
         message.service_name,
@@ -177,6 +183,9 @@ async def _insert(message: NewMessage, moment: datetime, due_at: datetime) -> No
         template.id if template else None,
         template.name if template else None,
         template.version if template else None,
+        route.service_id,
+        route.reason,
+        stored_keys(message.fallbacks),
     )
 
 

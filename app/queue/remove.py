@@ -10,6 +10,7 @@ from app.database.connection import as_key, as_moment, execute, rows, transactio
 from app.errors import Conflict, ErrorCode, NotFound
 from app.queue.change import CANCEL, change_recipients
 from app.queue.lock import LEASE_GRACE, is_leased, lock_message, row_lock
+from app.queue.route import send_home
 from app.services.facts import service_facts, service_subject
 from app.services.manage import refuse_managed
 from app.services.models import Service
@@ -26,6 +27,7 @@ async def remove_service(
     """Delete the service; returns how many recipients were cancelled. Its messages stay, for those who
     read the mail of all services; what a SANDBOX captured is deleted with it.
 
+    Mail of other services that was to leave by this one as their fallback goes back to them.
     `by` needs MANAGE_SERVICES for all services and for this one; None is the operator at the machine.
     Raises Forbidden, NotFound, Conflict MANAGED_BY_ENVIRONMENT, and Conflict (IN_USE) while mail is unsent unless
     `cancel_unsent`; mail that is being sent at this very moment is never cancelled: the Conflict then says to try
@@ -44,16 +46,22 @@ async def remove_service(
             f"SELECT id, lease_until FROM message WHERE service_id = $1 AND settled_at IS NULL{row_lock()}",  # noqa: S608
             service_id,
         )
+        of_others = await rows(
+            "SELECT lease_until FROM message"  # noqa: S608 - constants
+            f" WHERE route_id = $1 AND service_id <> $1 AND due_at IS NOT NULL{row_lock()}",
+            service_id,
+        )
         if unsent and not cancel_unsent:
             raise Conflict(
                 f"The service still has {len(unsent)} unsent messages. Wait for them, or set cancelUnsent to true.",
                 field=("cancelUnsent",),
             )
-        if any(is_leased(as_moment(row["lease_until"]), moment, grace) for row in unsent):
+        if any(is_leased(as_moment(row["lease_until"]), moment, grace) for row in (*unsent, *of_others)):
             raise Conflict("A message of the service is being sent right now. Try again in a moment.", retryable=True)
         cancelled = 0
         for row in unsent:
             cancelled += await _cancel_message(as_key(row["id"]), moment, grace)
+        await send_home(service_id)
         await execute("DELETE FROM service WHERE id = $1", service_id)
         facts = {**service_facts(service), "cancelledRecipients": cancelled}
         await record(by, AuditAction.DELETE_SERVICE, service_subject(service), moment, before=facts)

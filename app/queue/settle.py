@@ -13,6 +13,7 @@ from app.queue.announce import announce
 from app.queue.attempts import EndedAttempt, write_attempts
 from app.queue.claim import Claim, check_lease, end_lease
 from app.queue.derive import refresh_message
+from app.queue.route import Detour
 from app.queue.states import RecipientState
 
 _OUTCOMES = frozenset({RecipientState.SENT, RecipientState.FAILED, RecipientState.DEFERRED, RecipientState.EXPIRED})
@@ -49,33 +50,46 @@ Note = Callable[[], Awaitable[None]]
 
 
 async def settle(
-    claim: Claim, judge: Judge, started_at: datetime, moment: datetime, *, last: bool = True, note: Note | None = None
+    claim: Claim,
+    judge: Judge,
+    started_at: datetime,
+    moment: datetime,
+    *,
+    last: bool = True,
+    note: Note | None = None,
+    detour: Detour | None = None,
 ) -> bool:
     """Write what `judge(verdict_awaited)` says of claimed recipients. With `last` they must be all that are still
     claimed, and the lease ends; else it goes on for the others.
 
     False, and nothing written, when the lease was lost meanwhile: another worker has the message now.
     `judge` runs inside the transaction, because whether a client still waits must not change under it; so does `note`,
-    which writes down what else the attempt found out. The transaction is urgent, because a process that dies before
+    which writes down what else the attempt found out. Where `detour` finds another service, what was not tried is
+    queued for that one, and the client goes on waiting. The transaction is urgent, because a process that dies before
     it is committed leaves mail that is sent a second time.
     """
     async with transaction(urgent=True):
         held = await (end_lease(claim, settled=True) if last else check_lease(claim))
         if not held:
             return False
-        settlements = judge(bool(held[0]["verdict_awaited"]))
+        route = await detour.find() if detour is not None else None
+        settlements = judge(bool(held[0]["verdict_awaited"]) and route is None)
         tried = [settlement for settlement in settlements if not settlement.untried]
         await _write_recipients(tried, started_at, moment)
         ended = [_ended(settlement) for settlement in tried]
-        await write_attempts(claim.message_id, claim.worker_id, ended, started_at, moment)
-        await _give_back([settlement for settlement in settlements if settlement.untried])
+        await write_attempts(claim.message_id, claim.worker_id, ended, started_at, moment, claim.via)
+        untried = [settlement for settlement in settlements if settlement.untried]
+        await _give_back(untried, RecipientState.DEFERRED if route is None else RecipientState.QUEUED)
+        if route is not None and detour is not None:
+            await detour.take()
         if note is not None:
             await note()
-        await record([_happening(claim, settlement) for settlement in settlements], moment)
+        told = settlements if route is None else tried
+        await record([_happening(claim, settlement) for settlement in told], moment)
         if last:
             await refresh_message(claim.message_id, moment)
         await announce(claim.message_id)
-        if any(settlement.state is RecipientState.DEFERRED for settlement in settlements):
+        if any(settlement.state is RecipientState.DEFERRED for settlement in told):
             await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
         if claim.taken is not None:
             await give_back(claim.taken, len(settlements) - len(tried))
@@ -101,10 +115,10 @@ async def _write_recipients(settlements: Sequence[Settlement], started_at: datet
     )
 
 
-async def _give_back(settlements: Sequence[Settlement]) -> None:
+async def _give_back(settlements: Sequence[Settlement], state: RecipientState) -> None:
     await execute_many(
         "UPDATE recipient SET state = $2, attempt_number = attempt_number - 1, detail = $3 WHERE id = $1",
-        [(s.recipient_id, s.state.value, s.detail) for s in settlements],
+        [(s.recipient_id, state.value, s.detail) for s in settlements],
     )
 
 

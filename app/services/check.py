@@ -1,7 +1,7 @@
 """What a service has to be like. Pure: values in, problems or values in stored form out."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -44,7 +44,7 @@ class ServiceValues:
     means TLS, for `port` 465 with SSL and else 587. `password_kept`: no new password, but one is stored and stays;
     `oauth2_kept` likewise. None for a limit means that there is none, for `max_connections` and
     `max_recipients_per_transaction` that the setting holds. A `ses_secret_access_key` stands for the password that is
-    derived from it for `region`.
+    derived from it for `region`. `fallbacks`: names as they are given, ids once they are checked (see `fallback_ids`).
     """
 
     name: str
@@ -76,6 +76,7 @@ class ServiceValues:
     recipients_per_minute: int | None = None
     recipients_per_hour: int | None = None
     recipients_per_day: int | None = None
+    fallbacks: Sequence[str] | None = None
 
 
 def check_service(
@@ -129,6 +130,7 @@ def in_stored_form(values: ServiceValues) -> ServiceValues:
         from_name=values.from_name or None,
         reply_to_email=values.reply_to_email or None,
         reply_to_name=values.reply_to_name or None,
+        fallbacks=list(values.fallbacks or ()) or None,
     )
 
 

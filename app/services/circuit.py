@@ -129,6 +129,38 @@ async def permit_probe(service_id: UUID, moment: datetime, policy: CircuitPolicy
     return permitted == 1
 
 
+async def permit_auth(service_id: UUID, moment: datetime, policy: CircuitPolicy) -> datetime | None:
+    """Whether somebody who sends no mail may try AUTH now: None, and then nobody else may before the next interval has
+    passed; else from when on. `end_auth` is to be told what came of it."""
+    until = moment + timedelta(seconds=policy.auth_interval)
+    permitted = await execute(
+        "UPDATE circuit SET auth_after = $2, probe_at = CASE WHEN probe_at > $2 THEN probe_at ELSE $2 END"
+        " WHERE service_id = $1 AND auth_after <= $3",
+        service_id,
+        until,
+        moment,
+    )
+    found = [] if permitted else await rows("SELECT auth_after FROM circuit WHERE service_id = $1", service_id)
+    return as_moment(found[0]["auth_after"]) if found else None
+
+
+async def end_auth(service_id: UUID, version: int, moment: datetime, policy: CircuitPolicy, *, refused: bool) -> None:
+    """AUTH was refused: nobody tries it before the next interval has passed, and then one probe has to succeed. Or it
+    was not: a probe that is waited for goes at once. Call it inside a transaction."""
+    if not await _keep_version(service_id, version):
+        return
+    if not refused:
+        await execute("UPDATE circuit SET auth_after = $2, probe_at = $2 WHERE service_id = $1", service_id, moment)
+        return
+    await execute(
+        "INSERT INTO circuit (service_id, probe_at, auth_after) VALUES ($1, $2, $2) ON CONFLICT (service_id)"
+        " DO UPDATE SET auth_after = $2,"
+        " probe_at = CASE WHEN circuit.probe_at > $2 THEN circuit.probe_at ELSE $2 END",
+        service_id,
+        moment + timedelta(seconds=policy.auth_interval),
+    )
+
+
 async def require_proof(service_id: UUID, moment: datetime) -> datetime | None:
     """The service has new credentials: one probe, at once, has to succeed with them before everything may go.
 

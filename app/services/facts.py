@@ -34,6 +34,7 @@ _FIELDS = {
     "recipients_per_minute": "recipientsPerMinute",
     "recipients_per_hour": "recipientsPerHour",
     "recipients_per_day": "recipientsPerDay",
+    "fallbacks": "fallbacks",
     "is_managed": "isManaged",
     "paused_at": "pausedAt",
     "paused_reason": "pausedReason",

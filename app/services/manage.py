@@ -4,9 +4,9 @@ What changes something takes the principal who asks, `by`; None is the operator 
 Removing a service is in app/queue, because it has to look at unsent mail.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import TypedDict
 from uuid import UUID
@@ -26,6 +26,7 @@ from app.services.announced import forget_announced_size
 from app.services.check import ServiceValues, check_service, in_stored_form, is_service_name
 from app.services.circuit import forget_circuit, require_proof
 from app.services.facts import service_facts, service_subject
+from app.services.fallbacks import fallback_ids
 from app.services.fill import filled_in
 from app.services.models import Service
 from app.services.oauth2 import OAuth2Values
@@ -76,6 +77,7 @@ class ServiceChanges(TypedDict, total=False):
     recipients_per_minute: int | None
     recipients_per_hour: int | None
     recipients_per_day: int | None
+    fallbacks: Sequence[str] | None
 
 
 async def create_service(
@@ -88,7 +90,7 @@ async def create_service(
     now: Callable[[], datetime] = clock.now,
 ) -> Service:
     """The new service, its password sealed; what `values` leave out is filled in from its provider. Credentials are
-    proven by one connection before more are made. Needs MANAGE_SERVICES for all services.
+    proven by one connection before more are made. Needs MANAGE_SERVICES for all services, and for each fallback.
 
     Raises Forbidden, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
@@ -96,6 +98,7 @@ async def create_service(
         require_for_all(by, Action.MANAGE_SERVICES)
     values = filled_in(values)
     _refuse_problems(values, max_trusted_ca_chars, guard)
+    values = replace(values, fallbacks=await fallback_ids(values.fallbacks or (), values.kind, by))
     service = Service(version=0, created_at=now())
     async with _unique_name(service.id, values.name), transaction():
         await insert_service(service, values, sealer)
@@ -126,7 +129,7 @@ async def update_service(
     nothing in.
     New limits count from now on. A host and port that stay are held to the guard only when they are connected to, so
     that everything else can be changed. Raises Forbidden, NotFound, InvalidInput with every problem, Conflict
-    NAME_TAKEN or MANAGED_BY_ENVIRONMENT.
+    NAME_TAKEN or MANAGED_BY_ENVIRONMENT. A fallback that it does not have yet needs MANAGE_SERVICES, too.
     """
     if by is not None:
         require(by, Action.MANAGE_SERVICES, service.id)
@@ -135,7 +138,7 @@ async def update_service(
         if current is None:
             raise NotFound("There is no such service.", code=ErrorCode.SERVICE_NOT_FOUND)
         refuse_managed(current.name, current.is_managed)
-        values = changed(current, changes)
+        values = changed(current, await _with_fallback_ids(current, changes, by))
         moved = (values.host, values.port) != (current.host, current.port)
         _refuse_problems(values, max_trusted_ca_chars, guard if moved else None)
         _refuse_new_server(current, values)
@@ -221,6 +224,14 @@ def has_values(service: Service, values: ServiceValues) -> bool:
     if (service.oauth2_grant is not None) is not values.oauth2_kept:
         return False
     return all(getattr(service, column) == getattr(stored, column) for column in _COLUMNS)
+
+
+async def _with_fallback_ids(service: Service, changes: ServiceChanges, by: Principal | None) -> ServiceChanges:
+    if "fallbacks" not in changes:
+        return changes
+    kept = service.fallbacks or ()
+    keys = await fallback_ids(changes["fallbacks"] or (), service.kind, by, service.id, kept)
+    return {**changes, "fallbacks": keys}
 
 
 def _server(service: Service) -> tuple[object, ...]:

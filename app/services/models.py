@@ -20,9 +20,10 @@ class Service(Model):
 
     `provider` and `region` are what it was filled in from. While `paused_at` is set, mail is accepted and kept; nothing
     of it is tried. Limits are null where there is none; for `max_connections` and `max_recipients_per_transaction`,
-    where the setting holds. `respond_async`: the REST route answers 202 without waiting for the verdict. `is_managed`:
-    the environment (MAIL_*) says what it is, and nobody else changes it. `announced_size`: what the server last said
-    about SIZE; null where it said nothing, or was not asked yet.
+    where the setting holds. `respond_async`: the REST route answers 202 without waiting for the verdict. `fallbacks`:
+    the ids of the services by which its mail leaves while its server cannot be talked to, in this order; null for none.
+    Those that were deleted may still be in it. `is_managed`: the environment (MAIL_*) says what it is, and nobody else
+    changes it. `announced_size`: what the server last said about SIZE; null where it said nothing, or was not asked.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -59,6 +60,7 @@ class Service(Model):
     recipients_per_hour = fields.IntField(null=True)
     recipients_per_day = fields.IntField(null=True)
     respond_async = fields.BooleanField(default=False, db_default=False)
+    fallbacks: fields.Field[list[str] | None] = fields.JSONField(null=True)
     is_managed = fields.BooleanField(default=False, db_default=False)
     announced_size = fields.BigIntField(null=True)
     paused_at = fields.DatetimeField(null=True)

@@ -14,6 +14,7 @@ from aiosmtplib import SMTP, SMTPHeloError, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from app.mail.reply import Reply, Severity
+from app.outbound.guard import Address
 from app.outbound.resolve import Resolve, permitted_addresses, resolve_host
 from app.smtp.auth import authenticate
 from app.smtp.failure import (
@@ -88,22 +89,25 @@ async def _connect(server: Server, credentials: Credentials | None, resolve: Res
 async def _reach(server: Server, resolve: Resolve) -> socket.socket:
     """The first of the host's permitted addresses that accepts, in the order of the resolver. Raises OSError,
     AddressRefused, PortRefused."""
-    loop = asyncio.get_running_loop()
     refusal: OSError = socket.gaierror("no address")
     for address in await permitted_addresses(server.host, server.guard, resolve, server.port):
-        candidate = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
-        candidate.setblocking(False)
         try:
-            await loop.sock_connect(candidate, (str(address), server.port))
+            return await connect_to(address, server.port)
         except OSError as error:
-            candidate.close()
             refusal = error
-        except BaseException:
-            candidate.close()
-            raise
-        else:
-            return candidate
     raise refusal
+
+
+async def connect_to(address: Address, port: int) -> socket.socket:
+    """A socket that is connected to an address which the guard permits. Raises OSError."""
+    candidate = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+    candidate.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(candidate, (str(address), port))
+    except BaseException:
+        candidate.close()
+        raise
+    return candidate
 
 
 class Connection:
@@ -235,7 +239,7 @@ class Connection:
         return SmtpFailure(Failure(phase, Cause.PROTOCOL, message))
 
     async def open(self, connected: socket.socket) -> None:
-        """Take over the socket, and start implicit TLS where the server wants it. For `connect` only."""
+        """Take over the socket, and start implicit TLS where the server wants it."""
         implicit, timeouts = self.server.implicit_tls, self.server.timeouts
         try:
             context = await _context(self.server, implicit)
@@ -254,9 +258,11 @@ class Connection:
         self.client.protocol = self._protocol
         self.client.transport = self._protocol.transport
 
-    async def greet(self) -> None:
-        """Wait for 220."""
-        self._positive(await self.reply(Phase.GREETING, self.server.timeouts.greeting), Phase.GREETING)
+    async def greet(self) -> Reply:
+        """Wait for 220, which is returned."""
+        reply = await self.reply(Phase.GREETING, self.server.timeouts.greeting)
+        self._positive(reply, Phase.GREETING)
+        return reply
 
     async def ehlo(self) -> None:
         """Say EHLO, learn the extensions. HELO to a server that does not know EHLO (RFC 5321 section 3.2)."""

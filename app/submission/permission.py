@@ -145,6 +145,19 @@ def escape_variables(draft: Draft) -> Draft:
     return replace(draft, template_data={**draft.variables, **draft.template_data}, variables={})
 
 
+def permitted_fallbacks(principal: Principal, service: Service, mail: AskedMail) -> tuple[UUID, ...]:
+    """Those fallbacks of the service with which the principal may send this mail, in their order.
+
+    A grant with templates wants the mail's values escaped: the mail is composed once, for its own service.
+    """
+    escaped = bool(restrictions(principal, service.id).templates)
+    return tuple(
+        key
+        for key in map(UUID, service.fallbacks or ())
+        if not violations(principal, key, mail) and (escaped or not restrictions(principal, key).templates)
+    )
+
+
 def _template_path(draft: Draft) -> Path:
     return ("template_id",) if draft.template is None and draft.template_id is not None else ("template",)
 

@@ -33,7 +33,8 @@ class Submission:
     """What a door asks for. `verdict_wanted`: the client waits for the first attempt, and a server that cannot be
     talked to then fails the mail instead of deferring it; unless the service answers at once (`respond_async`).
     `values_required`: a template's required variables without a value, and values of another type, are refused; else
-    they are left as they are. `text_from_html`: a mail that has html and no text gets one made from it."""
+    they are left as they are. `text_from_html`: a mail that has html and no text gets one made from it. `key`: that of
+    the message, where its author has to know it before."""
 
     service_name: str
     draft: Draft
@@ -44,6 +45,7 @@ class Submission:
     on_doubt: OnDoubt = OnDoubt.RETRY
     values_required: bool = False
     text_from_html: bool = False
+    key: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Preparer:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
         filled = self._with_text(filled) if submission.text_from_html else filled
-        header = _message_id(key, sender)
+        header = message_id_for(key, sender)
         content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
         most = self._settings.max_browser_message_bytes if of_page else self._settings.max_message_bytes
         if len(content) > most:
@@ -145,8 +147,9 @@ def _own_terms(submission: Submission) -> Iterator[Path]:
     yield from ((name,) for name, given in terms.items() if given)
 
 
-def _message_id(key: UUID, sender: Mailbox) -> str:
-    """A msg-id (RFC 5322 section 3.6.4) on the sender's domain; of a very long one, on the end of it."""
+def message_id_for(key: UUID, sender: Mailbox) -> str:
+    """The Message-ID of the message with this key: a msg-id (RFC 5322 section 3.6.4) on the sender's domain; of a very
+    long one, on the end of it."""
     domain = wire_address(sender.email).rpartition("@")[2]
     while len(domain) > MAX_MESSAGE_ID_DOMAIN_CHARS:
         domain = domain.partition(".")[2]

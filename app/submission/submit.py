@@ -8,7 +8,7 @@ from functools import cached_property
 from uuid import UUID
 
 from app.access.client_address import client_subject
-from app.access.mail_policy import require_mail, restrictions
+from app.access.mail_policy import AskedMail, require_mail, restrictions
 from app.access.principal import Principal
 from app.access.quota import Quota, quotas_of
 from app.access.restrictions import NO_RESTRICTIONS
@@ -28,7 +28,7 @@ from app.services.secret import address_secret
 from app.settings import Settings
 from app.submission.digest import digest_request, key_of_page
 from app.submission.links import attach_links
-from app.submission.permission import permitted_template
+from app.submission.permission import permitted_fallbacks, permitted_template
 from app.submission.prepare import Prepared, Preparer, Submission, permitted_service
 from app.submission.preview import Preview, Previewer
 from app.templates.content import UsedTemplate
@@ -84,14 +84,17 @@ class Submitter:
             if earlier is not None:
                 return replace(earlier, verdict_awaited=awaited, is_shown=is_shown)
         template = await permitted_template(submission.draft, submission.principal, service.id)
-        submission = await self._permitted_mail(submission, service, template)
+        submission, mail = await self._permitted_mail(submission, service, template)
+        fallbacks: tuple[UUID, ...] = ()
+        if service.fallbacks:
+            fallbacks = await asyncio.to_thread(permitted_fallbacks, submission.principal, service, mail)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)
-        key = self._make_key()
+        key = submission.key or self._make_key()
         prepared = await asyncio.to_thread(self._preparer.prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
-        message = replace(message, verdict_awaited=awaited, quotas=quotas)
+        message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
         receipt = await finish(put(message, now(), self._engine))
         self._wakeup.work_arrived()
         return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
@@ -110,12 +113,13 @@ class Submitter:
 
     async def _permitted_mail(
         self, submission: Submission, service: Service, template: UsedTemplate | None
-    ) -> Submission:
-        """With what comes from the template filled in. The role is asked before any file is fetched for the mail."""
+    ) -> tuple[Submission, AskedMail]:
+        """With what comes from the template filled in, and as what the role was asked about it, before any file is
+        fetched for it."""
         applied, mail = self._preparer.apply(submission, service, template)
         if restrictions(submission.principal, service.id) != NO_RESTRICTIONS:
             await asyncio.to_thread(require_mail, submission.principal, service.id, mail)
-        return applied
+        return applied, mail
 
     async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
         key = submission.idempotency_key

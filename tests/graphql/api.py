@@ -1,6 +1,7 @@
 """The real schema, asked without HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,22 @@ class Api:
         )
         assert isinstance(result, ExecutionResult)
         return result
+
+    async def follow(self, query: str, **variables: Any) -> AsyncGenerator[ExecutionResult, None]:
+        """Each answer, as over a WebSocket."""
+        context = Context(self.parts, self.key, is_socket=True, origin=ORIGIN)
+        stream = await self.schema.stream(query, variable_values=variables, context_value=context)
+        async with aclosing(stream):
+            async for result in stream:
+                assert isinstance(result, ExecutionResult)
+                yield result
+
+    async def first(self, query: str, **variables: Any) -> ExecutionResult:
+        """The first answer to any operation."""
+        if not query.startswith("subscription"):
+            return await self.execute(query, **variables)
+        async with aclosing(self.follow(query, **variables)) as results:
+            return await anext(results)
 
     async def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The data; there must be no error."""

@@ -15,6 +15,7 @@ from app.graphql.websocket import SocketLimits
 from app.queue.embedded import EmbeddedEngine
 from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
+from app.services.diagnose import Diagnoser
 from app.services.secret import sealer_from
 from app.settings import Settings
 from app.submission.submit import Submitter
@@ -64,5 +65,7 @@ async def api(sqlite_database: Settings) -> Api:
     engine = EmbeddedEngine(wakeup, 1)
     submitter = Submitter(sqlite_database, engine, wakeup)
     intervener = Intervener(engine, wakeup, sqlite_database.max_schedule_ahead)
-    parts = Parts(sqlite_database, sealer_from(sqlite_database), submitter, VerdictWaiter(wakeup, 0.01), intervener)
+    sealer = sealer_from(sqlite_database)
+    waiter, diagnoser = VerdictWaiter(wakeup, 0.01), Diagnoser(sqlite_database, sealer)
+    parts = Parts(sqlite_database, sealer, submitter, waiter, intervener, diagnoser)
     return Api(make_schema(), parts, await make_key("admin"))

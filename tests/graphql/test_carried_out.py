@@ -48,7 +48,7 @@ async def sqlite_database(sqlite_settings: Settings) -> AsyncIterator[Settings]:
     settings = sqlite_settings.model_copy(update={"database_busy_timeout": 0.1})
     await open_database(settings)
     try:
-        await make_service()
+        await make_service(from_email="ada@example.com")
         yield settings
     finally:
         await close_database()
@@ -217,6 +217,7 @@ async def test_every_mutation_notes_that_it_was_carried_out(api: Api) -> None:
         return noted["it"]
 
     message = await carry_out("sendEmail", **MAIL)
+    await carry_out("sendTestEmail", service="email", to="bob@example.com", waitSeconds=0)
     for verb in ("holdEmail", "releaseEmail"):
         await carry_out(verb, id=message)
     await carry_out("rescheduleEmail", id=message, sendAt=now().isoformat())
@@ -227,7 +228,7 @@ async def test_every_mutation_notes_that_it_was_carried_out(api: Api) -> None:
     service = await carry_out("createService", name="relay", kind="SANDBOX")
     await carry_out("updateService", id=service, label="Relay")
     await carry_out("pauseService", id=service, reason="Moving house")
-    for verb in ("resumeService", "deleteService"):
+    for verb in ("resumeService", "diagnoseService", "deleteService"):
         assert await carry_out(verb, id=service) == service
 
     role = await carry_out("createRole", name="reader")

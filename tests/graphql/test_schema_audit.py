@@ -16,7 +16,7 @@ from app.queue.put import put
 from tests.factories import NOW, make_key, make_principal, make_service, new_message
 from tests.graphql.api import ORIGIN, Api, codes
 
-NOT_ADMINISTRATIVE = {"sendEmail"}
+NOT_ADMINISTRATIVE = {"sendEmail", "sendTestEmail", "diagnoseService"}
 
 Prepared = dict[str, Any]
 Prepare = Callable[[Api], Awaitable[Prepared]]

@@ -186,7 +186,8 @@ async def test_an_open_circuit_shows_with_its_reason_and_the_operators_reason_go
     await _open_circuit(service, Fault("Connection refused."))
     shown = (await api.ask(f"{{ services(first: 5) {{ nodes {{ name {WAITING} }} }} }}"))["services"]["nodes"]
     circuit = {"openedAt": NOW.isoformat(), "reason": "Connection refused.", "nextProbeAt": after(30).isoformat()}
-    expected = {"pausedAt": None, "pausedReason": "Connection refused.", "circuit": circuit}
+    reason = "Connection refused. (`heliograph diagnose relay` tells more.)"
+    expected = {"pausedAt": None, "pausedReason": reason, "circuit": circuit}
     assert shown == [{"name": "relay", **expected}, {"name": "other", **free}]
 
     paused = (await api.mutate("pauseService", f"service {{ {WAITING} }}", id=key, reason="Maintenance"))["service"]
@@ -213,7 +214,7 @@ async def test_a_refused_auth_is_not_repeated_sooner_by_resuming(api: Api) -> No
         await open_circuit(service.id, service.version, fault, now(), CircuitPolicy(), probing=False)
     resumed = await api.mutate("resumeService", "service { pausedReason }", id=public_id("svc", service.id))
 
-    assert resumed["service"] == {"pausedReason": "Authentication failed."}
+    assert resumed["service"]["pausedReason"].startswith("Authentication failed. (`heliograph diagnose relay`")
     assert not await permit_probe(service.id, now(), CircuitPolicy())
 
 

@@ -115,8 +115,9 @@ async def test_mail_waits_for_a_server_that_cannot_be_talked_to(
         message = await doors.graphql.send_email(service=service, to=[{"email": ANN}], text="Hello.")
         shown = await paused_service(doors, service)
         assert server.reason in shown["pausedReason"]
-        assert shown["circuit"]["reason"] == shown["pausedReason"]
-        assert_waits(await doors.graphql.message(message.id), shown["pausedReason"])
+        reason = shown["circuit"]["reason"]
+        assert shown["pausedReason"] == f"{reason} (`heliograph diagnose {service}` tells more.)"
+        assert_waits(await doors.graphql.message(message.id), reason)
         assert receiver.mails == []
         assert sum(session.verbs.count("AUTH") for session in receiver.sessions) == server.auths
     async with mended(server, receiver.port, certificate) as receiver:

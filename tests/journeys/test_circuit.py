@@ -30,7 +30,7 @@ async def put_mails(doors: Doors, mails: int) -> None:
 
 async def is_open(doors: Doors) -> bool:
     service = (await doors.graphql.ask(SERVICE))["service"]
-    assert service["pausedReason"] == (service["circuit"] or {}).get("reason")
+    assert (service["pausedReason"] or "").startswith((service["circuit"] or {"reason": ""})["reason"])
     return service["circuit"] is not None
 
 

@@ -27,7 +27,18 @@ async def test_help_teaches_every_verb(heliograph: Heliograph) -> None:
         heliograph.run("--help"), heliograph.run("key", "--help"), heliograph.run()
     )
     assert told.status == told_of_key.status == 0
-    for verb in ("serve", "worker", "migrate", "schema", "key", "secrets", "send", "HELIOGRAPH_", "docs/operations.md"):
+    for verb in (
+        "serve",
+        "worker",
+        "migrate",
+        "schema",
+        "key",
+        "secrets",
+        "send",
+        "diagnose",
+        "HELIOGRAPH_",
+        "docs/operations.md",
+    ):
         assert verb in told.output
     assert all(verb in told_of_key.output for verb in ("create", "list", "rotate", "revoke"))
     assert (asked_nothing.status, asked_nothing.output) == (2, "")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.queue.explain import Cause, Waiting, Way, explain
+from app.queue.explain import Cause, Other, Waiting, Way, explain
 from app.queue.states import CLAIMABLE, SETTLED, RecipientState
 from app.services.usage import LimitName, Usage
 
@@ -141,6 +141,23 @@ def test_mail_that_expires_before_says_so() -> None:
     assert explanation.reasons[1].message == "It expires before that, at 2026-11-22T12:10:00+00:00."
     assert explanation.eta is None
     assert explain([DUE], None, way, NOW, expires_at=LATER + MINUTE).eta == LATER
+
+
+def test_what_becomes_of_the_other_services_is_told_where_one_is_down() -> None:
+    down = Way(fault="Connection refused.", probe_at=LATER)
+    others = (Other("b", is_own=False, fault="554 go away."), Other("c", is_own=False, is_shut=True))
+    told = explain([DUE], None, replace(down, others=others), NOW)
+    assert [(reason.cause, reason.message) for reason in told.reasons[1:]] == [
+        (Cause.FALLBACK, "It does not leave by the fallback b: its server cannot be talked to: 554 go away."),
+        (Cause.FALLBACK, "It does not leave by the fallback c: that is paused, or not active."),
+    ]
+    assert told.eta == LATER
+    assert explain([DUE], None, Way(others=others), NOW).reasons == explain([DUE], None, Way(), NOW).reasons
+
+    elsewhere = explain([DUE], None, Way(others=(Other("a", is_own=True, fault="Connection refused."),)), NOW)
+    assert [reason.cause for reason in elsewhere.reasons] == [Cause.FALLBACK, Cause.IN_TURN]
+    assert elsewhere.reasons[0].message.startswith("It leaves by a fallback, not by its own service a: its server")
+    assert elsewhere.eta == NOW
 
 
 def test_a_proof_that_is_due_keeps_nothing_back() -> None:

@@ -262,7 +262,7 @@ async def test_an_outage_does_not_count_for_the_probe_that_ends_it(service: Serv
 
 async def test_what_was_settled_long_ago_is_not_looked_through_when_an_outage_ends(sqlite_database: Settings) -> None:
     steps = await rows(f"EXPLAIN QUERY PLAN SELECT id FROM recipient WHERE {_WAITED}", new_key())
-    assert any("COVERING INDEX message_due (service_id=?)" in step["detail"] for step in steps)
+    assert any("COVERING INDEX message_due (route_id=?)" in step["detail"] for step in steps)
 
 
 async def test_a_mail_expires_during_an_outage_as_its_author_asked(service: Service, put_mail: Put) -> None:

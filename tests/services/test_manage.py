@@ -105,6 +105,7 @@ async def test_a_service_is_stored_with_every_field_and_its_password_sealed() ->
         "reply_to_email": "b@example.org",
         "reply_to_name": "B",
         "respond_async": True,
+        "fallbacks": None,
         "is_managed": False,
         "max_connections": 2,
         "max_recipients_per_transaction": None,
