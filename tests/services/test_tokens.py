@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from app.database.configuration import is_postgres
 from app.database.connection import execute, rows
 from app.queue.forgive import forgive_outage
 from app.services.access_token import read_token, take_lease
@@ -159,8 +158,6 @@ asyncio.run(work(*sys.argv[1:]))
 
 
 async def test_two_workers_make_one_request(database: Settings, service: Service, endpoint: TokenEndpoint) -> None:
-    if not is_postgres(database.database_url):
-        pytest.skip("workers of their own are PostgreSQL's")
     endpoint.gate.clear()
     workers = [
         await asyncio.create_subprocess_exec(
