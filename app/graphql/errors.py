@@ -4,16 +4,14 @@ A refusal shows its code and its sentence. A fault of the client (syntax, valida
 Anything else is a bug of ours: the client gets an id, the log gets the same id and the traceback.
 """
 
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from secrets import token_hex
 from typing import Any
 
 import strawberry
 from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
-from graphql.pyutils import inspect
 from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
@@ -21,6 +19,7 @@ from strawberry.types import ExecutionContext
 from app.database.connection import is_transient
 from app.database.trouble import log_trouble
 from app.errors import ErrorCode, Problem, Refusal, Unavailable, accepted_unseen
+from app.graphql.secrets import secrets_in, without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,6 @@ class RequestErrorCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
 
 
-_SECRET = ("password", "privatekey")
 _MAY_SUGGEST = {RequestErrorCode.VALIDATION_FAILED, RequestErrorCode.BAD_USER_INPUT}
 
 
@@ -59,7 +57,8 @@ class MaskedSchema(strawberry.Schema):
         Where the context's attribute `carried_out` names mutations that are committed, every error says so.
         """
         carried_out: dict[str, str] = getattr(getattr(execution_context, "context", None), "carried_out", {})
-        secrets = tuple(_secrets(getattr(execution_context, "variables", None)))
+        document, variables = (getattr(execution_context, name, None) for name in ("graphql_document", "variables"))
+        secrets = secrets_in(document, variables)
         shown = [_without(secrets, presented(error)) for error in errors]
         if self.config.disable_field_suggestions:
             shown = [_without_suggestion(error) for error in shown]
@@ -113,25 +112,8 @@ def log_internal(error: BaseException, *, path: list[str | int] | None = None) -
     return {"code": ErrorCode.INTERNAL.value, "errorId": error_id}
 
 
-def _secrets(variables: object) -> Iterator[str]:
-    """Every text in the variables, at any depth, whose field's name says that it is a password or a private key."""
-    waiting: list[tuple[str, object]] = [("", variables)]
-    while waiting:
-        name, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting.extend((str(key), item) for key, item in value.items())
-        elif isinstance(value, list):
-            waiting.extend((name, item) for item in value)
-        elif isinstance(value, str) and value and any(word in name.lower() for word in _SECRET):
-            yield value
-
-
 def _without(secrets: Iterable[str], error: GraphQLError) -> GraphQLError:
-    """The error without the secrets: what is wrong with a variable, graphql-core tells with the whole variable."""
-    message = error.message
-    for secret in secrets:
-        for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], inspect(secret)[1:-1]):
-            message = message.replace(form, "***")
+    message = without_secrets(error.message, secrets)
     return error if message == error.message else _coded(error, message, error.extensions or {})
 
 

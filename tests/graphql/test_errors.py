@@ -92,3 +92,30 @@ async def test_an_error_about_a_variable_shows_no_password_of_it(api: Api) -> No
             assert result.errors is not None
             assert "$input" in result.errors[0].message
             assert "canary" not in repr(result.errors)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        '{name: "x", nothing: 1, password: "canary"}',
+        "{name: 1, password: canary}",
+        "{name: 1, password: [canary]}",
+        '{name: "x", password: {a: "canary"}}',
+        '{name: "x", nothing: 1, oauth2: {clientSecret: "canary\'s", refreshToken: "canary"}}',
+        '{name: "x", nothing: 1, sesSecretAccessKey: """\n  canary\n  canary2\n"""}',
+        '{name: "x", password "canary"}',
+        '{name: "x", password: "canary" "canary"}',
+    ],
+)
+async def test_an_error_about_the_query_text_shows_no_secret_in_it(api: Api, given: str) -> None:
+    result = await api.execute(f"mutation {{ createService(input: {given}) {{ service {{ id }} }} }}")
+    assert result.errors
+    assert "canary" not in "".join(error.message for error in result.errors)
+
+
+async def test_an_error_about_a_variable_shows_no_secret_of_oauth2(api: Api) -> None:
+    document = "mutation ($input: CreateServiceInput!) { createService(input: $input) { service { id } } }"
+    for given in ({"oauth2": {"clientSecret": "canary"}}, {"sesSecretAccessKey": "canary"}, {"password": 1234567}):
+        result = await api.execute(document, input={"nothing": 1, **given})
+        assert result.errors
+        assert not any(secret in error.message for error in result.errors for secret in ("canary", "1234567"))
