@@ -14,6 +14,8 @@ import pytest
 
 from app.database.configuration import is_sqlite, sqlite_path
 from app.database.connection import rows
+from app.domains.key_pair import generate_key, private_text
+from app.domains.models import DkimAlgorithm
 from app.inbox.receiver import Receiver, Stage
 from app.log import configure_logging
 from app.queue.forgive import forgive_outage
@@ -25,6 +27,7 @@ from tests.journeys.conftest import run_application
 from tests.journeys.doors import UPDATE_SERVICE, Doors
 from tests.journeys.program import ADMIN_KEY, Heliograph
 from tests.outbound.conftest import answer, serving
+from tests.token_endpoint import token_endpoint
 
 PASSWORD = "canary-password-5d1f"
 NEW_PASSWORD = "canary-password-c7a2"
@@ -32,15 +35,26 @@ MAIL_PASSWORD = "canary-mail-password-91be"
 DATABASE_PASSWORD = "canary-database-password-3c60"
 SECRET_KEY = "canary-secret-key-" + "4f" * 20
 QUERY = "canary-url-token-77e0"
-SECRETS = (PASSWORD, NEW_PASSWORD, MAIL_PASSWORD, DATABASE_PASSWORD, SECRET_KEY, QUERY, ADMIN_KEY)
+CLIENT_SECRET = "canary-client-secret-08d4"
+ACCESS_TOKEN = "canary-access-token-b51e"
+IAM_SECRET = "canary/iam+secret+key+" + "a7" * 9
+DKIM_PEM = private_text(generate_key(DkimAlgorithm.ED25519))
+DKIM_KEY = DKIM_PEM.splitlines()[1]
+OF_PROVIDERS = (CLIENT_SECRET, ACCESS_TOKEN, IAM_SECRET, DKIM_KEY)
+SECRETS = (PASSWORD, NEW_PASSWORD, MAIL_PASSWORD, DATABASE_PASSWORD, SECRET_KEY, QUERY, ADMIN_KEY, *OF_PROVIDERS)
 MAIL = {"to": "a@x.example", "subject": "Hello", "body_text": "Hello.", "from_email": "me@x.example"}
+
+
+AS_SAID = ("\0me\0{}", "\0env\0{}", "user=me@example.com\x01auth=Bearer {}\x01\x01")
 
 
 def forms(secret: str) -> Iterator[bytes]:
     """As text, as AUTH carries it, and as hex."""
     yield secret.encode()
     yield secret.encode().hex().encode()
-    yield from (b64encode(text.encode()).rstrip(b"=") for text in (secret, f"\0me\0{secret}", f"\0env\0{secret}"))
+    yield from (
+        b64encode(text.encode()).rstrip(b"=") for text in (secret, *(as_said.format(secret) for as_said in AS_SAID))
+    )
 
 
 def found_in(octets: bytes) -> list[str]:
@@ -104,6 +118,7 @@ async def test_planted_secrets_are_found_nowhere(
             changed = Settings(**settings.model_dump(exclude_defaults=True) | planted)
             await define_service(changed, await checked_sealer(changed), forgive=forgive_outage)
             await drive(doors, receiver, monkeypatch)
+            await drive_providers(doors)
             ended = await drive_commands(heliograph, settings)
             stored = await everything_stored(settings)
         assert {mail.username for mail in receiver.mails} == {"me", "env"}
@@ -172,6 +187,56 @@ async def refuse(doors: Doors, service_id: str, relay: dict[str, Any]) -> None:
         await doors.with_key(key).rest.send("relay", MAIL)
     await doors.http.get(f"/api/v2/relay?api_key={ADMIN_KEY}")
     await doors.http.get(f"/{QUERY[:1]}?token={QUERY}")
+
+
+async def drive_providers(doors: Doors) -> None:
+    """An access token that is taken, one that is refused, a password that is derived, keys that sign and do not."""
+    graphql = doors.graphql
+
+    def check(username: str, token: str) -> bool:
+        return token == ACCESS_TOKEN
+
+    async with (
+        token_endpoint() as endpoint,
+        Receiver(credentials=check, mechanisms=("XOAUTH2",), keep=True) as receiver,
+    ):
+        oauth2 = {
+            "grant": "MICROSOFT_CLIENT_CREDENTIALS",
+            "clientId": "app",
+            "tenant": "t",
+            "clientSecret": CLIENT_SECRET,
+        }
+        office = {
+            "port": receiver.port,
+            "username": "me@example.com",
+            "oauth2": oauth2 | {"tokenEndpoint": endpoint.url},
+        }
+        issued = {"access_token": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 3600}
+        refused = {"error": "invalid_client", "error_description": f"AADSTS7000215: {CLIENT_SECRET} is wrong"}
+        endpoint.replies += [(200, issued), (401, refused), (200, issued | {"access_token": f"{ACCESS_TOKEN}-old"})]
+        for name, status in (("office", 200), ("refused", 500), ("stale", 500)):
+            await graphql.create_service(name, **office)
+            assert (await doors.rest.send(name, MAIL)).status_code == status
+        assert found_in(b"".join(session.received for session in receiver.sessions)) == [ACCESS_TOKEN]
+    create = "mutation ($input: CreateServiceInput!) { createService(input: $input) { userErrors { code message } } }"
+    ses = {
+        "name": "ses",
+        "provider": "AMAZON_SES",
+        "region": "eu-west-1",
+        "username": "AKIA",
+        "sesSecretAccessKey": IAM_SECRET,
+    }
+    for given in (
+        ses,
+        ses | {"region": "nowhere"},
+        ses | {"port": IAM_SECRET},
+        ses | {"oauth2": oauth2 | {"grant": 1}},
+    ):
+        await graphql.post(create, input=given)
+    sign = "mutation ($input: ImportDkimKeyInput!) { importDkimKey(input: $input) { userErrors { code message } } }"
+    for pem in (DKIM_PEM, DKIM_PEM[:-30], DKIM_KEY):
+        await graphql.post(sign, input={"domain": "x.example", "selector": f"s{len(pem)}", "privateKey": pem})
+    await graphql.post(sign, input={"domain": 1, "privateKey": DKIM_PEM})
 
 
 async def fetch_with_token(doors: Doors) -> None:
