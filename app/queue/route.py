@@ -133,6 +133,7 @@ class Detour:
 async def divert(engine: Engine, moment: datetime, limit: int) -> int:
     """Move waiting mail away from services that cannot be talked to, and back; how many mails, at most `limit` of each
     service and target."""
+    await _adopt()
     known = await read_known(moment)
     elsewhere: dict[UUID, list[UUID]] = {key: [] for key, service in known.items() if service.fallbacks}
     for row in await rows(_ELSEWHERE):
@@ -142,23 +143,37 @@ async def divert(engine: Engine, moment: datetime, limit: int) -> int:
     for own, others in elsewhere.items():
         if own in known:
             for move in plan_moves(own, known[own].fallbacks, others, conditions):
-                moved += await _move(engine, own, move, known[own].reason, moment, 1 if move.one else limit)
+                moved += await _move(engine, own, move, known, moment, 1 if move.one else limit)
     return moved
+
+
+async def _adopt() -> None:
+    """What a process of a version without routes accepted, while the database was migrated, stands at its own
+    service."""
+    if await rows(f"SELECT id FROM message WHERE {_NOWHERE} LIMIT 1"):  # noqa: S608 - constants
+        await execute(f"UPDATE message SET route_id = service_id WHERE {_NOWHERE}")  # noqa: S608 - constants
+
+
+_NOWHERE = "route_id IS NULL AND due_at IS NOT NULL AND service_id IS NOT NULL"
 
 
 _ELSEWHERE = "SELECT DISTINCT service_id, route_id FROM message WHERE due_at IS NOT NULL AND route_id <> service_id"
 
 
-async def _move(engine: Engine, own: UUID, move: Move, reason: str | None, moment: datetime, limit: int) -> int:
+async def _move(
+    engine: Engine, own: UUID, move: Move, known: Mapping[UUID, Known], moment: datetime, limit: int
+) -> int:
     home = move.target == own
+    # What is in doubt waits for the service that may have it, but not for one that is gone.
+    sure = "" if home and move.source not in known else f" AND {NOT_IN_DOUBT}"
     allowed = "" if home else f" AND fallbacks IS NOT NULL AND $7 IN {_ALLOWED[dialect()]}"
     locked = " FOR UPDATE SKIP LOCKED" if dialect() == "postgres" else ""
-    arguments = [own, move.source, move.target, None if home else reason, moment, limit]
+    arguments = [own, move.source, move.target, None if home else known[own].reason, moment, limit]
     async with transaction():
         moved = await rows(
             "UPDATE message SET route_id = $3, route_reason = $4 WHERE id IN (SELECT id FROM message"  # noqa: S608
             f" WHERE service_id = $1 AND route_id = $2 AND due_at <= $5 AND lease_owner IS NULL{allowed}"
-            f" AND {NOT_IN_DOUBT} ORDER BY due_at LIMIT $6{locked}) RETURNING id, due_at, priority",
+            f"{sure} ORDER BY due_at, id LIMIT $6{locked}) RETURNING id, due_at, priority",
             *arguments,
             *([] if home else [str(move.target)]),
         )

@@ -5,11 +5,12 @@ from uuid import UUID
 import pytest
 
 from app.access.principal import Principal
-from app.database.connection import execute, rows
+from app.database.connection import execute, rows, transaction
 from app.errors import Conflict
 from app.queue.claim import Claim, claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.intervene import Intervener
+from app.queue.lost import end_lost_attempt
 from app.queue.pause import pause_service
 from app.queue.remove import remove_service
 from app.queue.route import Detour, Route, divert
@@ -202,6 +203,37 @@ async def test_a_deleted_fallback_gives_the_mail_back_but_not_while_it_is_being_
     assert await settle(claimed, lambda _: [Settlement(recipient.id, 1, RecipientState.SENT)], after(1), after(1))
     assert await remove_service(other.id, None, after(2)) == 0
     assert await place(waiting) == (service.id, None)
+
+
+async def test_mail_held_in_doubt_at_a_fallback_goes_home_when_that_was_deleted(
+    service: Service, other: Service, put_mail: Put, worker: UUID, principal: Principal, intervener: Intervener
+) -> None:
+    """Held, it was not due when the fallback was deleted; in doubt, it waited for that one alone."""
+    await shut(service)
+    message_id = await put_mail(fallbacks=[other.id])
+    await claim(message_id, worker)
+    assert await claim_message(worker, message_id, after(100), 60, take_over=True) is not None
+    async with transaction():
+        await end_lost_attempt(message_id, after(200))
+    await intervener.hold(message_id, principal, after(200))
+    await remove_service(other.id, None, after(201))
+    await intervener.release(message_id, principal, after(202))
+    await divert(intervener.engine, after(203), 10)
+    assert await place(message_id) == (service.id, None)
+
+
+async def test_mail_that_an_earlier_version_accepted_stands_at_its_own_service(
+    service: Service, put_mail: Put, principal: Principal, intervener: Intervener, worker: UUID
+) -> None:
+    """A process that runs still while the database is migrated knows no routes."""
+    waiting, held = await put_mail(), await put_mail()
+    await intervener.hold(held, principal, NOW)
+    await execute("UPDATE message SET route_id = NULL")
+    await divert(intervener.engine, after(1), 10)
+    assert await claim(waiting, worker)
+    await intervener.release(held, principal, after(2))
+    await divert(intervener.engine, after(3), 10)
+    assert await claim(held, worker, 3)
 
 
 async def test_a_retry_begins_with_the_own_service(
