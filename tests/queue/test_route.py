@@ -11,7 +11,7 @@ from app.queue.claim import Claim, claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.intervene import Intervener
 from app.queue.lost import end_lost_attempt
-from app.queue.pause import pause_service
+from app.queue.pause import pause_service, resume_service
 from app.queue.remove import remove_service
 from app.queue.route import Detour, Route, divert
 from app.queue.settle import Settlement, settle
@@ -179,6 +179,20 @@ async def test_a_pause_of_the_own_service_keeps_its_mail_wherever_it_stands(
     assert await claim_message(worker, message_id, after(1), 60) is None
     assert await divert(engine, after(1), 10) == 1
     assert (await place(message_id))[0] == service.id
+
+
+async def test_a_pause_of_the_own_service_does_not_count_for_what_is_in_doubt_at_a_fallback(
+    service: Service, other: Service, put_mail: Put, worker: UUID
+) -> None:
+    await shut(service)
+    message_id = await put_mail(fallbacks=[other.id])
+    await claim(message_id, worker)
+    async with transaction():
+        await end_lost_attempt(message_id, after(100))
+    await pause_service(service.id, "moving", None, after(101), max_reason_chars=100)
+    await resume_service(service.id, None, after(10_000))
+    again = await claim(message_id, worker, 10_001)
+    assert (again.service_id, again.recipients[0].tried_since) == (other.id, None)
 
 
 async def test_a_pause_of_the_fallback_gives_the_mail_back(
