@@ -14,6 +14,7 @@ from uuid import UUID
 from app.database.connection import as_document, as_key, as_moment, dialect, execute, rows, transaction
 from app.database.where import Where
 from app.queue.engine import Engine, Job
+from app.queue.forgive import forgive_moved
 from app.services.circuit import Fault
 from app.services.failover import USABLE, Condition, Move, choose_service, plan_moves
 
@@ -46,12 +47,13 @@ class Via:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one service now; `reason`: why its server cannot be talked to."""
+    """What is known of one service now; `reason`: why its server cannot be talked to, `open_since`: since when."""
 
     name: str
     condition: Condition
     fallbacks: tuple[UUID, ...] = ()
     reason: str | None = None
+    open_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Detour:
     fault: Fault | None
     moment: datetime
     route: Route | None = field(default=None, init=False)
+    _open_since: datetime | None = field(default=None, init=False)
 
     async def find(self) -> Route | None:
         """Another route that is usable, unless it is in doubt whether a server has the mail. Call it inside the
@@ -113,6 +116,7 @@ class Detour:
         if chosen != claim.service_id and conditions[chosen] in USABLE:
             reason = self.fault.reason if claim.via is None else own.reason or claim.via.reason
             self.route = Route(chosen, None if chosen == claim.own_service_id else reason)
+            self._open_since = known[claim.service_id].open_since if claim.service_id in known else None
         return self.route
 
     async def take(self) -> None:
@@ -124,6 +128,7 @@ class Detour:
                 self.route.service_id,
                 self.route.reason,
             )
+            await forgive_moved([self.claim.message_id], self._open_since, self.moment)
 
     async def _is_sure(self) -> bool:
         found = await rows(f"SELECT id FROM message WHERE id = $1 AND {NOT_IN_DOUBT}", self.claim.message_id)  # noqa: S608
@@ -177,6 +182,8 @@ async def _move(
             *arguments,
             *([] if home else [str(move.target)]),
         )
+        since = known[move.source].open_since if move.source in known else None
+        await forgive_moved([as_key(row["id"]) for row in moved], since, moment)
         await engine.submit(
             [Job(as_key(row["id"]), move.target, as_moment(row["due_at"]), row["priority"]) for row in moved]
         )
@@ -212,10 +219,12 @@ async def read_known(moment: datetime, service_ids: Sequence[UUID] | None = None
         f" LEFT JOIN circuit ON circuit.service_id = service.id{where.clause}",
         *where.arguments,
     )
-    return {
-        as_key(row["id"]): Known(row["name"], _condition(row, moment), keys_of(row["fallbacks"]), row["reason"])
-        for row in found
-    }
+    return {as_key(row["id"]): _known(row, moment) for row in found}
+
+
+def _known(row: Mapping[str, Any], moment: datetime) -> Known:
+    fallbacks, open_since = keys_of(row["fallbacks"]), as_moment(row["opened_at"])
+    return Known(row["name"], _condition(row, moment), fallbacks, row["reason"], open_since)
 
 
 def _condition(row: Mapping[str, Any], moment: datetime) -> Condition:

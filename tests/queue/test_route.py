@@ -250,6 +250,23 @@ async def test_mail_that_an_earlier_version_accepted_stands_at_its_own_service(
     assert await claim(held, worker, 3)
 
 
+async def test_the_outage_before_a_move_does_not_count_towards_the_give_up_age(
+    service: Service, other: Service, put_mail: Put, engine: EmbeddedEngine, worker: UUID
+) -> None:
+    """Both were down for days: what was tried before is not given up by the first attempt after that."""
+    waiting, probe = await put_mail(fallbacks=[other.id]), await put_mail(fallbacks=[other.id])
+    await execute("UPDATE recipient SET tried_since = $1", after(-60))
+    await shut(service, until=9_000)
+    await shut(other, until=9_000)
+    probing = await claim(probe, worker, 9_000)
+    await open_again(other)
+    assert await settle_untried(probing, 9_001) == Route(other.id, "Connection refused.")
+    assert await divert(engine, after(9_002), 10) == 1
+    claims = [await claim(key, worker, 9_003) for key in (waiting, probe)]
+    assert [each.service_id for each in claims] == [other.id] * 2
+    assert [each.recipients[0].tried_since for each in claims] == [after(9_002 - 60), after(9_001 - 60)]
+
+
 async def test_a_retry_begins_with_the_own_service(
     service: Service, other: Service, put_mail: Put, worker: UUID, principal: Principal, intervener: Intervener
 ) -> None:
