@@ -10,15 +10,15 @@ from app.database.where import Where
 from app.queue.states import RecipientState
 
 _WAITS = f"tried_since IS NOT NULL AND state IN ('{RecipientState.QUEUED}', '{RecipientState.DEFERRED}')"
-_WAITED = (
+_WAITED_AT = (
     f"{_WAITS} AND message_id IN"  # noqa: S608
     " (SELECT id FROM message WHERE route_id = $1 AND due_at IS NOT NULL{others})"
 )
 """What no worker has: also queued mail was tried before, if its worker was lost or stopped. By `due_at`, because the
 messages of which something waits are indexed, and few beside those of the whole history."""
 
-_WAITED_THERE = _WAITED.format(others="")
-_WAITED_FOR_IT = _WAITED.format(
+_WAITED = _WAITED_AT.format(others="")
+_WAITED_FOR_IT = _WAITED_AT.format(
     others=" UNION SELECT id FROM message WHERE service_id = $1 AND route_id <> service_id AND due_at IS NOT NULL"
 )
 """Also what stands at a fallback: while its own service is paused, it waits there."""
@@ -30,7 +30,7 @@ async def forgive_outage(service_id: UUID, since: datetime, until: datetime) -> 
     Call it inside the transaction that ends the outage: it holds the circuit's row, and so nothing waits for a worker
     that waits for that.
     """
-    waited = await rows(f"SELECT id, tried_since FROM recipient WHERE {_WAITED_THERE}", service_id)  # noqa: S608 - constants
+    waited = await rows(f"SELECT id, tried_since FROM recipient WHERE {_WAITED}", service_id)  # noqa: S608 - constants
     await _forgive(waited, since, until)
 
 
