@@ -108,7 +108,7 @@ class Detour:
             return None
         known = await read_known(self.moment, [claim.own_service_id, *claim.fallbacks])
         own = known.get(claim.own_service_id)
-        if own is None or not await self._is_sure():
+        if own is None or own.condition is Condition.SHUT or not await self._is_sure():
             return None
         conditions = {key: service.condition for key, service in known.items()} | {claim.service_id: Condition.DOWN}
         allowed = [key for key in own.fallbacks if key in claim.fallbacks]

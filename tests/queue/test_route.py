@@ -181,6 +181,16 @@ async def test_a_pause_of_the_own_service_keeps_its_mail_wherever_it_stands(
     assert (await place(message_id))[0] == service.id
 
 
+async def test_what_meets_a_fault_after_its_own_service_was_paused_stays(
+    service: Service, other: Service, put_mail: Put, worker: UUID
+) -> None:
+    message_id = await put_mail(fallbacks=[other.id])
+    claimed = await claim(message_id, worker)
+    await pause_service(service.id, "moving", None, NOW, max_reason_chars=100)
+    assert await settle_untried(claimed, 2) is None
+    assert await place(message_id) == (service.id, None)
+
+
 async def test_a_pause_of_the_own_service_does_not_count_for_what_is_in_doubt_at_a_fallback(
     service: Service, other: Service, put_mail: Put, worker: UUID
 ) -> None:
