@@ -120,7 +120,9 @@ class Intervener:
         """Tell the engine; while a worker holds the message, the end of its attempt does."""
         if message.is_leased or message.service_id is None:
             return
-        (row,) = await rows("SELECT due_at, route_id FROM message WHERE id = $1", message.id)
+        (row,) = await rows(
+            "SELECT due_at, COALESCE(route_id, service_id) AS route_id FROM message WHERE id = $1", message.id
+        )
         due_at: datetime | str | None = row["due_at"]
         if due_at is not None:
             job = Job(message.id, as_key(row["route_id"]), as_moment(due_at), message.priority)

@@ -134,6 +134,7 @@ class PgQueuerEngine:
                     await queries.update_heartbeat([call.job.id for call in self._running.values()])
                 if not stop.is_set():
                     if sweep.is_over():
+                        await self._redirect(queries)
                         await self._sweep(sweep)
                     if tidy.is_over():
                         await self._tidy(queries)
@@ -181,6 +182,17 @@ class PgQueuerEngine:
     def _delay(self, due_at: datetime) -> timedelta:
         # What fails at once, or may not be claimed because its service was just paused, is not tried in a circle.
         return max(timedelta(seconds=self._settings.queue_poll), _until(due_at))
+
+    async def _redirect(self, queries: Queries) -> None:
+        """The job of a worker that was lost goes to the service by which its message leaves now: where the one that it
+        was for is not served, nobody would ever take it over."""
+        silent = timedelta(seconds=self._settings.lease)
+        await queries.driver.execute(
+            f"UPDATE {JOBS_TABLE} AS job SET entrypoint = '{_ENTRYPOINT}' || message.route_id FROM message"  # noqa: S608
+            " WHERE status = 'picked' AND heartbeat < NOW() - $1::interval AND message.id = dedupe_key::uuid"
+            f" AND message.due_at IS NOT NULL AND entrypoint <> '{_ENTRYPOINT}' || message.route_id",
+            silent,
+        )
 
     async def _sweep(self, interval: "_Interval") -> None:
         limit = self._settings.recover_batch
@@ -267,7 +279,9 @@ class _Due:
 async def _due_moments(driver: Driver, message_ids: Sequence[UUID]) -> Mapping[UUID, _Due]:
     """When each of these messages is due, and for which service; those that are settled, or gone, are not in it."""
     found: list[dict[str, Any]] = await driver.fetch(
-        "SELECT id, due_at, route_id FROM message WHERE id = ANY ($1) AND due_at IS NOT NULL", message_ids
+        "SELECT id, due_at, COALESCE(route_id, service_id) AS route_id FROM message"
+        " WHERE id = ANY ($1) AND due_at IS NOT NULL",
+        message_ids,
     )
     return {as_key(row["id"]): _Due(as_moment(row["due_at"]), as_key(row["route_id"])) for row in found}
 

@@ -8,7 +8,7 @@ from app.queue.engine import Engine, Job
 
 _WITHOUT_JOB = (
     "SELECT id, route_id, due_at, priority FROM message"  # noqa: S608 - constants
-    " WHERE due_at <= $1 AND service_id IS NOT NULL AND NOT EXISTS (SELECT 1"
+    " WHERE due_at <= $1 AND service_id IS NOT NULL AND route_id IS NOT NULL AND NOT EXISTS (SELECT 1"
     f" FROM {JOBS_TABLE} AS job WHERE job.dedupe_key = message.id::text AND (job.status = 'picked' OR"
     " job.status = 'queued' AND job.entrypoint = 'send:' || message.route_id"
     " AND job.execute_after <= NOW() + INTERVAL '1 minute'))"

@@ -14,6 +14,7 @@ from uuid import UUID
 from app.database.connection import as_document, as_key, as_moment, dialect, execute, rows, transaction
 from app.database.where import Where
 from app.queue.engine import Engine, Job
+from app.queue.forgive import forgive_moved
 from app.services.circuit import Fault
 from app.services.failover import USABLE, Condition, Move, choose_service, plan_moves
 
@@ -46,12 +47,13 @@ class Via:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one service now; `reason`: why its server cannot be talked to."""
+    """What is known of one service now; `reason`: why its server cannot be talked to, `open_since`: since when."""
 
     name: str
     condition: Condition
     fallbacks: tuple[UUID, ...] = ()
     reason: str | None = None
+    open_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Detour:
     fault: Fault | None
     moment: datetime
     route: Route | None = field(default=None, init=False)
+    _open_since: datetime | None = field(default=None, init=False)
 
     async def find(self) -> Route | None:
         """Another route that is usable, unless it is in doubt whether a server has the mail. Call it inside the
@@ -105,7 +108,7 @@ class Detour:
             return None
         known = await read_known(self.moment, [claim.own_service_id, *claim.fallbacks])
         own = known.get(claim.own_service_id)
-        if own is None or not await self._is_sure():
+        if own is None or own.condition is Condition.SHUT or not await self._is_sure():
             return None
         conditions = {key: service.condition for key, service in known.items()} | {claim.service_id: Condition.DOWN}
         allowed = [key for key in own.fallbacks if key in claim.fallbacks]
@@ -113,6 +116,7 @@ class Detour:
         if chosen != claim.service_id and conditions[chosen] in USABLE:
             reason = self.fault.reason if claim.via is None else own.reason or claim.via.reason
             self.route = Route(chosen, None if chosen == claim.own_service_id else reason)
+            self._open_since = known[claim.service_id].open_since if claim.service_id in known else None
         return self.route
 
     async def take(self) -> None:
@@ -124,6 +128,7 @@ class Detour:
                 self.route.service_id,
                 self.route.reason,
             )
+            await forgive_moved([self.claim.message_id], self._open_since, self.moment)
 
     async def _is_sure(self) -> bool:
         found = await rows(f"SELECT id FROM message WHERE id = $1 AND {NOT_IN_DOUBT}", self.claim.message_id)  # noqa: S608
@@ -133,6 +138,7 @@ class Detour:
 async def divert(engine: Engine, moment: datetime, limit: int) -> int:
     """Move waiting mail away from services that cannot be talked to, and back; how many mails, at most `limit` of each
     service and target."""
+    await _adopt()
     known = await read_known(moment)
     elsewhere: dict[UUID, list[UUID]] = {key: [] for key, service in known.items() if service.fallbacks}
     for row in await rows(_ELSEWHERE):
@@ -142,26 +148,42 @@ async def divert(engine: Engine, moment: datetime, limit: int) -> int:
     for own, others in elsewhere.items():
         if own in known:
             for move in plan_moves(own, known[own].fallbacks, others, conditions):
-                moved += await _move(engine, own, move, known[own].reason, moment, 1 if move.one else limit)
+                moved += await _move(engine, own, move, known, moment, 1 if move.one else limit)
     return moved
+
+
+async def _adopt() -> None:
+    """What a process of a version without routes accepted, while the database was migrated, stands at its own
+    service."""
+    if await rows(f"SELECT id FROM message WHERE {_NOWHERE} LIMIT 1"):  # noqa: S608 - constants
+        await execute(f"UPDATE message SET route_id = service_id WHERE {_NOWHERE}")  # noqa: S608 - constants
+
+
+_NOWHERE = "route_id IS NULL AND due_at IS NOT NULL AND service_id IS NOT NULL"
 
 
 _ELSEWHERE = "SELECT DISTINCT service_id, route_id FROM message WHERE due_at IS NOT NULL AND route_id <> service_id"
 
 
-async def _move(engine: Engine, own: UUID, move: Move, reason: str | None, moment: datetime, limit: int) -> int:
+async def _move(
+    engine: Engine, own: UUID, move: Move, known: Mapping[UUID, Known], moment: datetime, limit: int
+) -> int:
     home = move.target == own
+    # What is in doubt waits for the service that may have it, but not for one that is gone.
+    sure = "" if home and move.source not in known else f" AND {NOT_IN_DOUBT}"
     allowed = "" if home else f" AND fallbacks IS NOT NULL AND $7 IN {_ALLOWED[dialect()]}"
     locked = " FOR UPDATE SKIP LOCKED" if dialect() == "postgres" else ""
-    arguments = [own, move.source, move.target, None if home else reason, moment, limit]
+    arguments = [own, move.source, move.target, None if home else known[own].reason, moment, limit]
     async with transaction():
         moved = await rows(
             "UPDATE message SET route_id = $3, route_reason = $4 WHERE id IN (SELECT id FROM message"  # noqa: S608
             f" WHERE service_id = $1 AND route_id = $2 AND due_at <= $5 AND lease_owner IS NULL{allowed}"
-            f" AND {NOT_IN_DOUBT} ORDER BY due_at LIMIT $6{locked}) RETURNING id, due_at, priority",
+            f"{sure} ORDER BY due_at, id LIMIT $6{locked}) RETURNING id, due_at, priority",
             *arguments,
             *([] if home else [str(move.target)]),
         )
+        since = known[move.source].open_since if move.source in known else None
+        await forgive_moved([as_key(row["id"]) for row in moved], since, moment)
         await engine.submit(
             [Job(as_key(row["id"]), move.target, as_moment(row["due_at"]), row["priority"]) for row in moved]
         )
@@ -197,10 +219,12 @@ async def read_known(moment: datetime, service_ids: Sequence[UUID] | None = None
         f" LEFT JOIN circuit ON circuit.service_id = service.id{where.clause}",
         *where.arguments,
     )
-    return {
-        as_key(row["id"]): Known(row["name"], _condition(row, moment), keys_of(row["fallbacks"]), row["reason"])
-        for row in found
-    }
+    return {as_key(row["id"]): _known(row, moment) for row in found}
+
+
+def _known(row: Mapping[str, Any], moment: datetime) -> Known:
+    fallbacks, open_since = keys_of(row["fallbacks"]), as_moment(row["opened_at"])
+    return Known(row["name"], _condition(row, moment), fallbacks, row["reason"], open_since)
 
 
 def _condition(row: Mapping[str, Any], moment: datetime) -> Condition:

@@ -120,14 +120,14 @@ class Diagnoser:
                 yield Stage(name, StageStatus.SKIPPED, DiagnosisCode.SANDBOX, evidence)
             return
         server, readable = self._server(service)
-        turn = _Turn()
-        plan = replace(plan, unreadable=not readable, permit_auth=lambda: self._permit_auth(service, turn))
+        plan = replace(
+            plan,
+            unreadable=not readable,
+            permit_auth=lambda: self._permit_auth(service),
+            end_auth=lambda refused: finish(self._end_auth(service, refused=refused)),
+        )
         async with aclosing(diagnose(server, plan, self._resolve)) as stages:
             async for stage in stages:
-                if turn.is_taken and _ends_auth(stage):
-                    refused = stage.name is StageName.AUTH and stage.status is StageStatus.FAILED
-                    await finish(self._end_auth(service, refused=refused))
-                    turn.is_taken = False
                 yield stage
 
     def _server(self, service: Service) -> tuple[Server, bool]:
@@ -139,7 +139,7 @@ class Diagnoser:
             without.username = without.sealed_password = None
             return server_for(without, self._settings, self._sealer), False
 
-    async def _permit_auth(self, service: Service, turn: "_Turn") -> Held | None:
+    async def _permit_auth(self, service: Service) -> Held | None:
         """What was broken off is known to this process alone: it may have been refused, or not."""
         moment = self._now()
         begun = self._auths.get(service.id)
@@ -148,7 +148,6 @@ class Diagnoser:
         until = await permit_auth(service.id, moment, self._circuit)
         if until is None:
             self._auths[service.id] = moment
-            turn.is_taken = True
             return None
         circuit = (await read_circuits([service.id])).get(service.id)
         of_auth = circuit is not None and circuit.reason.startswith(_OF_AUTH)
@@ -158,19 +157,6 @@ class Diagnoser:
         async with transaction():
             await end_auth(service.id, service.version, self._now(), self._circuit, refused=refused)
         del self._auths[service.id]
-
-
-@dataclass(slots=True)
-class _Turn:
-    """Whether this diagnosis may have sent AUTH, and nobody knows yet what came of it."""
-
-    is_taken: bool = False
-
-
-def _ends_auth(stage: Stage) -> bool:
-    """Whether it is known now what came of AUTH; none was sent where the server offers nothing that fits."""
-    unsent = stage.code is DiagnosisCode.MECHANISM_NOT_OFFERED
-    return unsent or (stage.name is StageName.AUTH and stage.code is not DiagnosisCode.NOT_REACHED)
 
 
 def _problems(probe: Probe, sender: str | None) -> Iterator[Problem]:

@@ -34,7 +34,7 @@ class Submission:
     talked to then fails the mail instead of deferring it; unless the service answers at once (`respond_async`).
     `values_required`: a template's required variables without a value, and values of another type, are refused; else
     they are left as they are. `text_from_html`: a mail that has html and no text gets one made from it. `key`: that of
-    the message, where its author has to know it before."""
+    the message, where its author has to know it before. `with_fallbacks`: it may leave by those of the service, too."""
 
     service_name: str
     draft: Draft
@@ -46,6 +46,7 @@ class Submission:
     values_required: bool = False
     text_from_html: bool = False
     key: UUID | None = None
+    with_fallbacks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

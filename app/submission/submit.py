@@ -86,7 +86,7 @@ class Submitter:
         template = await permitted_template(submission.draft, submission.principal, service.id)
         submission, mail = await self._permitted_mail(submission, service, template)
         fallbacks: tuple[UUID, ...] = ()
-        if service.fallbacks:
+        if service.fallbacks and submission.with_fallbacks:
             fallbacks = await asyncio.to_thread(permitted_fallbacks, submission.principal, service, mail)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)

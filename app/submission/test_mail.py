@@ -29,7 +29,8 @@ class Facts:
 async def make_test_mail(
     service_name: str, to: str, principal: Principal, settings: Settings, moment: datetime
 ) -> Submission:
-    """The submission of a test mail to `to`; whether it may be sent is for `submit` to say, as with any other."""
+    """The submission of a test mail to `to`, which leaves by this service or not at all; whether it may be sent is for
+    `submit` to say, as with any other."""
     service, key = await find_service(service_name), new_key()
     name = service.name if service else service_name
     server, message_id = None, None
@@ -37,7 +38,8 @@ async def make_test_mail(
         sender, _, _ = resolve_sender(Draft(), service, settings)
         message_id = message_id_for(key, sender) if sender else None
         server = _server(service) if sees_service(principal, service.id) else None
-    return Submission(name, draft_test_mail(to, Facts(name, server, moment, message_id)), principal, key=key)
+    draft = draft_test_mail(to, Facts(name, server, moment, message_id))
+    return Submission(name, draft, principal, key=key, with_fallbacks=False)
 
 
 def draft_test_mail(to: str, facts: Facts) -> Draft:

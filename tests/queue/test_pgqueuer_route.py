@@ -8,6 +8,7 @@ import pytest
 
 from app.clock import now
 from app.database.connection import execute
+from app.database.jobs import JOBS_TABLE
 from app.queue.pgqueuer import PgQueuerEngine
 from app.queue.put import put
 from app.queue.recover import recover
@@ -69,3 +70,24 @@ async def test_a_job_of_another_service_than_the_mails_counts_as_none(engine: Pg
     await execute("UPDATE message SET route_id = $2 WHERE id = $1", message.id, other.id)
     assert await recover(engine, now(), 10) == 1
     assert [job["entrypoint"] for job in await jobs()] == [f"send:{other.id}"]
+
+
+async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail(engine: PgQueuerEngine, service: Service) -> None:
+    """No worker serves the service that it was for: it is paused, or its circuit is open."""
+    other = await make_service("other")
+    message = new_message(service, await make_principal())
+    await put(message, now(), engine)
+    await execute(f"UPDATE {JOBS_TABLE} SET status = 'picked', heartbeat = NOW() - INTERVAL '1 day'")
+    await execute("UPDATE message SET route_id = $2 WHERE id = $1", message.id, other.id)
+    called: list[UUID] = []
+    stop = asyncio.Event()
+
+    async def handle(message_id: UUID) -> None:
+        called.append(message_id)
+        await execute("UPDATE message SET due_at = NULL WHERE id = $1", message_id)
+        stop.set()
+
+    engine.services_changed({other.id: 1})
+    async with asyncio.timeout(5):
+        await engine.run(handle, stop)
+    assert called == [message.id]

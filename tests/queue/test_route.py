@@ -5,12 +5,13 @@ from uuid import UUID
 import pytest
 
 from app.access.principal import Principal
-from app.database.connection import execute, rows
+from app.database.connection import execute, rows, transaction
 from app.errors import Conflict
 from app.queue.claim import Claim, claim_message
 from app.queue.embedded import EmbeddedEngine
 from app.queue.intervene import Intervener
-from app.queue.pause import pause_service
+from app.queue.lost import end_lost_attempt
+from app.queue.pause import pause_service, resume_service
 from app.queue.remove import remove_service
 from app.queue.route import Detour, Route, divert
 from app.queue.settle import Settlement, settle
@@ -180,6 +181,30 @@ async def test_a_pause_of_the_own_service_keeps_its_mail_wherever_it_stands(
     assert (await place(message_id))[0] == service.id
 
 
+async def test_what_meets_a_fault_after_its_own_service_was_paused_stays(
+    service: Service, other: Service, put_mail: Put, worker: UUID
+) -> None:
+    message_id = await put_mail(fallbacks=[other.id])
+    claimed = await claim(message_id, worker)
+    await pause_service(service.id, "moving", None, NOW, max_reason_chars=100)
+    assert await settle_untried(claimed, 2) is None
+    assert await place(message_id) == (service.id, None)
+
+
+async def test_a_pause_of_the_own_service_does_not_count_for_what_is_in_doubt_at_a_fallback(
+    service: Service, other: Service, put_mail: Put, worker: UUID
+) -> None:
+    await shut(service)
+    message_id = await put_mail(fallbacks=[other.id])
+    await claim(message_id, worker)
+    async with transaction():
+        await end_lost_attempt(message_id, after(100))
+    await pause_service(service.id, "moving", None, after(101), max_reason_chars=100)
+    await resume_service(service.id, None, after(10_000))
+    again = await claim(message_id, worker, 10_001)
+    assert (again.service_id, again.recipients[0].tried_since) == (other.id, None)
+
+
 async def test_a_pause_of_the_fallback_gives_the_mail_back(
     service: Service, other: Service, put_mail: Put, engine: EmbeddedEngine
 ) -> None:
@@ -202,6 +227,54 @@ async def test_a_deleted_fallback_gives_the_mail_back_but_not_while_it_is_being_
     assert await settle(claimed, lambda _: [Settlement(recipient.id, 1, RecipientState.SENT)], after(1), after(1))
     assert await remove_service(other.id, None, after(2)) == 0
     assert await place(waiting) == (service.id, None)
+
+
+async def test_mail_held_in_doubt_at_a_fallback_goes_home_when_that_was_deleted(
+    service: Service, other: Service, put_mail: Put, worker: UUID, principal: Principal, intervener: Intervener
+) -> None:
+    """Held, it was not due when the fallback was deleted; in doubt, it waited for that one alone."""
+    await shut(service)
+    message_id = await put_mail(fallbacks=[other.id])
+    await claim(message_id, worker)
+    assert await claim_message(worker, message_id, after(100), 60, take_over=True) is not None
+    async with transaction():
+        await end_lost_attempt(message_id, after(200))
+    await intervener.hold(message_id, principal, after(200))
+    await remove_service(other.id, None, after(201))
+    await intervener.release(message_id, principal, after(202))
+    await divert(intervener.engine, after(203), 10)
+    assert await place(message_id) == (service.id, None)
+
+
+async def test_mail_that_an_earlier_version_accepted_stands_at_its_own_service(
+    service: Service, put_mail: Put, principal: Principal, intervener: Intervener, worker: UUID
+) -> None:
+    """A process that runs still while the database is migrated knows no routes."""
+    waiting, held = await put_mail(), await put_mail()
+    await intervener.hold(held, principal, NOW)
+    await execute("UPDATE message SET route_id = NULL")
+    await divert(intervener.engine, after(1), 10)
+    assert await claim(waiting, worker)
+    await intervener.release(held, principal, after(2))
+    await divert(intervener.engine, after(3), 10)
+    assert await claim(held, worker, 3)
+
+
+async def test_the_outage_before_a_move_does_not_count_towards_the_give_up_age(
+    service: Service, other: Service, put_mail: Put, engine: EmbeddedEngine, worker: UUID
+) -> None:
+    """Both were down for days: what was tried before is not given up by the first attempt after that."""
+    waiting, probe = await put_mail(fallbacks=[other.id]), await put_mail(fallbacks=[other.id])
+    await execute("UPDATE recipient SET tried_since = $1", after(-60))
+    await shut(service, until=9_000)
+    await shut(other, until=9_000)
+    probing = await claim(probe, worker, 9_000)
+    await open_again(other)
+    assert await settle_untried(probing, 9_001) == Route(other.id, "Connection refused.")
+    assert await divert(engine, after(9_002), 10) == 1
+    claims = [await claim(key, worker, 9_003) for key in (waiting, probe)]
+    assert [each.service_id for each in claims] == [other.id] * 2
+    assert [each.recipients[0].tried_since for each in claims] == [after(9_002 - 60), after(9_001 - 60)]
 
 
 async def test_a_retry_begins_with_the_own_service(

@@ -156,6 +156,22 @@ async def test_a_diagnosis_that_is_broken_off_amid_auth_does_not_make_room_for_a
     assert auths(receiver) == 2
 
 
+async def test_who_leaves_before_a_refused_auth_is_told_holds_it_for_everybody_all_the_same(
+    database: Settings, clock: Clock, diagnoser: Diagnoser
+) -> None:
+    script = Script().on(Scripted.AUTH, "535 5.7.8 no")
+    async with Receiver(keep=True, credentials={USERNAME: PASSWORD}, script=script) as receiver:
+        service = await make_relay(receiver)
+        walk = diagnoser.diagnose(service.id, Probe(), None)
+        async for stage in walk:
+            if stage.name is StageName.MECHANISMS:
+                break
+        await walk.aclose()
+        stages = await diagnosed(Diagnoser(database, SEALER, now=clock), service)
+    assert stages[StageName.AUTH].code is Code.AUTH_TOO_SOON
+    assert auths(receiver) == 1
+
+
 async def test_there_is_a_limit_to_diagnoses_at_a_time(database: Settings, receiver: Receiver) -> None:
     limited = Diagnoser(database.model_copy(update={"diagnosis_max_at_once": 1}), SEALER)
     first, second = await make_relay(receiver), await make_service("other")

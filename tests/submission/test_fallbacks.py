@@ -13,7 +13,8 @@ from app.queue.route import keys_of
 from app.settings import Settings
 from app.submission.prepare import Submission
 from app.submission.submit import Submitter
-from tests.factories import make_principal, make_service, message_row
+from app.submission.test_mail import make_test_mail
+from tests.factories import NOW, make_principal, make_service, message_row
 from tests.templates.stored import make
 
 SEND = ("SEND",)
@@ -55,6 +56,15 @@ async def test_mail_composed_with_raw_values_does_not_leave_where_a_grant_wants_
     bound = {"templates": (template.id,)}
     assert await allowed(submitter, [grant("own"), grant("other", **bound)], draft) == ()
     assert await allowed(submitter, [grant("own", **bound), grant("other", **bound)], draft, "second") == (other.id,)
+
+
+async def test_a_test_mail_tells_of_its_own_service_alone(submitter: Submitter, sqlite_database: Settings) -> None:
+    other = await make_service("other")
+    await make_service("own", fallbacks=[str(other.id)], from_email="ada@a.example")
+    principal = await make_principal()
+    submission = await make_test_mail("own", "bob@x.example", principal, sqlite_database, NOW)
+    receipt = await submitter.submit(submission)
+    assert (await message_row(receipt.message_id))["fallbacks"] is None
 
 
 async def allowed(

@@ -27,12 +27,20 @@ PermitAuth = Callable[[], Awaitable[Held | None]]
 """Whether AUTH may be tried now: None, and then it counts as tried; else why not."""
 
 
+EndAuth = Callable[[bool], Awaitable[None]]
+"""Told whether AUTH, once permitted, was refused, before anybody else is. Not called where nobody knows."""
+
+
 async def at_once() -> Held | None:
     """Always."""
     return None
 
 
-async def log_in(session: Session, permit: PermitAuth, *, unreadable: bool) -> list[Stage]:
+async def untold(refused: bool) -> None:
+    """Nobody is."""
+
+
+async def log_in(session: Session, permit: PermitAuth, end: EndAuth, *, unreadable: bool) -> list[Stage]:
     """MECHANISMS and AUTH, or MECHANISMS alone where AUTH cannot be tried. Never raises SmtpFailure."""
     offered = session.connection.client.server_auth_methods
     told = f"Offered: {', '.join(shown(name.upper()) for name in offered)}." if offered else "No AUTH is offered."
@@ -56,11 +64,13 @@ async def log_in(session: Session, permit: PermitAuth, *, unreadable: bool) -> l
     if (held := await permit()) is not None:
         return [_mechanisms(StageStatus.OK, told), _held(session, held)]
     refused = await _try(session, credentials)
+    unsent = refused is not None and isinstance(refused[1], SmtpFailure) and refused[0].reply is None
+    await end(refused is not None and not unsent)
     if refused is None:
         evidence = "The server took user name and credential."
         return [_mechanisms(StageStatus.OK, told), Stage(StageName.AUTH, StageStatus.OK, evidence=evidence)]
     failure, error = refused
-    if isinstance(error, SmtpFailure) and failure.reply is None:  # nothing was sent
+    if unsent:
         return [_mechanisms(StageStatus.FAILED, told, DiagnosisCode.MECHANISM_NOT_OFFERED)]
     evidence = str(failure.reply) if failure.reply else failure.message
     code = _of_token(code_of(failure, error, session.server), session)

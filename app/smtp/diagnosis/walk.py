@@ -12,7 +12,7 @@ from app.smtp.diagnosis.certificate import peek_certificate
 from app.smtp.diagnosis.echo import without_echo
 from app.smtp.diagnosis.encrypt import encrypt
 from app.smtp.diagnosis.envelope import probe_envelope
-from app.smtp.diagnosis.login import PermitAuth, at_once, log_in
+from app.smtp.diagnosis.login import EndAuth, PermitAuth, at_once, log_in, untold
 from app.smtp.diagnosis.reach import look_up, reach
 from app.smtp.diagnosis.report import DiagnosisCode, Stage, StageName, StageStatus
 from app.smtp.diagnosis.session import Session
@@ -28,7 +28,8 @@ class Plan:
     """What to look at, and for how long: `total` seconds in all, `stage` for each phase where delivery gives it more.
 
     `recipient` None: MAIL and RCPT are not tried. Both addresses are in wire form. `unreadable`: the service has a
-    password that could not be unsealed. `permit_auth` is asked right before AUTH, which is tried at most once.
+    password that could not be unsealed. `permit_auth` is asked right before AUTH, which is tried at most once, and
+    `end_auth` is told right after it.
     """
 
     total: float = 60
@@ -39,6 +40,7 @@ class Plan:
     recipient: str | None = None
     unreadable: bool = False
     permit_auth: PermitAuth = at_once
+    end_auth: EndAuth = untold
 
 
 async def diagnose(server: Server, plan: Plan, resolve: Resolve = resolve_host) -> AsyncGenerator[Stage, None]:
@@ -97,7 +99,7 @@ class _Walk:
         if not self._server.implicit_tls:
             yield tls
         yield StageName.EXTENSIONS, self._extensions
-        yield StageName.MECHANISMS, lambda: log_in(session, plan.permit_auth, unreadable=plan.unreadable)
+        yield StageName.MECHANISMS, self._log_in
         yield StageName.ENVELOPE, lambda: probe_envelope(session, plan.sender, plan.recipient)
 
     async def _run(self, name: StageName, step: Step) -> list[Stage]:
@@ -150,6 +152,10 @@ class _Walk:
             return [Stage(StageName.EHLO, StageStatus.WARNING, DiagnosisCode.NO_ESMTP, evidence)]
         reply = reply_from(response.code, response.message.partition("\n")[0], self._server)
         return [Stage(StageName.EHLO, StageStatus.OK, evidence=str(reply))]
+
+    async def _log_in(self) -> list[Stage]:
+        plan = self._plan
+        return await log_in(self.session, plan.permit_auth, plan.end_auth, unreadable=plan.unreadable)
 
     async def _extensions(self) -> list[Stage]:
         return [Stage(StageName.EXTENSIONS, StageStatus.OK, evidence=_told(self.session.connection))]
