@@ -75,6 +75,7 @@ INPUTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {
     "an empty subject": ({"subject": ""}, [("subject", "FORBIDDEN")]),
     "html": ({"html": "<a href='https://evil.example'>"}, [("html", "FORBIDDEN")]),
     "an attachment": ({"attachments": [FILE]}, [("attachments", "FORBIDDEN")]),
+    "a way to unsubscribe": ({"unsubscribe": {"url": "https://evil.example"}}, [("unsubscribe", "FORBIDDEN")]),
     "a header": ({"headers": [{"name": "Bcc", "value": "victim@elsewhere.example"}]}, [("headers", "FORBIDDEN")]),
     "a sender": (
         {"from": {"email": "boss@owner.example"}},
@@ -184,7 +185,10 @@ CHANGES = (
     'rotateApiKey(input: {id: "$key"})',
     'deleteRole(input: {id: "$role"})',
     'generateDkimKey(input: {domain: "a.example", selector: "s"})',
+    'sendTestEmail(input: {service: "site", to: "victim@elsewhere.example"})',
 )
+PREVIEW = """{ previewEmail(input: {service: "site", template: "Contact", templateData: {message: "x"}}) {
+  preview { source } userErrors { code } } }"""
 
 
 async def test_it_reads_nothing_and_changes_nothing_whatever_its_role_may(site: Any) -> None:
@@ -201,7 +205,9 @@ async def test_it_reads_nothing_and_changes_nothing_whatever_its_role_may(site: 
         for field in CHANGES:
             body = (await page.post(f"mutation {{ done: {_with(ids, field)} {{ userErrors {{ code }} }} }}")).json()
             code = body["data"]["done"]["userErrors"][0]["code"]
-            assert code == ("NOT_FOUND" if "Email" in field else "FORBIDDEN"), body
+            assert code == ("NOT_FOUND" if "$message" in field else "FORBIDDEN"), body
+        preview = (await page.post(PREVIEW)).json()["data"]["previewEmail"]
+        assert preview == {"preview": None, "userErrors": [{"code": "FORBIDDEN"}]}
         assert len(await admin.graphql.messages()) == 1
         assert (await admin.with_key(page.key).graphql.post("{ viewer { roleId } }")).json()["errors"]
 
