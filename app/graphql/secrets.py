@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from graphql import ArgumentNode, DocumentNode, ObjectFieldNode, ValueNode, Visitor, visit
 from graphql.pyutils import inspect
 
-_SECRET = ("password", "secret", "secretaccesskey", "privatekey", "refreshtoken")
+_SECRET = ("password", "secret", "privatekey", "refreshtoken")
 _FOUND_TEXT = re.compile(r"\b(found (?:Block)?String) .*", re.DOTALL)
 
 
@@ -73,4 +73,4 @@ def _scalars(node: ValueNode) -> Iterator[str]:
 
 
 def _is_secret(name: str) -> bool:
-    return name.lower().endswith(_SECRET)
+    return any(word in name.lower() for word in _SECRET)

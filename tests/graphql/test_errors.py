@@ -119,3 +119,13 @@ async def test_an_error_about_a_variable_shows_no_secret_of_oauth2(api: Api) -> 
         result = await api.execute(document, input={"nothing": 1, **given})
         assert result.errors
         assert not any(secret in error.message for error in result.errors for secret in ("canary", "1234567"))
+
+
+async def test_an_error_about_a_variable_shows_no_secret_whatever_the_variable_is_called(api: Api) -> None:
+    for name in ("newPassword1", "SECRET_of_it"):
+        document = (
+            f'mutation (${name}: Int) {{ createService(input: {{name: "x", port: ${name}}}) {{ service {{ id }} }} }}'
+        )
+        result = await api.execute(document, **{name: "canary"})
+        assert result.errors
+        assert "canary" not in "".join(error.message for error in result.errors)
