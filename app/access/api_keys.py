@@ -23,7 +23,7 @@ from app.access.facts import key_facts, key_subject
 from app.access.models import ApiKey, Role
 from app.access.networks import canonical, is_within
 from app.access.policy import require_manage
-from app.access.principal import Principal
+from app.access.principal import Action, Principal
 from app.access.raw_key import digest_of, new_raw_key, prefix_of
 from app.audit.record import AuditAction, record
 from app.database.connection import transaction
@@ -64,7 +64,7 @@ async def create_api_key(
     InvalidInput with every problem, Forbidden, and Conflict IN_USE where a key has this text, or had it before it was
     rotated.
     """
-    require_manage(by)
+    require_manage(by, Action.MANAGE_ACCESS)
     moment = now()
     role = await Role.get_or_none(id=role_id)
     exists = role is not None
@@ -110,7 +110,7 @@ async def update_api_key(
     Raises NotFound, Forbidden, InvalidInput with every problem, and Conflict IN_USE for networks of the key that asks
     from which it does not ask.
     """
-    require_manage(by)
+    require_manage(by, Action.MANAGE_ACCESS)
     async with transaction():
         api_key = await ApiKey.filter(id=api_key_id).select_for_update().first()
         if api_key is None:
@@ -137,7 +137,7 @@ async def revoke_api_key(api_key_id: UUID, by: Principal | None, *, now: Callabl
 
     Raises NotFound, Forbidden, Conflict IN_USE for the key that asks.
     """
-    require_manage(by)
+    require_manage(by, Action.MANAGE_ACCESS)
     if by is not None and by.api_key_id == api_key_id:
         raise Conflict("The API key is the one this request came with; another key has to revoke it.")
     async with transaction():

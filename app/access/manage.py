@@ -56,7 +56,7 @@ async def create_role(
     now: Callable[[], datetime] = clock.now,
 ) -> Role:
     """The new role, with its grants. Raises InvalidInput with every problem, Conflict NAME_TAKEN, Forbidden."""
-    require_manage(by)
+    require_manage(by, Action.MANAGE_ACCESS)
     service_ids = await _service_ids()
     refuse(check_role(values, service_ids.keys(), await _template_ids(values), limits))
     moment = now()
@@ -81,7 +81,7 @@ async def update_role(
     Raises NotFound, InvalidInput with every problem, Conflict NAME_TAKEN, Forbidden, and Conflict IN_USE where
     principals would make their own role inactive, or take MANAGE_ACCESS from it.
     """
-    require_manage(by)
+    require_manage(by, Action.MANAGE_ACCESS)
     service_ids = await _service_ids()
     async with _unique_name(role_id, changes.get("name", "")), transaction():
         role = await _locked_role(role_id)
@@ -102,7 +102,7 @@ async def update_role(
 
 async def delete_role(role_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove the role with its grants and API keys. Raises NotFound, Forbidden, Conflict IN_USE for one's own."""
-    require_manage(by)
+    require_manage(by, Action.MANAGE_ACCESS)
     if by is not None and by.role_id == role_id:
         raise Conflict("The role is your own; another role has to delete it.")
     async with transaction():

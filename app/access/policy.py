@@ -49,10 +49,10 @@ def require_for_all(principal: Principal, action: Action) -> None:
         raise Forbidden(f"Access Forbidden. The role {principal.role_name!r} is not granted {action} for all services.")
 
 
-def require_manage(by: Principal | None) -> None:
-    """Raises Forbidden where MANAGE_ACCESS is not granted; the operator at the machine, None, may everything."""
+def require_manage(by: Principal | None, action: Action) -> None:
+    """As `require_for_all`, for who changes something; the operator at the machine, None, may everything."""
     if by is not None:
-        require_for_all(by, Action.MANAGE_ACCESS)
+        require_for_all(by, action)
 
 
 def owns(principal: Principal, role_id: UUID | None) -> bool:

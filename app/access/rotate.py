@@ -7,15 +7,15 @@ from uuid import UUID
 from app import clock
 from app.access.announce import announce_change
 from app.access.api_keys import get_api_key
-from app.access.check import DEFAULT_KEY_LIMITS, KeyLimits, check_overlap
+from app.access.check import DEFAULT_KEY_LIMITS, KeyLimits, check_overlap, refuse
 from app.access.facts import key_facts, key_subject
 from app.access.models import ApiKey
 from app.access.policy import require_manage
-from app.access.principal import Principal
+from app.access.principal import Action, Principal
 from app.access.raw_key import digest_of, new_raw_key, prefix_of
 from app.audit.record import AuditAction, record
 from app.database.connection import transaction
-from app.errors import Conflict, ErrorCode, InvalidInput
+from app.errors import Conflict, ErrorCode
 
 
 async def rotate_api_key(
@@ -33,10 +33,9 @@ async def rotate_api_key(
     InvalidInput, Conflict WRONG_STATE for a key that opens nothing, and where the overlap of an earlier rotation would
     be cut short, and Conflict IN_USE without an overlap for the key that asks: its answer may get lost.
     """
-    require_manage(by)
+    require_manage(by, Action.MANAGE_ACCESS)
     seconds = key_limits.overlap if overlap is None else overlap
-    if problems := check_overlap(seconds, key_limits):
-        raise InvalidInput(problems=problems)
+    refuse(check_overlap(seconds, key_limits))
     if by is not None and by.api_key_id == api_key_id and not seconds:
         message = "The API key is the one this request came with; give it an overlap, or another key has to rotate it."
         raise Conflict(message, field=("overlapSeconds",))

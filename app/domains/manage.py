@@ -13,7 +13,7 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app import clock
-from app.access.policy import require_for_all
+from app.access.policy import require_manage
 from app.access.principal import Action, Principal
 from app.audit.record import AuditAction, record
 from app.database.connection import transaction
@@ -39,7 +39,7 @@ async def generate_dkim_key(
     now: Callable[[], datetime] = clock.now,
 ) -> DkimKey:
     """A new key, which signs nothing yet. Raises Forbidden, InvalidInput, Conflict NAME_TAKEN."""
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_SERVICES)
     found = _new_key(domain, selector, subdomains, now())
     private = await asyncio.to_thread(generate_key, algorithm)
     return await _insert(found, private, by, AuditAction.GENERATE_DKIM_KEY, sealer)
@@ -56,7 +56,7 @@ async def import_dkim_key(
     now: Callable[[], datetime] = clock.now,
 ) -> DkimKey:
     """The key in the PEM text, which signs nothing yet. Raises Forbidden, InvalidInput, Conflict NAME_TAKEN."""
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_SERVICES)
     found = _new_key(domain, selector, subdomains, now())
     private = await asyncio.to_thread(read_key, pem)
     return await _insert(found, private, by, AuditAction.IMPORT_DKIM_KEY, sealer)
@@ -74,7 +74,7 @@ async def activate_dkim_key(
 
     Unless by `force`, only a key whose record is in the DNS. Raises Forbidden, NotFound, Conflict WRONG_STATE.
     """
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_SERVICES)
     if not force:
         await _require_published(await get_dkim_key(key_id), look_up)
     async with _changing(key_id) as key:
@@ -91,7 +91,7 @@ async def activate_dkim_key(
 
 async def retire_dkim_key(key_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> DkimKey:
     """The key, which signs no more. Raises Forbidden, NotFound, Conflict WRONG_STATE for one that did not."""
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_SERVICES)
     async with _changing(key_id) as key:
         if key.state != DkimKeyState.ACTIVE:
             raise Conflict("The key is not active.", code=ErrorCode.WRONG_STATE, field=("id",))
@@ -101,7 +101,7 @@ async def retire_dkim_key(key_id: UUID, by: Principal | None, *, now: Callable[[
 
 async def delete_dkim_key(key_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove a key that does not sign. Raises Forbidden, NotFound, Conflict WRONG_STATE."""
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_SERVICES)
     async with _changing(key_id) as key:
         if key.state == DkimKeyState.ACTIVE:
             raise Conflict("The key is active; retire it first.", code=ErrorCode.WRONG_STATE, field=("id",))
@@ -128,11 +128,6 @@ async def list_dkim_keys(domain: str | None, after: UUID | None, limit: int) -> 
 def no_such_key() -> NotFound:
     """Says that it does not exist, or was deleted meanwhile."""
     return NotFound("There is no such DKIM key.", field=("id",))
-
-
-def _require_manage(by: Principal | None) -> None:
-    if by is not None:
-        require_for_all(by, Action.MANAGE_SERVICES)
 
 
 def _new_key(domain: str, selector: str, subdomains: bool, moment: datetime) -> DkimKey:

@@ -14,7 +14,7 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app import clock
-from app.access.policy import ServiceScope, require, require_for_all
+from app.access.policy import ServiceScope, require, require_manage
 from app.access.principal import Action, Principal
 from app.audit.record import AuditAction, record
 from app.database.connection import transaction
@@ -94,8 +94,7 @@ async def create_service(
 
     Raises Forbidden, InvalidInput with every problem, Conflict NAME_TAKEN.
     """
-    if by is not None:
-        require_for_all(by, Action.MANAGE_SERVICES)
+    require_manage(by, Action.MANAGE_SERVICES)
     values = filled_in(values)
     _refuse_problems(values, max_trusted_ca_chars, guard)
     values = replace(values, fallbacks=await fallback_ids(values.fallbacks or (), values.kind, by))

@@ -14,7 +14,7 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app import clock
-from app.access.policy import require_for_all
+from app.access.policy import require_manage
 from app.access.principal import Action, Principal
 from app.audit.record import AuditAction, record
 from app.database.connection import rows, transaction
@@ -66,7 +66,7 @@ async def create_template(
 
     Raises InvalidInput with every problem, Conflict NAME_TAKEN (for a number that is taken, too), Forbidden.
     """
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_TEMPLATES)
     _refuse_problems(values, limits)
     content = without_empty_texts(values.content)
     for _ in range(_TRIES_AT_A_NUMBER):
@@ -97,7 +97,7 @@ async def update_template(
 
     Raises NotFound, InvalidInput with every problem, Conflict NAME_TAKEN, Forbidden.
     """
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_TEMPLATES)
     async with _unique_name(template_id, changes.get("name")), _changing(template_id) as template:
         current = await TemplateVersion.get(template_id=template_id, is_current=True)
         before = content_of(vars(current))
@@ -121,7 +121,7 @@ async def restore_version(
     template_id: UUID, number: int, by: Principal | None, *, now: Callable[[], datetime] = clock.now
 ) -> Template:
     """The template, its version `number` current again; all versions stay. Raises NotFound, Forbidden."""
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_TEMPLATES)
     async with _changing(template_id) as template:
         wanted = await TemplateVersion.get_or_none(template_id=template_id, number=number)
         if wanted is None:
@@ -139,7 +139,7 @@ async def restore_version(
 
 async def delete_template(template_id: UUID, by: Principal | None, *, now: Callable[[], datetime] = clock.now) -> None:
     """Remove the template with its versions. Mail made from it stays as it is. Raises NotFound, Forbidden."""
-    _require_manage(by)
+    require_manage(by, Action.MANAGE_TEMPLATES)
     async with _changing(template_id) as template:
         before = await _current_facts(template)
         await Template.filter(id=template_id).delete()
@@ -191,11 +191,6 @@ async def current_versions(template_ids: Collection[UUID]) -> Mapping[UUID, Temp
 def name_key(name: str) -> str:
     """Equal for two spellings of one name: names are told apart without regard to case."""
     return name.strip().casefold()
-
-
-def _require_manage(by: Principal | None) -> None:
-    if by is not None:
-        require_for_all(by, Action.MANAGE_TEMPLATES)
 
 
 def _refuse_problems(values: TemplateValues, limits: TemplateLimits) -> None:
