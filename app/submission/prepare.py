@@ -86,17 +86,20 @@ class Preparer:
         most = min(settings.max_body_chars, settings.max_browser_message_bytes)
         self._limits_of_pages = replace(self._limits, max_body_chars=most)
 
-    def apply(
-        self, submission: Submission, service: Service, template: UsedTemplate | None
-    ) -> tuple[Submission, AskedMail]:
-        """With what comes from the template filled in; and what the role is to be asked about it."""
-        given, principal = submission.draft, submission.principal
-        draft = fix_recipients(apply_template(given, template.content) if template else given, principal)
-        sender, reply_to, _ = resolve_sender(draft, service, self._settings)
-        mail = asked_mail(given, draft, sender, reply_to, template, self._limits.max_recipients)
-        mail = replace(mail, own_fields=(*mail.own_fields, *_own_terms(submission)))
+    def apply(self, submission: Submission, service: Service, template: UsedTemplate | None) -> Submission:
+        """With what comes from the template filled in, and the recipients of a browser key."""
+        draft, principal = submission.draft, submission.principal
+        draft = fix_recipients(apply_template(draft, template.content) if template else draft, principal)
         draft = escape_variables(draft) if restrictions(principal, service.id).templates else draft
-        return replace(submission, draft=draft), mail
+        return replace(submission, draft=draft)
+
+    def asked(
+        self, given: Submission, applied: Submission, service: Service, template: UsedTemplate | None
+    ) -> AskedMail:
+        """What the role is to be asked about a mail: `given` as the author wrote it, and `applied`."""
+        sender, reply_to, _ = resolve_sender(applied.draft, service, self._settings)
+        mail = asked_mail(given.draft, applied.draft, sender, reply_to, template, self._limits.max_recipients)
+        return replace(mail, own_fields=(*mail.own_fields, *_own_terms(given)))
 
     def prepare(
         self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime

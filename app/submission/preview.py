@@ -96,7 +96,8 @@ class Previewer:
         async with self._places:
             service = await permitted_service(submission.service_name, submission.principal)
             template = await permitted_template(submission.draft, submission.principal, service.id)
-            applied, mail = self._preparer.apply(submission, service, template)
+            applied = self._preparer.apply(submission, service, template)
+            mail = self._preparer.asked(submission, applied, service, template)
             broken = await asyncio.to_thread(violations, submission.principal, service.id, mail)
             refusal = refusal_of(broken) if broken else None
             if refusal is None:

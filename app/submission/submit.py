@@ -8,7 +8,7 @@ from functools import cached_property
 from uuid import UUID
 
 from app.access.client_address import client_subject
-from app.access.mail_policy import AskedMail, require_mail, restrictions
+from app.access.mail_policy import require_mail, restrictions
 from app.access.principal import Principal
 from app.access.quota import Quota, quotas_of
 from app.access.restrictions import NO_RESTRICTIONS
@@ -84,10 +84,7 @@ class Submitter:
             if earlier is not None:
                 return replace(earlier, verdict_awaited=awaited, is_shown=is_shown)
         template = await permitted_template(submission.draft, submission.principal, service.id)
-        submission, mail = await self._permitted_mail(submission, service, template)
-        fallbacks: tuple[UUID, ...] = ()
-        if service.fallbacks and submission.with_fallbacks:
-            fallbacks = await asyncio.to_thread(permitted_fallbacks, submission.principal, service, mail)
+        submission, fallbacks = await self._permitted_mail(submission, service, template)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)
         key = submission.key or self._make_key()
@@ -112,14 +109,21 @@ class Submitter:
         return address_secret(self._settings)
 
     async def _permitted_mail(
-        self, submission: Submission, service: Service, template: UsedTemplate | None
-    ) -> tuple[Submission, AskedMail]:
-        """With what comes from the template filled in, and as what the role was asked about it, before any file is
-        fetched for it."""
-        applied, mail = self._preparer.apply(submission, service, template)
-        if restrictions(submission.principal, service.id) != NO_RESTRICTIONS:
-            await asyncio.to_thread(require_mail, submission.principal, service.id, mail)
-        return applied, mail
+        self, given: Submission, service: Service, template: UsedTemplate | None
+    ) -> tuple[Submission, tuple[UUID, ...]]:
+        """With what comes from the template filled in, and the fallbacks by which it may leave, too. The role is asked
+        before any file is fetched for the mail."""
+        applied, principal = self._preparer.apply(given, service, template), given.principal
+        restricted = restrictions(principal, service.id) != NO_RESTRICTIONS
+        may_divert = bool(service.fallbacks) and given.with_fallbacks
+        if not restricted and not may_divert:
+            return applied, ()
+        mail = self._preparer.asked(given, applied, service, template)
+        if restricted:
+            await asyncio.to_thread(require_mail, principal, service.id, mail)
+        if not may_divert:
+            return applied, ()
+        return applied, await asyncio.to_thread(permitted_fallbacks, principal, service, mail)
 
     async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
         key = submission.idempotency_key
