@@ -1,5 +1,6 @@
 """Inputs, queries and mutations of sender domains: DKIM keys, and the check of what is published."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -135,40 +136,24 @@ async def generate(
     info: Info, input: Annotated[GenerateDkimKeyInput, strawberry.argument(description="The key.")]
 ) -> DkimKeyPayload:
     """Make a DKIM key; it signs once it is published and activated. Needs MANAGE_SERVICES on all services."""
-    try:
-        principal = await info.context.principal()
-        made = await generate_dkim_key(
-            input.domain,
-            input.selector,
-            input.algorithm,
-            principal,
-            info.context.parts.sealer,
-            subdomains=input.subdomains,
-        )
-    except Refusal as refusal:
-        return DkimKeyPayload(dkim_key=None, user_errors=user_errors(refusal))
-    note_carried_out(info, public_id(KIND, made.id))
-    return DkimKeyPayload(dkim_key=DkimKey.of(made), user_errors=[])
+
+    async def make(by: Principal) -> models.DkimKey:
+        given, sealer = (input.domain, input.selector, input.algorithm), info.context.parts.sealer
+        return await generate_dkim_key(*given, by, sealer, subdomains=input.subdomains)
+
+    return await _carried_out(info, make)
 
 
 async def import_key(
     info: Info, input: Annotated[ImportDkimKeyInput, strawberry.argument(description="The key.")]
 ) -> DkimKeyPayload:
     """Store a DKIM key made elsewhere; it signs once it is activated. Needs MANAGE_SERVICES on all services."""
-    try:
-        principal = await info.context.principal()
-        made = await import_dkim_key(
-            input.domain,
-            input.selector,
-            input.private_key,
-            principal,
-            info.context.parts.sealer,
-            subdomains=input.subdomains,
-        )
-    except Refusal as refusal:
-        return DkimKeyPayload(dkim_key=None, user_errors=user_errors(refusal))
-    note_carried_out(info, public_id(KIND, made.id))
-    return DkimKeyPayload(dkim_key=DkimKey.of(made), user_errors=[])
+
+    async def store(by: Principal) -> models.DkimKey:
+        given, sealer = (input.domain, input.selector, input.private_key), info.context.parts.sealer
+        return await import_dkim_key(*given, by, sealer, subdomains=input.subdomains)
+
+    return await _carried_out(info, store)
 
 
 async def activate(
@@ -177,14 +162,12 @@ async def activate(
     """Let a key sign the mail of its domain from now on, in place of the one of the same algorithm that did, which is
     retired: leave its record published until the mail it signed has arrived. A key whose record is not in the DNS is
     refused (WRONG_STATE), unless by force. Needs MANAGE_SERVICES on all services."""
-    try:
-        principal = await info.context.principal()
+
+    async def change(by: Principal) -> models.DkimKey:
         look_up = _look_up(info.context.parts.settings)
-        changed = await activate_dkim_key(_key(input.id), principal, look_up, force=input.force)
-    except Refusal as refusal:
-        return DkimKeyPayload(dkim_key=None, user_errors=user_errors(refusal))
-    note_carried_out(info, input.id)
-    return DkimKeyPayload(dkim_key=DkimKey.of(changed), user_errors=[])
+        return await activate_dkim_key(_key(input.id), by, look_up, force=input.force)
+
+    return await _carried_out(info, change)
 
 
 async def retire(
@@ -192,13 +175,11 @@ async def retire(
 ) -> DkimKeyPayload:
     """Let a key sign no more. Without another active key the mail of its domain leaves unsigned. Needs MANAGE_SERVICES
     on all services."""
-    try:
-        principal = await info.context.principal()
-        changed = await retire_dkim_key(_key(input.id), principal)
-    except Refusal as refusal:
-        return DkimKeyPayload(dkim_key=None, user_errors=user_errors(refusal))
-    note_carried_out(info, input.id)
-    return DkimKeyPayload(dkim_key=DkimKey.of(changed), user_errors=[])
+
+    async def change(by: Principal) -> models.DkimKey:
+        return await retire_dkim_key(_key(input.id), by)
+
+    return await _carried_out(info, change)
 
 
 async def delete(
@@ -213,6 +194,16 @@ async def delete(
         return DeleteDkimKeyPayload(deleted_dkim_key_id=None, user_errors=user_errors(refusal))
     note_carried_out(info, input.id)
     return DeleteDkimKeyPayload(deleted_dkim_key_id=input.id, user_errors=[])
+
+
+async def _carried_out(info: Info, work: Callable[[Principal], Awaitable[models.DkimKey]]) -> DkimKeyPayload:
+    """What `work` makes of a key for who asks, or why it refuses."""
+    try:
+        key = await work(await info.context.principal())
+    except Refusal as refusal:
+        return DkimKeyPayload(dkim_key=None, user_errors=user_errors(refusal))
+    note_carried_out(info, public_id(KIND, key.id))
+    return DkimKeyPayload(dkim_key=DkimKey.of(key), user_errors=[])
 
 
 def _look_up(settings: Settings) -> LookUp:
