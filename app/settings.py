@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HELIOGRAPH_", extra="ignore", frozen=True, populate_by_name=True)
 
     database_url: Annotated[str, Field(repr=False)] = "sqlite://heliograph.db"
+    accept_batch: Count = 100
+    accept_lanes: Count = 2
     database_pool_size: Count = 10
     database_busy_timeout: Seconds = 10
     database_command_timeout: Seconds = 60

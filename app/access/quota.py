@@ -6,16 +6,16 @@ every one of its windows.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid5
 
 from app.access.policy import rule_for
 from app.access.principal import Principal
 from app.errors import RateLimited
-from app.limits.counter import Taken, add, lock_subjects, read_buckets
+from app.limits.counter import Taken, add, lock_subjects, read_buckets, read_sums
 from app.limits.recipients import columns_of, limits_of
-from app.limits.window import Buckets, Limits, Span, bucket_of, free_at, used_at
+from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, free_at, used_at
 
 
 class Scope(StrEnum):
@@ -85,15 +85,25 @@ async def take_quotas(quotas: Sequence[Quota], count: int, moment: datetime) -> 
     Call it inside the transaction that accepts them: the quotas stay locked until it ends. Raises RateLimited, and
     nothing is taken, where any window of any quota has no room for all of them.
     """
-    if not quotas:
-        return None
-    await lock_subjects([quota.subject for quota in quotas])
-    counted = await read_buckets([quota.subject for quota in quotas], moment)
-    _refuse(quotas, counted, count, moment)
-    takes = [Taken(quota.subject, tuple(quota.limits), moment, count) for quota in quotas]
-    await add(takes)
-    after = {taken.subject: _with(counted[taken.subject], taken) for taken in takes}
-    return min(_standings(quotas, after, moment), key=lambda standing: standing.remaining)
+    (outcome,) = await take_in_turn([(quotas, count)], moment)
+    if isinstance(outcome, RateLimited):
+        raise outcome
+    return outcome
+
+
+async def take_in_turn(
+    wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime
+) -> list[Standing | RateLimited | None]:
+    """The same for several mails, one after the other; of each the tightest standing, or the refusal. Those behind one
+    that is refused may have room."""
+    subjects = list({quota.subject for quotas, _ in wanted for quota in quotas})
+    if not subjects:
+        return [None] * len(wanted)
+    await lock_subjects(subjects)
+    tallies = _Tallies(await read_sums(subjects, moment), moment)
+    outcomes = [await _take(quotas, count, tallies) for quotas, count in wanted]
+    await add(tallies.taken())
+    return outcomes
 
 
 async def read_standings(quotas: Sequence[Quota], moment: datetime) -> list[Standing]:
@@ -117,14 +127,69 @@ class _Want:
     free_at: datetime | None
 
 
-def _refuse(quotas: Sequence[Quota], counted: Counted, count: int, moment: datetime) -> None:
+class _Tallies:
+    """What is used of each subject in each span, with what this transaction has taken so far."""
+
+    def __init__(self, sums: Mapping[UUID, Mapping[Span, tuple[int, datetime]]], moment: datetime) -> None:
+        self.moment = moment
+        self._sums = sums
+        self._taken: dict[tuple[UUID, tuple[Span, ...]], int] = {}
+        self._added: dict[tuple[UUID, Span], int] = {}
+
+    def used(self, subject: UUID, span: Span) -> int:
+        return self._sums[subject].get(span, _NOTHING)[0] + self._added.get((subject, span), 0)
+
+    def take(self, quota: Quota, count: int) -> None:
+        place = quota.subject, tuple(quota.limits)
+        self._taken[place] = self._taken.get(place, 0) + count
+        for span in quota.limits:
+            self._added[quota.subject, span] = self._added.get((quota.subject, span), 0) + count
+
+    def taken(self) -> list[Taken]:
+        return [Taken(subject, spans, self.moment, count) for (subject, spans), count in self._taken.items()]
+
+    def all_free_at(self, subject: UUID, span: Span) -> datetime:
+        """When nothing counts any more of a subject of which something is used."""
+        latest = self._sums[subject].get(span, _NOTHING)[1]
+        return max(latest, bucket_of(self.moment, span)) + BUCKETS[span] + LENGTHS[span]
+
+    async def buckets(self, quotas: Sequence[Quota]) -> Mapping[UUID, Mapping[Span, Buckets]]:
+        counted = await read_buckets([quota.subject for quota in quotas], self.moment)
+        return {
+            subject: {span: self._with(found, subject, span) for span, found in of_subject.items()}
+            for subject, of_subject in counted.items()
+        }
+
+    def _with(self, buckets: Buckets, subject: UUID, span: Span) -> Buckets:
+        start = bucket_of(self.moment, span)
+        added = self._added.get((subject, span), 0)
+        return {**buckets, start: buckets.get(start, 0) + added} if added else buckets
+
+
+_NOTHING = (0, datetime.min.replace(tzinfo=UTC))
+
+
+async def _take(quotas: Sequence[Quota], count: int, tallies: _Tallies) -> Standing | RateLimited | None:
+    windows = [(quota, span, limit) for quota in quotas for span, limit in quota.limits.items()]
+    if any(tallies.used(quota.subject, span) + count > limit for quota, span, limit in windows):
+        return _refusal(quotas, await tallies.buckets(quotas), count, tallies.moment)
+    for quota in quotas:
+        tallies.take(quota, count)
+    tightest = min(windows, default=None, key=lambda window: window[2] - tallies.used(window[0].subject, window[1]))
+    if tightest is None:
+        return None
+    quota, span, limit = tightest
+    used = tallies.used(quota.subject, span)
+    return Standing(quota.scope, span, limit, used, tallies.all_free_at(quota.subject, span) if used else None)
+
+
+def _refusal(quotas: Sequence[Quota], counted: Counted, count: int, moment: datetime) -> RateLimited:
     """The limit that is named is the last to have room, so that the client who waits for it is not refused again."""
     wants = list(_wants(quotas, counted, count, moment))
     never = [want for want in wants if want.free_at is None]
     if never:
-        raise _never(min(never, key=lambda want: want.limit), count)
-    if wants:
-        raise _later(max(wants, key=lambda want: want.free_at or moment), moment)
+        return _never(min(never, key=lambda want: want.limit), count)
+    return _later(max(wants, key=lambda want: want.free_at or moment), moment)
 
 
 def _wants(quotas: Sequence[Quota], counted: Counted, count: int, moment: datetime) -> Iterator[_Want]:
@@ -158,11 +223,6 @@ def _later(want: _Want, moment: datetime) -> RateLimited:
 def _exceeded(want: _Want) -> str:
     recipients = "recipient" if want.limit == 1 else "recipients"
     return f"API limit(s) exceeded. The limit of {want.quota.name} is {want.limit} {recipients} per {want.span}"
-
-
-def _with(buckets: Mapping[Span, Buckets], taken: Taken) -> Mapping[Span, Buckets]:
-    starts = {span: bucket_of(taken.moment, span) for span in taken.spans}
-    return {span: {**buckets[span], start: buckets[span].get(start, 0) + taken.count} for span, start in starts.items()}
 
 
 def _standings(quotas: Sequence[Quota], counted: Counted, moment: datetime) -> Iterator[Standing]:

@@ -1,9 +1,9 @@
 """Tortoise's asyncpg client, made safe against cancellation: a slot of the pool always comes back."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from tortoise.backends.asyncpg.client import AsyncpgDBClient, TransactionWrapper
@@ -19,6 +19,8 @@ from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, TransactionManagementError
 
 from app.database.finish import finish
+
+T = TypeVar("T")
 
 
 class _PlainSql(AsyncpgDBClient):
@@ -43,6 +45,11 @@ class _PlainSql(AsyncpgDBClient):
         """One statement once for each of `args`: all of them, or none."""
         async with self.acquire_connection() as connection:
             await connection.executemany(sql, args)
+
+    async def in_transaction(self, work: Callable[[], Coroutine[Any, Any, T]], *, urgent: bool = False) -> T:
+        """See connection.in_transaction."""
+        async with self._in_transaction():
+            return await work()
 
     def urgent_transaction(self) -> TransactionContext:
         """A transaction like any other: each has a connection, and is not in the way of the next."""

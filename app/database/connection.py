@@ -6,7 +6,8 @@ passed as text. What models write, plain SQL reads and compares, and the other w
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, cast
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from tortoise.backends.base.client import TransactionContext
 from tortoise.context import TortoiseContext
@@ -14,6 +15,7 @@ from tortoise.log import db_client_logger
 
 from app.database.configuration import is_sqlite, sqlite_file_exists, tortoise_config
 from app.database.finish import finish
+from app.database.group_commit import Unit, Work, current_unit
 from app.database.transient import is_transient
 from app.database.values import as_document, as_key, as_moment
 from app.settings import Settings
@@ -28,6 +30,7 @@ __all__ = [
     "execute",
     "execute_many",
     "finish",
+    "in_transaction",
     "is_transient",
     "open_database",
     "opened_with",
@@ -36,9 +39,11 @@ __all__ = [
 ]
 
 Dialect = Literal["sqlite", "postgres"]
+T = TypeVar("T")
 
 _context: TortoiseContext | None = None
 _settings: Settings | None = None
+_dialect: Dialect | None = None
 
 
 class _Client(Protocol):
@@ -48,6 +53,7 @@ class _Client(Protocol):
     async def run(self, sql: str, args: Sequence[Any]) -> int: ...
     async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None: ...
     def urgent_transaction(self) -> TransactionContext: ...
+    async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T: ...
 
 
 async def open_database(settings: Settings) -> None:
@@ -56,7 +62,7 @@ async def open_database(settings: Settings) -> None:
     Raises DatabaseUrlError, or what the driver raises when the database cannot be reached (see `is_transient`).
     RuntimeError when a database is open already.
     """
-    global _context, _settings
+    global _context, _settings, _dialect
     if _context is not None:
         raise RuntimeError("a database is open already")
     if is_sqlite(settings.database_url):
@@ -68,6 +74,7 @@ async def open_database(settings: Settings) -> None:
         await finish(context.close_connections())
         raise
     _context, _settings = context, settings
+    _dialect = cast(Dialect, context.db().capabilities.dialect)
 
 
 async def _connect(context: TortoiseContext, settings: Settings) -> None:
@@ -93,14 +100,30 @@ async def close_database() -> None:
         await finish(context.close_connections())
 
 
-def transaction(*, urgent: bool = False) -> TransactionContext:
+def transaction(*, urgent: bool = False) -> AbstractAsyncContextManager[Any]:
     """`async with transaction():` commits at its end, rolls back on any exception. Inside another one: a savepoint.
 
     Models and plain SQL inside it take part. Never wait for the network inside one, and never start a task there:
     on SQLite every other statement of the process waits, and a task started inside is refused once it is over.
     `urgent`: on SQLite it goes before everything else that waits.
     """
-    return _client().urgent_transaction() if urgent else _database().db()._in_transaction()
+    unit = current_unit.get()
+    if unit is not None:
+        return unit.transaction()
+    return _plain_client().urgent_transaction() if urgent else _database().db()._in_transaction()
+
+
+async def in_transaction(work: Work[T], *, urgent: bool = False) -> T:
+    """Run `work` in a transaction, and return what it returns once that is committed. Inside another one: a savepoint.
+
+    `work` waits for nothing but plain SQL: on SQLite it runs on the connection's thread, and shares its commit with the
+    others that come meanwhile (see group_commit); one that fails undoes itself alone. `urgent` as for `transaction`.
+    """
+    unit = current_unit.get()
+    if unit is not None:
+        async with unit.transaction():
+            return await work()
+    return await _plain_client().in_transaction(work, urgent=urgent)
 
 
 async def rows(sql: str, *args: Any) -> list[dict[str, Any]]:
@@ -120,7 +143,9 @@ async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
 
 def dialect() -> Dialect:
     """Which SQL the open database speaks."""
-    return cast(Dialect, _database().db().capabilities.dialect)
+    if _dialect is None:
+        raise RuntimeError("no database is open")
+    return _dialect
 
 
 def opened_with() -> Settings:
@@ -130,7 +155,11 @@ def opened_with() -> Settings:
     return _settings
 
 
-def _client() -> _Client:
+def _client() -> _Client | Unit:
+    return current_unit.get() or _plain_client()
+
+
+def _plain_client() -> _Client:
     return cast(_Client, _database().db())
 
 

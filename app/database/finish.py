@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,3 +23,10 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
     if cancellation is None:
         return task.result()
     raise cancellation from None if task.cancelled() else task.exception()
+
+
+async def settled(future: asyncio.Future[Any]) -> None:
+    """Wait until it has its result, however often this is cancelled."""
+    while not future.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({future})

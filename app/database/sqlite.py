@@ -9,12 +9,11 @@ import asyncio
 import os
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import aiosqlite
@@ -26,10 +25,14 @@ from tortoise.backends.base.client import (
 )
 from tortoise.backends.sqlite.client import SqliteClient, SqliteTransactionWrapper
 from tortoise.connection import get_connections
-from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError, TransactionManagementError
+from tortoise.exceptions import DBConnectionError, TransactionManagementError
 
 from app.database.finish import finish
+from app.database.group_commit import GroupCommit, Work
 from app.database.priority_lock import PriorityLock
+from app.database.statement import numbered, translated
+
+T = TypeVar("T")
 
 
 def _moment_text(moment: datetime) -> str:
@@ -51,26 +54,26 @@ class _PlainSql(SqliteClient):
         """The rows of one statement."""
         async with self.acquire_connection() as connection:
             try:
-                return [dict(row) for row in await connection.execute_fetchall(_numbered(sql), args)]
+                return [dict(row) for row in await connection.execute_fetchall(numbered(sql), args)]
             except sqlite3.Error as error:
-                raise _translated(error) from error
+                raise translated(error) from error
 
     async def run(self, sql: str, args: Sequence[Any]) -> int:
         """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades."""
         async with self.acquire_connection() as connection:
             try:
-                cursor = await connection.execute(_numbered(sql), args)
+                cursor = await connection.execute(numbered(sql), args)
                 if cursor.rowcount < 0 and sql.lstrip()[:4].upper() == "WITH":
                     cursor = await connection.execute("SELECT changes()")
                     (count,) = await cursor.fetchone() or (0,)
                     return int(count)
                 return int(max(cursor.rowcount, 0))
             except sqlite3.Error as error:
-                raise _translated(error) from error
+                raise translated(error) from error
 
     async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None:
         """One statement once for each of `args`: all of them, or none."""
-        await self.execute_many(_numbered(sql), list(args))
+        await self.execute_many(numbered(sql), list(args))
 
 
 class Client(_PlainSql):
@@ -85,11 +88,25 @@ class Client(_PlainSql):
         self._patience = busy_timeout / 1000
         self._lock: PriorityLock = PriorityLock()
         self._closed = False
+        self._group_commit = GroupCommit(self)
 
     async def borrow(self, *, urgent: bool = False) -> None:
         """Take the lock under which the connection is used. Raises TimeoutError when it is not free in time."""
         async with asyncio.timeout(self._patience):
             await self._lock.acquire(urgent=urgent)
+
+    def give_back(self) -> None:
+        """Let the next one have what `borrow` took."""
+        self._lock.release()
+
+    async def on_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run it on the connection's thread, to its end even when cancelled; the connection is open and borrowed."""
+        connection: Any = self._connection
+        return cast(T, await finish(connection._execute(work, connection._conn)))
+
+    async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T:
+        """See connection.in_transaction."""
+        return await self._group_commit.run(work, urgent=urgent)
 
     def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
         return _Lent(self._lock, self)
@@ -121,7 +138,7 @@ class Client(_PlainSql):
             await self._post_connect()
         except sqlite3.Error as error:
             await connection.close()
-            raise _translated(error) from error
+            raise translated(error) from error
         return connection
 
     async def close(self) -> None:
@@ -158,6 +175,11 @@ class Transaction(_PlainSql, SqliteTransactionWrapper):
         """One inside another waits for nobody."""
         return self._in_transaction()
 
+    async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T:
+        """A part of the transaction that it stands in."""
+        async with self._in_transaction():
+            return await work()
+
     async def begin(self) -> None:
         """Take the write lock, waiting for it as long as busy_timeout says."""
         try:
@@ -166,7 +188,7 @@ class Transaction(_PlainSql, SqliteTransactionWrapper):
             await finish(self._connection.rollback())
             raise
         except sqlite3.Error as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def commit(self) -> None:
         """Commit; what cannot be committed is rolled back."""
@@ -175,7 +197,7 @@ class Transaction(_PlainSql, SqliteTransactionWrapper):
         except BaseException as error:
             await finish(self._connection.rollback())
             if isinstance(error, sqlite3.Error):
-                raise _translated(error) from error
+                raise translated(error) from error
             raise
         finally:
             self._finalized = True
@@ -244,24 +266,6 @@ class _TransactionContext(TransactionContext):
                 await (self._transaction.commit() if exc_type is None else self._transaction.rollback())
         finally:
             self._lock.release()
-
-
-@lru_cache(maxsize=1024)
-def _numbered(sql: str) -> str:
-    """$1 is ?1 to SQLite. Text in quotes is left as it is."""
-    return _PLACEHOLDER.sub(lambda found: f"?{found[1]}" if found[1] else found[0], sql)
-
-
-_PLACEHOLDER = re.compile(r"'[^']*'|\"[^\"]*\"|\$(\d+)")
-
-
-def _translated(error: sqlite3.Error) -> Exception:
-    """The exception Tortoise raises for the same error; anything else stays what it is."""
-    if isinstance(error, sqlite3.IntegrityError):
-        return IntegrityError(error)
-    if isinstance(error, sqlite3.OperationalError):
-        return OperationalError(error)
-    return error
 
 
 client_class = Client

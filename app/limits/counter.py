@@ -60,7 +60,12 @@ async def lock_subject(subject: UUID) -> datetime | None:
 
 
 async def lock_subjects(subjects: Collection[UUID]) -> None:
-    """The same for several, always in one order, so that those who share some of them never wait for each other."""
+    """The same for several, always in one order, so that those who share some of them never wait for each other.
+
+    A transaction of SQLite has everything locked from its beginning.
+    """
+    if dialect() == "sqlite":
+        return
     places = ", ".join(f"(${number})" for number in range(1, len(set(subjects)) + 1))
     await execute(
         f"INSERT INTO pace (subject) VALUES {places} ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject",  # noqa: S608
@@ -109,6 +114,21 @@ async def read_buckets(subjects: Sequence[UUID], moment: datetime) -> dict[UUID,
     for row in found:
         buckets[as_key(row["subject"])][Span(row["span"])][as_moment(row["starts_at"])] = row["used"]
     return {subject: dict(of_span) for subject, of_span in buckets.items()}
+
+
+async def read_sums(subjects: Sequence[UUID], moment: datetime) -> dict[UUID, dict[Span, tuple[int, datetime]]]:
+    """How much counts at `moment` of each subject and span of which anything does, and its last bucket."""
+    sums: dict[UUID, dict[Span, tuple[int, datetime]]] = {subject: {} for subject in subjects}
+    places = ", ".join(f"${len(Span) + number}" for number in range(1, len(subjects) + 1))
+    found = await rows(
+        "SELECT subject, span, SUM(used) AS used, MAX(starts_at) AS latest FROM counter"  # noqa: S608 - constants
+        f" WHERE subject IN ({places}) AND ({_COUNTS}) GROUP BY subject, span",
+        *(counts_after(moment, span) for span in Span),
+        *subjects,
+    )
+    for row in found:
+        sums[as_key(row["subject"])][Span(row["span"])] = int(row["used"]), as_moment(row["latest"])
+    return sums
 
 
 _COUNTS = " OR ".join(f"(span = '{span.value}' AND starts_at > ${n})" for n, span in enumerate(Span, start=1))

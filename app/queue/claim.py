@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, execute, execute_many, rows, transaction
+from app.database.connection import as_key, as_moment, execute, execute_many, in_transaction, rows
 from app.limits.counter import Taken, give_back
 from app.queue.allowance import (
     IS_CLAIMABLE,
@@ -103,15 +103,23 @@ async def claim_message(
     when its time is over: then it is expired here.
     """
     try:
-        async with transaction():
-            return await _claim(worker_id, message_id, moment, lease, max_crashes, circuit, turns, take_over)
+        return await in_transaction(
+            lambda: _claim(worker_id, message_id, moment, lease, max_crashes, circuit, turns, take_over)
+        )
     except _NotTheProbe:
         return None
     except OverLimit as over:
-        async with transaction():
-            await end_lost_attempt(message_id, moment, max_crashes)
-            await find_when_free(over.service_id, moment, turns)
-        return None
+        service_id = over.service_id
+    await in_transaction(lambda: _leave(message_id, service_id, moment, max_crashes, turns))
+    return None
+
+
+async def _leave(
+    message_id: UUID, service_id: UUID, moment: datetime, max_crashes: int | None, turns: TurnPolicy
+) -> None:
+    """The limits of the service allow nothing now."""
+    await end_lost_attempt(message_id, moment, max_crashes)
+    await find_when_free(service_id, moment, turns)
 
 
 class _NotTheProbe(Exception):
@@ -226,27 +234,33 @@ async def renew_lease(claim: Claim, moment: datetime, lease: float) -> bool:
 async def begin_dot(claim: Claim, recipient_ids: Sequence[UUID], moment: datetime, lease: float) -> bool:
     """Renew the lease, and write down that the server may take the mail for these recipients from now on; False, and
     nothing written, when the lease is no longer ours."""
-    async with transaction():
-        if not await renew_lease(claim, moment, lease):
-            return False
-        await execute_many("UPDATE recipient SET in_doubt = $2 WHERE id = $1", [(key, True) for key in recipient_ids])
+    return await in_transaction(lambda: _begin_dot(claim, recipient_ids, moment, lease), urgent=True)
+
+
+async def _begin_dot(claim: Claim, recipient_ids: Sequence[UUID], moment: datetime, lease: float) -> bool:
+    if not await renew_lease(claim, moment, lease):
+        return False
+    await execute_many("UPDATE recipient SET in_doubt = $2 WHERE id = $1", [(key, True) for key in recipient_ids])
     return True
 
 
 async def release_claim(claim: Claim, moment: datetime) -> bool:
     """Give the recipients back untried, the counted attempt taken back; False when the lease is no longer ours."""
-    async with transaction():
-        if not await end_lease(claim, settled=False):
-            return False
-        released = await execute(
-            "UPDATE recipient SET state = $2, attempt_number = attempt_number - 1"
-            " WHERE message_id = $1 AND state = 'claimed'",
-            claim.message_id,
-            RecipientState.QUEUED.value,
-        )
-        await refresh_message(claim.message_id, moment)
-        if claim.taken is not None:
-            await give_back(claim.taken, released)
+    return await in_transaction(lambda: _release(claim, moment))
+
+
+async def _release(claim: Claim, moment: datetime) -> bool:
+    if not await end_lease(claim, settled=False):
+        return False
+    released = await execute(
+        "UPDATE recipient SET state = $2, attempt_number = attempt_number - 1"
+        " WHERE message_id = $1 AND state = 'claimed'",
+        claim.message_id,
+        RecipientState.QUEUED.value,
+    )
+    await refresh_message(claim.message_id, moment)
+    if claim.taken is not None:
+        await give_back(claim.taken, released)
     return True
 
 

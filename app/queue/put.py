@@ -1,17 +1,17 @@
 """Accept a mail: message, recipients, content, idempotency key and event in one transaction."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from tortoise.exceptions import IntegrityError
 
-from app.access.quota import Quota, Standing, take_quotas
-from app.database.connection import as_key, execute, execute_many, rows, transaction
+from app.access.quota import Quota, Standing, take_in_turn
+from app.database.connection import as_key, execute, execute_many, in_transaction, rows
 from app.database.key import new_key
-from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
+from app.errors import Conflict, ErrorCode, NotFound, RateLimited, Refusal, Unauthenticated
 from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
@@ -88,28 +88,35 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     Raises Conflict (the idempotency key belongs to another request), RateLimited, NotFound and Unauthenticated (the
     service, or the API key, is gone meanwhile).
     """
-    due_at = max(message.schedule.send_at or moment, moment)
+    (outcome,) = await put_together(lambda: [message], lambda: moment, engine)
+    if isinstance(outcome, Refusal):
+        raise outcome
+    return outcome
+
+
+async def put_together(
+    take: Callable[[], Sequence[NewMessage]], clock: Callable[[], datetime], engine: Engine
+) -> list[Receipt | Refusal]:
+    """The same for several messages in one transaction, to each its own answer. `take` says which ones, once it has
+    begun; it may be called on another thread. No two have the same idempotency key.
+
+    Raises IntegrityError, and nothing is accepted, where the service or the API key of one of several is gone.
+    """
+    messages: Sequence[NewMessage] = ()
+
+    async def work() -> list[Receipt | Refusal]:
+        nonlocal messages
+        messages = take()
+        return await _put(messages, clock(), engine)
+
     try:
-        async with transaction():
-            route = await first_route(message.service_id, message.fallbacks, moment)
-            await _insert(message, moment, due_at, route)
-            if message.idempotency is not None:
-                await _insert_key(message, message.idempotency, moment)
-            # After the key, on which a repeated request waits: it has its receipt though there is no room for another.
-            tightest = await take_quotas(message.quotas, len(message.recipients), moment)
-            await _insert_parts(message, due_at)
-            await record([Happening(EventType.ACCEPTED, message.id)], moment)
-            circuit = await _verdict(message, moment) if route.service_id == message.service_id else None
-            if circuit is None:
-                await engine.submit([Job(message.id, route.service_id, due_at, message.schedule.priority)])
-            else:
-                await _fail(message.id, circuit, moment)
-    except _AcceptedBefore as before:
-        return before.receipt
+        return await in_transaction(work)
+    except _NothingAccepted as nothing:
+        return nothing.outcomes
     except IntegrityError:
-        await _refuse_what_is_gone(message)
+        if len(messages) == 1:
+            await _refuse_what_is_gone(messages[0])
         raise
-    return Receipt(message.id, tightest=tightest)
 
 
 async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | None:
@@ -131,6 +138,104 @@ async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | Non
     return Receipt(as_key(found[0]["message_id"]), replayed=True)
 
 
+class _NothingAccepted(Exception):
+    """Ends the transaction: every message was refused, or had been accepted before."""
+
+    def __init__(self, outcomes: list[Receipt | Refusal]) -> None:
+        self.outcomes = outcomes
+
+
+async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine) -> list[Receipt | Refusal]:
+    placed = [await _place(message, moment) for message in messages]
+    await _insert_messages(placed, moment)
+    outcomes = await _insert_keys(placed, moment)
+    # After the keys, on which repeated requests wait: such a one has its receipt though there is no room for another.
+    outcomes |= await _take([place for place in placed if place.message.id not in outcomes], moment)
+    accepted = [place for place in placed if _is_accepted(outcomes[place.message.id])]
+    told = [outcomes[message.id] for message in messages]
+    if not accepted:
+        raise _NothingAccepted(told)
+    if len(accepted) < len(placed):
+        kept = {place.message.id for place in accepted}
+        gone = [(place.message.id,) for place in placed if place.message.id not in kept]
+        await execute_many("DELETE FROM message WHERE id = $1", gone)
+    await _insert_parts(accepted)
+    await record([Happening(EventType.ACCEPTED, place.message.id) for place in accepted], moment)
+    await _enqueue(accepted, moment, engine)
+    return told
+
+
+def _is_accepted(outcome: Receipt | Refusal) -> bool:
+    return isinstance(outcome, Receipt) and not outcome.replayed
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A message with its place in the queue."""
+
+    message: NewMessage
+    route: Route
+    due_at: datetime
+
+
+async def _place(message: NewMessage, moment: datetime) -> _Placed:
+    due_at = max(message.schedule.send_at or moment, moment)
+    return _Placed(message, await first_route(message.service_id, message.fallbacks, moment), due_at)
+
+
+async def _insert_keys(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Receipt | Refusal]:
+    """The outcomes of those whose key was there. In one order, so that no two transactions wait for each other."""
+    keyed = [(place.message, place.message.idempotency) for place in placed]
+    found = {}
+    for message, idempotency in sorted(
+        ((message, key) for message, key in keyed if key is not None), key=lambda both: (both[0].role_id, both[1].key)
+    ):
+        earlier = await _insert_key(message, idempotency, moment)
+        if earlier is not None:
+            found[message.id] = earlier
+    return found
+
+
+async def _take(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Receipt | Refusal]:
+    """The outcomes of taking their recipients of the quotas."""
+    wanted = [(place.message.quotas, len(place.message.recipients)) for place in placed]
+    outcomes: dict[UUID, Receipt | Refusal] = {}
+    for place, taken in zip(placed, await take_in_turn(wanted, moment), strict=True):
+        key = place.message.id
+        outcomes[key] = taken if isinstance(taken, RateLimited) else Receipt(key, tightest=taken)
+    return outcomes
+
+
+async def _enqueue(placed: Sequence[_Placed], moment: datetime, engine: Engine) -> None:
+    circuits = await _verdicts(placed, moment)
+    jobs = []
+    for place in placed:
+        message = place.message
+        if message.id in circuits:
+            await _fail(message.id, circuits[message.id], moment)
+        else:
+            jobs.append(Job(message.id, place.route.service_id, place.due_at, message.schedule.priority))
+    await engine.submit(jobs)
+
+
+async def _verdicts(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Circuit]:
+    """The open circuits that decide about mails whose verdict is awaited. A probe that is due has to find out, and a
+    server that said 4yz takes it later."""
+    awaited = {
+        place.message.id: place.message.service_id
+        for place in placed
+        if place.message.verdict_awaited and place.route.service_id == place.message.service_id
+    }
+    if not awaited:
+        return {}
+    circuits = {
+        service_id: circuit
+        for service_id, circuit in (await read_circuits(sorted(set(awaited.values())))).items()
+        if circuit.probe_at > moment and not circuit.for_now
+    }
+    return {message_id: circuits[service_id] for message_id, service_id in awaited.items() if service_id in circuits}
+
+
 async def _refuse_what_is_gone(message: NewMessage) -> None:
     if not await rows("SELECT id FROM service WHERE id = $1", message.service_id):
         raise NotFound(
@@ -142,82 +247,78 @@ async def _refuse_what_is_gone(message: NewMessage) -> None:
         raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
 
 
-class _AcceptedBefore(Exception):
-    """Ends the transaction: another request with the same key was faster."""
-
-    def __init__(self, receipt: Receipt) -> None:
-        self.receipt = receipt
+async def _insert_messages(placed: Sequence[_Placed], moment: datetime) -> None:
+    await execute_many(_INSERT, [_columns(place, moment) for place in placed])
 
 
-async def _insert(message: NewMessage, moment: datetime, due_at: datetime, route: Route) -> None:
-    template = message.template
-    await execute(
-        "INSERT INTO message (id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header,"
-        " reverse_path, smtputf8, from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited,"
-        " on_doubt, scheduled_at, expires_at, due_at, fence, created_at, template_id, template_name, template_version,"
-        " route_id, route_reason, fallbacks)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0,"
-        " $22, $23, $24, $25, $26, $27, $28)",
+_COLUMNS = (
+    "id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header, reverse_path, smtputf8,"
+    " from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited, on_doubt, scheduled_at, expires_at,"
+    " due_at, fence, created_at, template_id, template_name, template_version, route_id, route_reason, fallbacks"
+)
+_PLACES = ", ".join(f"${number}" for number in range(1, _COLUMNS.count(",") + 2))
+_INSERT = f"INSERT INTO message ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608 - constants
+
+
+def _columns(place: _Placed, moment: datetime) -> tuple[object, ...]:
+    message, template, schedule = place.message, place.message.template, place.message.schedule
+    return (
         message.id,
         message.service_id,
         message.service_name,
         message.role_id,
         message.api_key_id,
         MessageState.QUEUED.value,
-        message.schedule.priority.value,
+        schedule.priority.value,
         message.message_id_header,
         message.reverse_path,
         message.smtputf8,
         message.sender.email,
         message.sender.name,
         message.subject,
-        json.dumps(dict(message.metadata)),
-        json.dumps(list(message.tags)),
+        json.dumps(dict(message.metadata)) if message.metadata else "{}",
+        json.dumps(list(message.tags)) if message.tags else "[]",
         len(message.content),
         message.verdict_awaited,
         message.on_doubt.value,
-        message.schedule.send_at,
-        message.schedule.expires_at,
-        due_at,
+        schedule.send_at,
+        schedule.expires_at,
+        place.due_at,
+        0,
         moment,
         template.id if template else None,
         template.name if template else None,
         template.version if template else None,
-        route.service_id,
-        route.reason,
+        place.route.service_id,
+        place.route.reason,
         stored_keys(message.fallbacks),
     )
 
 
-async def _insert_parts(message: NewMessage, due_at: datetime) -> None:
-    await execute("INSERT INTO message_content (message_id, octets) VALUES ($1, $2)", message.id, message.content)
+async def _insert_parts(placed: Sequence[_Placed]) -> None:
+    await execute_many(
+        "INSERT INTO message_content (message_id, octets) VALUES ($1, $2)",
+        [(place.message.id, place.message.content) for place in placed],
+    )
     await execute_many(
         "INSERT INTO recipient (id, message_id, position, kind, email, name, address, state, attempt_number, due_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)",
         [
             (
                 new_key(),
-                message.id,
+                place.message.id,
                 position,
                 recipient.kind,
                 recipient.email,
                 recipient.name,
                 recipient.address,
                 RecipientState.QUEUED.value,
-                due_at,
+                place.due_at,
             )
-            for position, recipient in enumerate(message.recipients)
+            for place in placed
+            for position, recipient in enumerate(place.message.recipients)
         ],
     )
-
-
-async def _verdict(message: NewMessage, moment: datetime) -> Circuit | None:
-    """The open circuit that decides about a mail whose verdict is awaited. A probe that is due has to find out, and a
-    server that said 4yz takes it later."""
-    if not message.verdict_awaited:
-        return None
-    circuit = (await read_circuits([message.service_id])).get(message.service_id)
-    return circuit if circuit is not None and circuit.probe_at > moment and not circuit.for_now else None
 
 
 async def _fail(message_id: UUID, circuit: Circuit, moment: datetime) -> None:
@@ -235,7 +336,8 @@ async def _fail(message_id: UUID, circuit: Circuit, moment: datetime) -> None:
     await refresh_message(message_id, moment)
 
 
-async def _insert_key(message: NewMessage, idempotency: Idempotency, moment: datetime) -> None:
+async def _insert_key(message: NewMessage, idempotency: Idempotency, moment: datetime) -> Receipt | Refusal | None:
+    """None: it is new. Else what the earlier request with this key has got, or that it was another request."""
     await execute(
         "DELETE FROM idempotency_key WHERE role_id = $1 AND key = $2 AND created_at < $3",
         message.role_id,
@@ -252,7 +354,11 @@ async def _insert_key(message: NewMessage, idempotency: Idempotency, moment: dat
         message.id,
         moment,
     )
-    if not inserted:
+    if inserted:
+        return None
+    try:
         receipt = await find_receipt(message.role_id, idempotency)
-        assert receipt is not None, "the row that was in the way is there"
-        raise _AcceptedBefore(receipt)
+    except Conflict as conflict:
+        return conflict
+    assert receipt is not None, "the row that was in the way is there"
+    return receipt

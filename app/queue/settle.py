@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.database.connection import execute, execute_many, transaction
+from app.database.connection import execute, execute_many, in_transaction
 from app.events.record import EventType, Happening, record
 from app.limits.counter import give_back
 from app.mail.reply import Reply, parts_of
@@ -68,31 +68,45 @@ async def settle(
     queued for that one, and the client goes on waiting. The transaction is urgent, because a process that dies before
     it is committed leaves mail that is sent a second time.
     """
-    async with transaction(urgent=True):
-        held = await (end_lease(claim, settled=True) if last else check_lease(claim))
-        if not held:
-            return False
-        route = await detour.find() if detour is not None else None
-        settlements = judge(bool(held[0]["verdict_awaited"]) and route is None)
-        tried = [settlement for settlement in settlements if not settlement.untried]
-        await _write_recipients(tried, started_at, moment)
-        ended = [_ended(settlement) for settlement in tried]
-        await write_attempts(claim.message_id, claim.worker_id, ended, started_at, moment, claim.via)
-        untried = [settlement for settlement in settlements if settlement.untried]
-        await _give_back(untried, RecipientState.DEFERRED if route is None else RecipientState.QUEUED)
-        if route is not None and detour is not None:
-            await detour.take()
-        if note is not None:
-            await note()
-        told = settlements if route is None else tried
-        await record([_happening(claim, settlement) for settlement in told], moment)
-        if last:
-            await refresh_message(claim.message_id, moment)
-        await announce(claim.message_id)
-        if any(settlement.state is RecipientState.DEFERRED for settlement in told):
-            await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
-        if claim.taken is not None:
-            await give_back(claim.taken, len(settlements) - len(tried))
+    return await in_transaction(
+        lambda: _settle(claim, judge, started_at, moment, last=last, note=note, detour=detour), urgent=True
+    )
+
+
+async def _settle(
+    claim: Claim,
+    judge: Judge,
+    started_at: datetime,
+    moment: datetime,
+    *,
+    last: bool,
+    note: Note | None,
+    detour: Detour | None,
+) -> bool:
+    held = await (end_lease(claim, settled=True) if last else check_lease(claim))
+    if not held:
+        return False
+    route = await detour.find() if detour is not None else None
+    settlements = judge(bool(held[0]["verdict_awaited"]) and route is None)
+    tried = [settlement for settlement in settlements if not settlement.untried]
+    await _write_recipients(tried, started_at, moment)
+    ended = [_ended(settlement) for settlement in tried]
+    await write_attempts(claim.message_id, claim.worker_id, ended, started_at, moment, claim.via)
+    untried = [settlement for settlement in settlements if settlement.untried]
+    await _give_back(untried, RecipientState.DEFERRED if route is None else RecipientState.QUEUED)
+    if route is not None and detour is not None:
+        await detour.take()
+    if note is not None:
+        await note()
+    told = settlements if route is None else tried
+    await record([_happening(claim, settlement) for settlement in told], moment)
+    if last:
+        await refresh_message(claim.message_id, moment)
+    await announce(claim.message_id)
+    if any(settlement.state is RecipientState.DEFERRED for settlement in told):
+        await execute("UPDATE message SET verdict_awaited = $2 WHERE id = $1", claim.message_id, False)
+    if claim.taken is not None:
+        await give_back(claim.taken, len(settlements) - len(tried))
     return True
 
 

@@ -13,14 +13,14 @@ from app.access.principal import Principal
 from app.access.quota import Quota, quotas_of
 from app.access.restrictions import NO_RESTRICTIONS
 from app.clock import now
-from app.database.finish import finish
 from app.database.key import new_key
 from app.domains.signing import ContentSigner
 from app.errors import InvalidInput, TooLarge
 from app.mail.draft import Draft
 from app.outbound.fetch import Fetcher
+from app.queue.acceptance import Acceptance
 from app.queue.engine import Engine
-from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
+from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt
 from app.queue.wakeup import Wakeup
 from app.services.environment import check_default_sender
 from app.services.models import Service
@@ -53,7 +53,7 @@ class Submitter:
     ) -> None:
         check_default_sender(settings)
         self._settings = settings
-        self._engine = engine
+        self._acceptance = Acceptance(engine, settings.accept_batch, settings.accept_lanes)
         self._wakeup = wakeup
         self._make_key = make_key
         self._clock = clock
@@ -92,7 +92,7 @@ class Submitter:
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
         message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
-        receipt = await finish(put(message, now(), self._engine))
+        receipt = await self._acceptance.put(message)
         self._wakeup.work_arrived()
         return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
 

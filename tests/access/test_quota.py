@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.access.principal import Action, GrantRule, Principal
 from app.access.quota import Quota, Scope, Standing, quotas_of, read_standings, take_quotas
-from app.database.connection import execute, transaction
+from app.database.connection import dialect, execute, transaction
 from app.database.key import new_key
 from app.errors import ErrorCode, RateLimited
 from app.limits.counter import forget_old_counts
@@ -158,7 +158,7 @@ async def test_who_shares_some_quotas_never_waits_in_a_circle() -> None:
 async def test_an_idle_quota_leaves_no_row() -> None:
     await take([quota({M: 10}), quota({D: 10})], 1)
     await forget_old_counts(after(61))
-    assert (await count("counter"), await count("pace")) == (1, 1)
+    assert (await count("counter"), await count("pace")) == (1, 1 if dialect() == "postgres" else 0)
     await forget_old_counts(NOW + LENGTHS[D] + BUCKETS[D])
     assert (await count("counter"), await count("pace")) == (0, 0)
 

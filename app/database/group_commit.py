@@ -1,0 +1,214 @@
+"""Group commit on SQLite: what many tasks want written shares one transaction, and so one fsync.
+
+A unit of work is a coroutine function that waits for nothing but this database's plain SQL. It runs on the connection's
+thread, from its beginning to its end, without a way back to the event loop between two statements. While one group is
+being committed, the next one gathers. Each unit has its savepoint: one that fails undoes itself alone.
+"""
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from app.database.finish import settled
+from app.database.statement import numbered, translated
+
+if TYPE_CHECKING:
+    from app.database.sqlite import Client
+
+T = TypeVar("T")
+
+Work = Callable[[], Coroutine[Any, Any, T]]
+
+_MOST_AT_ONCE = 256
+
+current_unit: ContextVar["Unit | None"] = ContextVar("unit", default=None)
+"""The unit of work that the running code belongs to, on SQLite."""
+
+
+class GroupCommit:
+    """The units of work of one connection. The urgent ones of a group run first."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self._urgent: deque[_Entry[Any]] = deque()
+        self._patient: deque[_Entry[Any]] = deque()
+        self._committing: asyncio.Task[None] | None = None
+
+    async def run(self, work: Work[T], *, urgent: bool = False) -> T:
+        """The result of `work`, once it is committed; raises what it raised, nothing of it written then.
+
+        Cancelled while it waits, it never runs; once begun, it runs to its end, and then the cancellation is raised.
+        """
+        entry = _Entry(work, copy_context(), asyncio.get_running_loop().create_future())
+        (self._urgent if urgent else self._patient).append(entry)
+        if self._committing is None:
+            # In a context of its own: it goes on for others than the one who happens to begin it.
+            self._committing = asyncio.get_running_loop().create_task(self._commit(), context=Context())
+        try:
+            return await asyncio.shield(entry.future)
+        except asyncio.CancelledError:
+            if entry.is_begun:
+                await settled(entry.future)
+            else:
+                entry.is_withdrawn = True
+            raise
+
+    async def _commit(self) -> None:
+        """One group after the other, until nobody waits."""
+        try:
+            while self._urgent or self._patient:
+                await self._commit_group()
+        finally:
+            self._committing = None
+
+    async def _commit_group(self) -> None:
+        group: list[_Entry[Any]] = []
+        try:
+            await self._client.borrow(urgent=bool(self._urgent))
+            try:
+                await self._client.create_connection(with_db=True)
+                group += self._next_group()
+                if group:
+                    await self._client.on_thread(lambda connection: _run_group(connection, group))
+            finally:
+                self._client.give_back()
+        except BaseException as error:
+            group = group or self._next_group()
+            for entry in group:
+                entry.error = entry.error or error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            for entry in group:
+                entry.tell()
+
+    def _next_group(self) -> list["_Entry[Any]"]:
+        group: list[_Entry[Any]] = []
+        for waiting in (self._urgent, self._patient):
+            while waiting and len(group) < _MOST_AT_ONCE:
+                entry = waiting.popleft()
+                if not entry.is_withdrawn:
+                    entry.is_begun = True
+                    group.append(entry)
+        return group
+
+
+class Unit:
+    """What plain SQL talks to inside a unit of work: each statement runs at once, on the thread that this is."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._depth = 0
+
+    async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
+        """The rows of one statement."""
+        return [dict(row) for row in self._execute(sql, args)]
+
+    async def run(self, sql: str, args: Sequence[Any]) -> int:
+        """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades."""
+        cursor = self._execute(sql, args)
+        if cursor.rowcount < 0 and sql.lstrip()[:4].upper() == "WITH":
+            (count,) = self._connection.execute("SELECT changes()").fetchone()
+            return int(count)
+        return max(cursor.rowcount, 0)
+
+    async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None:
+        """One statement once for each of `args`."""
+        try:
+            self._connection.executemany(numbered(sql), args)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def transaction(self) -> "_Savepoint":
+        """A transaction inside the unit's."""
+        self._depth += 1
+        return _Savepoint(self._connection, f"inner_{self._depth}")
+
+    def _execute(self, sql: str, args: Sequence[Any]) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(numbered(sql), args)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+
+class _Savepoint:
+    """`async with`: undone by any exception."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        self._connection.execute(f"SAVEPOINT {self._name}")
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._connection.execute(f"ROLLBACK TO {self._name}")
+        self._connection.execute(f"RELEASE {self._name}")
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[T]):
+    """One unit, whose turn comes; and what came of it."""
+
+    work: Work[T]
+    context: Context
+    future: asyncio.Future[T]
+    is_begun: bool = False
+    is_withdrawn: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+    def tell(self) -> None:
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+            self.future.exception()  # who was cancelled does not ask for it
+
+
+def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> None:
+    """On the connection's thread. Where the transaction as a whole comes to nothing, nobody's work has."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for entry in group:
+            _run_entry(connection, entry)
+        connection.execute("COMMIT")
+    except BaseException as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        shown = translated(error) if isinstance(error, sqlite3.Error) else error
+        for entry in group:
+            entry.error = entry.error or shown
+
+
+def _run_entry(connection: sqlite3.Connection, entry: _Entry[Any]) -> None:
+    connection.execute("SAVEPOINT unit")
+    try:
+        entry.result = entry.context.run(_run_to_end, entry.work, connection)
+    except BaseException as error:
+        if not connection.in_transaction:  # SQLite undid all of it: the disk is full, say
+            raise
+        entry.error = error
+        connection.execute("ROLLBACK TO unit")
+    connection.execute("RELEASE unit")
+
+
+def _run_to_end(work: Work[T], connection: sqlite3.Connection) -> T:
+    current_unit.set(Unit(connection))
+    running = work()
+    try:
+        running.send(None)
+    except StopIteration as end:
+        return cast(T, end.value)
+    running.close()
+    raise RuntimeError("a unit of work waited for something else than plain SQL")

@@ -1,0 +1,122 @@
+"""Mails that are accepted at the same time share a transaction: each waits for the commit that holds it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.clock import now
+from app.database.connection import is_transient
+from app.database.finish import settled
+from app.errors import Refusal
+from app.queue.engine import Engine
+from app.queue.put import NewMessage, Receipt, put_together
+
+
+class Acceptance:
+    """Puts mails for one process, at most `most` in a transaction, in up to `lanes` transactions at a time."""
+
+    def __init__(self, engine: Engine, most: int = 100, lanes: int = 2, clock: Callable[[], datetime] = now) -> None:
+        self._engine = engine
+        self._most = most
+        self._idle_lanes = lanes
+        self._clock = clock
+        self._waiting: deque[_Waiting] = deque()
+
+    async def put(self, message: NewMessage) -> Receipt:
+        """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
+        waiting = _Waiting(message, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._idle_lanes:
+            self._idle_lanes -= 1
+            # In a context of its own: it goes on for others than the one who happens to begin it.
+            asyncio.get_running_loop().create_task(self._accept(), context=Context())
+        try:
+            return await asyncio.shield(waiting.future)
+        except asyncio.CancelledError:
+            if waiting.is_taken:
+                await settled(waiting.future)
+            else:
+                waiting.is_withdrawn = True
+            raise
+
+    async def _accept(self) -> None:
+        """One transaction after the other, until nobody waits."""
+        try:
+            while self._waiting:
+                await self._put_next()
+        finally:
+            self._idle_lanes += 1
+
+    async def _put_next(self) -> None:
+        group: list[_Waiting] = []
+
+        def take() -> list[NewMessage]:
+            group[:] = self._next_group()
+            return [waiting.message for waiting in group]
+
+        try:
+            outcomes = await put_together(take, self._clock, self._engine)
+        except Exception as error:
+            await self._put_one_by_one(group or self._next_group(), error)
+        else:
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                waiting.tell(outcome)
+
+    async def _put_one_by_one(self, group: "list[_Waiting]", error: Exception) -> None:
+        """Whose fault it was shows where each is alone, unless it was nobody's."""
+        for waiting in group:
+            if len(group) == 1 or is_transient(error):
+                waiting.tell(error)
+                continue
+            message = waiting.message
+            try:
+                (outcome,) = await put_together(lambda message=message: [message], self._clock, self._engine)  # type: ignore[misc]
+                waiting.tell(outcome)
+            except Exception as own:
+                waiting.tell(own)
+
+    def _next_group(self) -> "list[_Waiting]":
+        group: list[_Waiting] = []
+        keys: set[tuple[UUID, str]] = set()
+        later = []
+        while self._waiting and len(group) < self._most:
+            waiting = self._waiting.popleft()
+            if waiting.is_withdrawn:
+                continue
+            key = waiting.key
+            if key is not None and key in keys:
+                later.append(waiting)
+                continue
+            if key is not None:
+                keys.add(key)
+            waiting.is_taken = True
+            group.append(waiting)
+        self._waiting.extendleft(reversed(later))
+        return group
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    message: NewMessage
+    future: asyncio.Future[Receipt]
+    is_taken: bool = False
+    is_withdrawn: bool = False
+
+    @property
+    def key(self) -> tuple[UUID, str] | None:
+        """What two of one transaction must not share."""
+        idempotency = self.message.idempotency
+        return None if idempotency is None else (self.message.role_id, idempotency.key)
+
+    def tell(self, outcome: Receipt | Refusal | Exception) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, Receipt):
+            self.future.set_result(outcome)
+        else:
+            self.future.set_exception(outcome)
+            self.future.exception()  # who was cancelled does not ask for it

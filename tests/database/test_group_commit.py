@@ -1,0 +1,202 @@
+"""Units of work: on SQLite many share a commit; on both databases, one that fails undoes itself alone."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import Context
+from typing import Any
+
+import pytest
+from tortoise.exceptions import IntegrityError, OperationalError
+
+from app.clock import now
+from app.database import connection
+from app.database.configuration import sqlite_path
+from app.database.connection import (
+    close_database,
+    dialect,
+    execute,
+    execute_many,
+    in_transaction,
+    is_transient,
+    open_database,
+    rows,
+    transaction,
+)
+from app.database.key import new_key
+from app.settings import Settings
+
+INSERT = "INSERT INTO worker (id, hostname, pid, started_at, beat_at) VALUES ($1, 'host', $2, $3, $3)"
+
+
+def insert(pid: int) -> Callable[[], Coroutine[Any, Any, int]]:
+    async def work() -> int:
+        await execute(INSERT, new_key(), pid, now())
+        return pid
+
+    return work
+
+
+async def pids() -> list[int]:
+    return [row["pid"] for row in await rows("SELECT pid FROM worker ORDER BY pid")]
+
+
+async def test_each_gets_what_its_work_returns(database: Settings) -> None:
+    assert await asyncio.gather(*(in_transaction(insert(pid)) for pid in range(50))) == list(range(50))
+    assert await pids() == list(range(50))
+
+
+async def test_one_that_fails_undoes_itself_alone(database: Settings) -> None:
+    async def fail() -> None:
+        await insert(7)()
+        raise LookupError("of mine")
+
+    async def violate() -> None:
+        await insert(8)()
+        await execute(INSERT, key := new_key(), 9, now())
+        await execute(INSERT, key, 9, now())
+
+    outcomes = await asyncio.gather(
+        in_transaction(insert(1)),
+        in_transaction(fail),
+        in_transaction(violate),
+        in_transaction(insert(2)),
+        return_exceptions=True,
+    )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["int", "LookupError", "IntegrityError", "int"]
+    assert await pids() == [1, 2]
+
+
+async def test_a_unit_inside_a_unit_or_a_transaction_is_a_savepoint(database: Settings) -> None:
+    async def fail() -> None:
+        await insert(3)()
+        raise LookupError
+
+    async def outer() -> None:
+        await insert(1)()
+        with pytest.raises(LookupError):
+            await in_transaction(fail)
+        async with transaction():
+            await execute_many(INSERT, [(new_key(), 4, now()), (new_key(), 5, now())])
+        with pytest.raises(LookupError):
+            async with transaction():
+                await fail()
+
+    await in_transaction(outer)
+    async with transaction():
+        await in_transaction(insert(6))
+        with pytest.raises(LookupError):
+            await in_transaction(fail)
+    assert await pids() == [1, 4, 5, 6]
+
+
+async def test_those_that_come_together_share_a_commit(sqlite_database: Settings) -> None:
+    async with watched() as statements:
+        await asyncio.gather(*(in_transaction(insert(pid)) for pid in range(100)))
+    assert statements.count("COMMIT") <= 2
+    assert len(await pids()) == 100
+
+
+async def test_the_urgent_ones_of_a_group_run_first(sqlite_database: Settings) -> None:
+    order: list[int] = []
+
+    def note(pid: int) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def work() -> None:
+            order.append(pid)
+
+        return work
+
+    async with transaction():
+        waiting = [
+            asyncio.create_task(in_transaction(note(pid), urgent=pid > 2), context=Context()) for pid in range(5)
+        ]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert order == [3, 4, 0, 1, 2]
+
+
+async def test_who_is_cancelled_while_waiting_writes_nothing(database: Settings) -> None:
+    async with transaction():
+        waiting = [asyncio.create_task(in_transaction(insert(pid)), context=Context()) for pid in range(3)]
+        await asyncio.sleep(0)
+        if dialect() == "sqlite":
+            waiting[1].cancel()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [pid for pid in outcomes if isinstance(pid, int)] == await pids()
+    assert len(await pids()) == (2 if dialect() == "sqlite" else 3)
+
+
+async def test_who_is_cancelled_once_it_began_is_committed(sqlite_database: Settings) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        began.set()
+        assert go_on.wait(10)
+        await insert(1)()
+
+    task = asyncio.create_task(in_transaction(work))
+    assert await asyncio.to_thread(began.wait, 10)
+    task.cancel()
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await pids() == [1]
+
+
+async def test_a_unit_that_waits_for_something_else_is_refused(sqlite_database: Settings) -> None:
+    async def work() -> None:
+        await insert(1)()
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="something else"):
+        await in_transaction(work)
+    assert await pids() == []
+
+
+async def test_a_group_that_cannot_begin_tells_all_of_it(sqlite_settings: Settings) -> None:
+    await open_database(sqlite_settings.model_copy(update={"database_busy_timeout": 0.05}))
+    other = sqlite3.connect(sqlite_path(sqlite_settings.database_url), isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        outcomes = await asyncio.gather(*(in_transaction(insert(pid)) for pid in range(3)), return_exceptions=True)
+        assert all(isinstance(outcome, OperationalError) and is_transient(outcome) for outcome in outcomes)
+        other.execute("ROLLBACK")
+        await in_transaction(insert(4))
+        assert await pids() == [4]
+    finally:
+        other.close()
+        await close_database()
+
+
+async def test_a_commit_that_fails_is_nobodys_success(sqlite_database: Settings) -> None:
+    """A deferred foreign key is checked at the commit alone."""
+    await execute("CREATE TABLE part (of TEXT REFERENCES worker (id) DEFERRABLE INITIALLY DEFERRED)")
+
+    async def orphan() -> None:
+        await execute("INSERT INTO part VALUES ('nobody')")
+
+    async with transaction():
+        waiting = [
+            asyncio.create_task(in_transaction(work), context=Context()) for work in (insert(1), orphan, insert(2))
+        ]
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [IntegrityError] * 3
+    assert await pids() == []
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[list[str]]:
+    """The statements that the open SQLite database runs meanwhile."""
+    client: Any = connection._plain_client()
+    statements: list[str] = []
+    await client.on_thread(lambda opened: opened.set_trace_callback(statements.append))
+    try:
+        yield statements
+    finally:
+        await client.on_thread(lambda opened: opened.set_trace_callback(None))
