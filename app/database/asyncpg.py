@@ -72,6 +72,10 @@ class Client(_PlainSql):
     def _in_transaction(self) -> TransactionContext:
         return _TransactionContext(self)
 
+    async def in_transaction(self, work: Callable[[], Coroutine[Any, Any, T]], *, urgent: bool = False) -> T:
+        """See connection.in_transaction."""
+        return await finish(super().in_transaction(work))
+
     async def create_connection(self, with_db: bool) -> None:
         """Open the pool, unless it is open. Raises DBConnectionError once the client was closed; what asyncpg raises
         otherwise."""

@@ -117,7 +117,8 @@ async def in_transaction(work: Work[T], *, urgent: bool = False) -> T:
     """Run `work` in a transaction, and return what it returns once that is committed. Inside another one: a savepoint.
 
     `work` waits for nothing but plain SQL: on SQLite it runs on the connection's thread, and shares its commit with the
-    others that come meanwhile (see group_commit); one that fails undoes itself alone. `urgent` as for `transaction`.
+    others that come meanwhile (see group_commit); one that fails undoes itself alone. Cancelled, it has never begun, or
+    runs to its end first. `urgent` as for `transaction`.
     """
     unit = current_unit.get()
     if unit is not None:

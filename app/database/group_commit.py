@@ -50,12 +50,9 @@ class GroupCommit:
             # In a context of its own: it goes on for others than the one who happens to begin it.
             self._committing = asyncio.get_running_loop().create_task(self._commit(), context=Context())
         try:
-            return await asyncio.shield(entry.future)
+            return cast(T, await entry.future)
         except asyncio.CancelledError:
-            if entry.is_begun:
-                await settled(entry.future)
-            else:
-                entry.is_withdrawn = True
+            await entry.withdraw()
             raise
 
     async def _commit(self) -> None:
@@ -165,8 +162,20 @@ class _Entry(Generic[T]):
     is_withdrawn: bool = False
     result: Any = None
     error: BaseException | None = None
+    is_over: bool = False
+    ended: asyncio.Future[None] | None = None
+
+    async def withdraw(self) -> None:
+        """Nobody waits for it any more. Returns once it is sure that it never runs, or that it has ended."""
+        self.is_withdrawn = True
+        if self.is_begun and not self.is_over:
+            self.ended = asyncio.get_running_loop().create_future()
+            await settled(self.ended)
 
     def tell(self) -> None:
+        self.is_over = True
+        if self.ended is not None:
+            self.ended.set_result(None)
         if self.future.done():
             return
         if self.error is None:

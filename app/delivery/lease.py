@@ -35,16 +35,24 @@ class Lease:
         self._policy = policy
         self._confirmed = since
         self._clock = clock
+        self._renewing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """Renew the lease while the block runs, until it is lost. One renewal that fails is no reason to lose it."""
-        renewing = asyncio.create_task(self._keep())
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._policy.renewal - self._confirmed.seconds_to(self._clock()), self._begin_to_renew)
         try:
             yield
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            timer.cancel()
+            if self._renewing is not None:
+                self._renewing.cancel()
+                await asyncio.gather(self._renewing, return_exceptions=True)
+
+    def _begin_to_renew(self) -> None:
+        """Few attempts take so long: until then a timer is enough."""
+        self._renewing = asyncio.create_task(self._keep())
 
     async def may_finish(self, addresses: Collection[str]) -> bool:
         """Whether the final dot may be said now, for the recipients of these addresses.
@@ -74,9 +82,7 @@ class Lease:
 
     async def _keep(self) -> None:
         """A renewal that took long is no reason to wait with the next: the lease counts from when it was asked for."""
-        asked, pause = self._confirmed, self._policy.renewal
         while True:
-            await asyncio.sleep(pause - asked.seconds_to(self._clock()))
             asked, pause = self._clock(), self._policy.renewal
             try:
                 if not await self._renew():
@@ -84,6 +90,7 @@ class Lease:
             except Exception as error:
                 self._log(error)
                 pause = self._policy.pause
+            await asyncio.sleep(pause - asked.seconds_to(self._clock()))
 
     async def _renew(self) -> bool:
         asked = self._clock()

@@ -4,10 +4,10 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
+from functools import lru_cache
 from time import perf_counter
 from urllib.parse import quote
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.edge.cors import CrossOrigin
@@ -21,6 +21,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,127}")
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
 _CLAIMS = _FORWARDED | {b"x-request-id"}
 _SHOWN_PATH_CHARS = 200
+_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_SECURE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
 
 
 def at_the_edge(app: ASGIApp, settings: Settings) -> ASGIApp:
@@ -44,6 +50,8 @@ class TrustedProxies:
         await self._app(scope, receive, send)
 
     def _seen(self, scope: Scope) -> Scope:
+        if not any(name in _CLAIMS for name, _ in scope["headers"]):
+            return scope
         peer = node_address((scope.get("client") or ("",))[0])
         if peer is None or not is_trusted(peer, self._trusted):
             return {**scope, "headers": _without(_CLAIMS, scope)}
@@ -78,8 +86,8 @@ class Requests:
         async def answer(message: Message) -> None:
             nonlocal status
             status = status or _status(message)
-            if _begins_answer(message):
-                MutableHeaders(scope=message)["X-Request-Id"] = notes.id
+            if message["type"] in _BEGINNINGS:
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", notes.id.encode("ascii"))]
             await send(message)
 
         # One that is broken off by an exception stays the current one: whoever logs that is still to come.
@@ -96,17 +104,15 @@ class SecureHeader:
 
     def __init__(self, app: ASGIApp, hsts_max_age: int) -> None:
         self._app = app
-        self._hsts = f"max-age={hsts_max_age}" if hsts_max_age else None
+        hsts = (b"strict-transport-security", f"max-age={hsts_max_age}".encode())
+        self._of_https = (*_SECURE, hsts) if hsts_max_age else _SECURE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                header = MutableHeaders(scope=message)
-                header.setdefault("X-Content-Type-Options", "nosniff")
-                header.setdefault("Referrer-Policy", "no-referrer")
-                header.setdefault("Cache-Control", "no-store")
-                if self._hsts and scope["scheme"] == "https":
-                    header.setdefault("Strict-Transport-Security", self._hsts)
+                fields = self._of_https if scope["scheme"] == "https" else _SECURE
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(field for field in fields if field[0] not in there)]
             await send(message)
 
         await self._app(scope, receive, answer if scope["type"] == "http" else send)
@@ -133,22 +139,24 @@ def _request_id(scope: Scope) -> str:
     return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else secrets.token_hex(8)
 
 
-def _begins_answer(message: Message) -> bool:
-    return message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start")
-
-
 def _status(message: Message) -> int:
     if message["type"] in ("http.response.start", "websocket.http.response.start"):
         return int(message["status"])
     return {"websocket.accept": 101, "websocket.close": 403}.get(message["type"], 0)
 
 
+@lru_cache(maxsize=1024)
+def _quoted(path: str) -> str:
+    return quote(path, safe="/:@$,;=+!*'()~")[:_SHOWN_PATH_CHARS]
+
+
 def _tell(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None:
     """Status 0 where there was no answer. The path is quoted: no line of it can pass for one of the log's."""
-    path = quote(scope["path"], safe="/:@$,;=+!*'()~")[:_SHOWN_PATH_CHARS]
+    if not logger.isEnabledFor(logging.INFO):
+        return
     told = {
         "method": scope.get("method", "WEBSOCKET"),
-        "path": path,
+        "path": _quoted(scope["path"]),
         "status": status,
         "milliseconds": round(seconds * 1000, 1),
         "key_id": notes.key_id,

@@ -1,6 +1,7 @@
 """Mails that are accepted at the same time share a transaction: each waits for the commit that holds it."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
@@ -25,6 +26,7 @@ class Acceptance:
         self._idle_lanes = lanes
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
+        self._taking = threading.Lock()  # SQLite's thread takes, and the event loop withdraws
 
     async def put(self, message: NewMessage) -> Receipt:
         """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
@@ -35,12 +37,11 @@ class Acceptance:
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._accept(), context=Context())
         try:
-            return await asyncio.shield(waiting.future)
+            return await waiting.future
         except asyncio.CancelledError:
-            if waiting.is_taken:
-                await settled(waiting.future)
-            else:
+            with self._taking:
                 waiting.is_withdrawn = True
+            await waiting.over()
             raise
 
     async def _accept(self) -> None:
@@ -55,7 +56,8 @@ class Acceptance:
         group: list[_Waiting] = []
 
         def take() -> list[NewMessage]:
-            group[:] = self._next_group()
+            with self._taking:
+                group[:] = self._next_group()
             return [waiting.message for waiting in group]
 
         try:
@@ -105,6 +107,8 @@ class _Waiting:
     future: asyncio.Future[Receipt]
     is_taken: bool = False
     is_withdrawn: bool = False
+    is_over: bool = False
+    ended: asyncio.Future[None] | None = None
 
     @property
     def key(self) -> tuple[UUID, str] | None:
@@ -112,7 +116,16 @@ class _Waiting:
         idempotency = self.message.idempotency
         return None if idempotency is None else (self.message.role_id, idempotency.key)
 
+    async def over(self) -> None:
+        """Return once it is sure that what was withdrawn is never put, or that its transaction has ended."""
+        if self.is_taken and not self.is_over:
+            self.ended = asyncio.get_running_loop().create_future()
+            await settled(self.ended)
+
     def tell(self, outcome: Receipt | Refusal | Exception) -> None:
+        self.is_over = True
+        if self.ended is not None:
+            self.ended.set_result(None)
         if self.future.done():
             return
         if isinstance(outcome, Receipt):

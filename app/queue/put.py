@@ -69,13 +69,15 @@ class NewMessage:
 class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
     author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
-    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it."""
+    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it. `recipients`: how
+    many it has; not known of one that was replayed."""
 
     message_id: UUID
     replayed: bool = False
     verdict_awaited: bool = False
     is_shown: bool = True
     tightest: Standing | None = None
+    recipients: int | None = None
 
 
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
@@ -201,8 +203,11 @@ async def _take(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Recei
     wanted = [(place.message.quotas, len(place.message.recipients)) for place in placed]
     outcomes: dict[UUID, Receipt | Refusal] = {}
     for place, taken in zip(placed, await take_in_turn(wanted, moment), strict=True):
-        key = place.message.id
-        outcomes[key] = taken if isinstance(taken, RateLimited) else Receipt(key, tightest=taken)
+        key, count = place.message.id, len(place.message.recipients)
+        if isinstance(taken, RateLimited):
+            outcomes[key] = taken
+        else:
+            outcomes[key] = Receipt(key, tightest=taken, recipients=count)
     return outcomes
 
 

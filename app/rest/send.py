@@ -70,13 +70,11 @@ class Sender:
             return _accepted_unseen(receipt, accepted_unseen(public_id("msg", receipt.message_id)))
 
     async def _answer(self, receipt: Receipt) -> JSONResponse:
-        if not receipt.is_shown:
-            # What becomes of it, and what an SMTP server says of its recipients, is not for everybody to read.
-            count = len(await _recipients(receipt.message_id))
-            return JSONResponse({"count": count}, 202, _headers(receipt) | {"X-Message-Status": "queued"})
         at_once = not receipt.verdict_awaited
-        if at_once and not receipt.replayed:
-            return _accepted(receipt, await _recipients(receipt.message_id), "queued", status=202)
+        if not receipt.is_shown or (at_once and not receipt.replayed):
+            # Of what is not for everybody to read, how many recipients it has is all that is told.
+            count = receipt.recipients or len(await _recipients(receipt.message_id))
+            return JSONResponse({"count": count}, 202, _headers(receipt) | {"X-Message-Status": "queued"})
         # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
         state = await self._waiter.wait_and_end(receipt.message_id, 0 if at_once else self._settings.verdict_wait)
         recipients = await _recipients(receipt.message_id)
