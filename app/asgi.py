@@ -90,12 +90,12 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
             yield
 
     routes: list[BaseRoute] = [
+        *_graphql_view(parts).routes(),  # the doors first: each route is asked in turn
+        *rest_routes(Sender(settings, submitter, waiter)),
         Route("/", _signpost),
         *health_routes(settings),
-        *_graphql_view(parts).routes(),
         *inbox_routes(),
         *docs_routes(settings),
-        *rest_routes(Sender(settings, submitter, waiter)),
     ]
     app = _Application(settings, routes, lifespan)
     app.state.begin_stop = begin_stop

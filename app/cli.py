@@ -15,6 +15,7 @@ from app.database.key import public_id
 from app.database.migrate import NotMigrated, migrate
 from app.diagnose_verb import add_diagnose_options, diagnose_service
 from app.errors import CommandFailed, Refusal
+from app.garbage import spare_the_collector
 from app.key_verbs import Verb, Work, add_key_verbs
 from app.log import configure_logging
 from app.mail.address import Mailbox, parse_mailboxes
@@ -147,6 +148,7 @@ def _worker(settings: Settings, options: argparse.Namespace) -> int:
         sealer = await checked_sealer(settings)
         await define_service(settings, sealer, forgive=forgive_outage)
         async with running_worker(settings, sealer, engine, wakeup, drain):
+            spare_the_collector()
             print("Heliograph delivers mail", flush=True)
             await drain.begun.wait()
         return 0

@@ -16,6 +16,7 @@ from app.database.migrate import migrate, require_migrated
 from app.edge.protocol import bounded_protocol
 from app.errors import CommandFailed, InvalidInput
 from app.first_start import FirstStart, first_start
+from app.garbage import spare_the_collector
 from app.queue.forgive import forgive_outage
 from app.services.environment import define_service
 from app.services.models import ServiceKind
@@ -120,6 +121,10 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         end_by_force(self._stop_timeout)
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        spare_the_collector()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._begin_stop()

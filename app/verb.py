@@ -1,7 +1,8 @@
 """What verbs of the operator's that need the database have in common."""
 
 import asyncio
-from collections.abc import Coroutine
+import sys
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from app.database.configuration import is_sqlite, sqlite_file_exists
@@ -25,4 +26,14 @@ def with_database(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
             work.close()
             await close_database()
 
-    return asyncio.run(run())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The event loop that `serve` has as well; where it cannot be had, asyncio's own."""
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop

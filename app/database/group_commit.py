@@ -133,6 +133,22 @@ class Unit:
             raise translated(error) from error
 
 
+async def rows_in_unit(sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
+    """A unit of work that is one statement."""
+    return await _unit().fetch(sql, args)
+
+
+async def run_in_unit(sql: str, args: Sequence[Any]) -> int:
+    """The same, without RETURNING."""
+    return await _unit().run(sql, args)
+
+
+def _unit() -> Unit:
+    unit = current_unit.get()
+    assert unit is not None, "it runs in one"
+    return unit
+
+
 class _Savepoint:
     """`async with`: undone by any exception."""
 

@@ -28,8 +28,9 @@ from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, TransactionManagementError
 
 from app.database.finish import finish
-from app.database.group_commit import GroupCommit, Work
+from app.database.group_commit import GroupCommit, Work, rows_in_unit, run_in_unit
 from app.database.priority_lock import PriorityLock
+from app.database.reader import Reader
 from app.database.statement import numbered, translated
 
 T = TypeVar("T")
@@ -76,6 +77,9 @@ class _PlainSql(SqliteClient):
         await self.execute_many(numbered(sql), list(args))
 
 
+_CHANGES = ("INSERT", "UPDATE", "DELETE", "WITH")
+
+
 class Client(_PlainSql):
     """One connection with its thread, lent to one transaction or one statement at a time.
 
@@ -89,6 +93,7 @@ class Client(_PlainSql):
         self._lock: PriorityLock = PriorityLock()
         self._closed = False
         self._group_commit = GroupCommit(self)
+        self._reader = Reader(file_path, busy_timeout)
 
     async def borrow(self, *, urgent: bool = False) -> None:
         """Take the lock under which the connection is used. Raises TimeoutError when it is not free in time."""
@@ -107,6 +112,20 @@ class Client(_PlainSql):
     async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T:
         """See connection.in_transaction."""
         return await self._group_commit.run(work, urgent=urgent)
+
+    async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
+        """See connection.rows. A SELECT waits for no commit: it has a connection of its own to read by."""
+        if sql.startswith("SELECT"):
+            return await self._reader.fetch(sql, args)
+        if sql.startswith(_CHANGES):
+            return await self._group_commit.run(lambda: rows_in_unit(sql, args))
+        return await super().fetch(sql, args)
+
+    async def run(self, sql: str, args: Sequence[Any]) -> int:
+        """See connection.execute."""
+        if sql.startswith(_CHANGES):
+            return await self._group_commit.run(lambda: run_in_unit(sql, args))
+        return await super().run(sql, args)
 
     def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
         return _Lent(self._lock, self)
@@ -144,7 +163,11 @@ class Client(_PlainSql):
     async def close(self) -> None:
         """Close for good, after what was queued before. A task that comes late opens nothing again."""
         self._closed = True
-        await finish(super().close())
+        await finish(self._close())
+
+    async def _close(self) -> None:
+        await self._reader.close()
+        await super().close()
 
     async def execute_many(self, query: str, values: list[Any]) -> None:
         async with self._in_transaction() as transaction:

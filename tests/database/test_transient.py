@@ -76,7 +76,8 @@ async def test_a_connection_that_is_not_free_in_time_is_worth_another_try(sqlite
 
         holder = asyncio.create_task(hold())
         await entered.wait()
-        for work in (rows("SELECT 1"), execute(INSERT, new_key(), 1, now()), _enter_a_transaction()):
+        assert await rows("SELECT 1 AS one") == [{"one": 1}], "who reads waits for nobody"
+        for work in (execute(INSERT, new_key(), 1, now()), _enter_a_transaction()):
             with pytest.raises(TimeoutError) as caught:
                 await work
             assert is_transient(caught.value)
