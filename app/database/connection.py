@@ -139,7 +139,8 @@ async def execute(sql: str, *args: Any) -> int:
 
 async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
     """Run the statement once for each element of `args`: all of them, or none."""
-    await _client().run_many(sql, args)
+    if args:
+        await _client().run_many(sql, args)
 
 
 def dialect() -> Dialect:
