@@ -11,6 +11,7 @@ from tortoise.exceptions import IntegrityError
 from app.access.quota import Quota, Standing, take_quotas
 from app.database.connection import as_key, execute, execute_many, rows, transaction
 from app.database.key import new_key
+from app.database.revision import Outdated, read_revision
 from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
 from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
@@ -40,7 +41,8 @@ class Idempotency:
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A mail, checked and composed, ready to be accepted. `content` holds the final bytes. `fallbacks`: the services by
-    which its author lets it leave while its own one's server cannot be talked to, in this order."""
+    which its author lets it leave while its own one's server cannot be talked to, in this order. `revision`: of the
+    facts that it was checked by; None: they may be any."""
 
     id: UUID
     service_id: UUID
@@ -63,6 +65,7 @@ class NewMessage:
     idempotency: Idempotency | None = None
     quotas: Sequence[Quota] = ()
     fallbacks: Sequence[UUID] = ()
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,12 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     told as failed is never sent later.
     Its recipients are taken of its quotas; what was accepted before takes nothing.
     Raises Conflict (the idempotency key belongs to another request), RateLimited, NotFound and Unauthenticated (the
-    service, or the API key, is gone meanwhile).
+    service, or the API key, is gone meanwhile), and Outdated (the revision is another one by now).
     """
     due_at = max(message.schedule.send_at or moment, moment)
     try:
         async with transaction():
+            await _refuse_outdated(message)
             route = await first_route(message.service_id, message.fallbacks, moment)
             await _insert(message, moment, due_at, route)
             if message.idempotency is not None:
@@ -129,6 +133,11 @@ async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | Non
             field=("idempotency_key",),
         )
     return Receipt(as_key(found[0]["message_id"]), replayed=True)
+
+
+async def _refuse_outdated(message: NewMessage) -> None:
+    if message.revision is not None and await read_revision() != message.revision:
+        raise Outdated
 
 
 async def _refuse_what_is_gone(message: NewMessage) -> None:
