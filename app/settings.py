@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     admin_api_key: SecretStr | None = None
     api_key: SecretStr | None = None
     api_key_use_interval: Seconds = 60
+    cache_entries: Annotated[int, Field(ge=0)] = 5000
     api_key_check_interval: Seconds = 1
     api_key_overlap: Annotated[float, Field(ge=0)] = 24 * 3600
     api_key_max_overlap: Annotated[float, Field(ge=0, le=_CENTURY, validate_default=True)] = 30 * 24 * 3600

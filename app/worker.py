@@ -23,6 +23,7 @@ from app.queue.engine import Engine
 from app.queue.heartbeat import beat, leave
 from app.queue.wakeup import Wakeup
 from app.services.circuit import CircuitPolicy
+from app.services.known_services import KnownServices
 from app.services.models import Service, ServiceKind
 from app.services.secret import Sealer, SealError
 from app.services.server import server_for
@@ -126,7 +127,8 @@ def _attempter(
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
         uptime=uptime,
-        signer=ContentSigner(sealer),
+        signer=ContentSigner(sealer, settings.cache_entries),
+        services=KnownServices(settings.cache_entries),
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from app.access.raw_key import digest_of
 from app.access.validity import Flaw, Terms, flaw_of
 from app.database.connection import as_document, as_key, as_moment, execute, rows
 from app.database.key import public_id
+from app.database.revision import REVISION
 from app.database.transient import is_transient
 from app.errors import ErrorCode, Forbidden, Unauthenticated
 from app.limits.recipients import COLUMNS, limits_of
@@ -34,7 +35,7 @@ _KEY_WITH_ROLE_AND_GRANTS = f"""
 SELECT k.id, k.name, k.digest = $1 AS is_present, k.expires_at, k.previous_expires_at, k.revoked_at,
        k.allowed_networks, k.last_used_at, k.previous_last_used_at, k.role_id,
        r.name AS role_name, r.is_active, g.id AS grant_id, g.service_id, g.actions, g.restrictions,
-       k.origins, k.restrictions AS key_restrictions, {_OF_BROWSER_KEYS}, {_LIMITS}
+       k.origins, k.restrictions AS key_restrictions, {_OF_BROWSER_KEYS}, {_LIMITS}, {REVISION} AS revision
 FROM (SELECT 1) AS asked
 LEFT JOIN api_key k ON k.digest = $1 OR k.previous_digest = $1
 LEFT JOIN role r ON r.id = k.role_id
@@ -42,6 +43,39 @@ LEFT JOIN access_grant g ON g.role_id = r.id AND k.revoked_at IS NULL
       AND (k.expires_at IS NULL OR k.expires_at > $2) AND (k.digest = $1 OR k.previous_expires_at > $2)
       AND (k.allowed_networks IS NULL OR $3)
 """  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a request shows: a secret, by its digest, and where it comes from; see `authenticate`."""
+
+    digest: str = field(repr=False)
+    origin: str | None = None
+    page_origin: str | None = None
+    at_the_machine: bool = False
+
+
+@dataclass(slots=True)
+class OpenKey:
+    """An API key that opens something to who shows this secret, as it was read. `used_column` is the one that says when
+    the secret was last used; here, too, so that nobody has to look."""
+
+    terms: Terms
+    principal: Principal
+    used_column: str
+    last_used_at: datetime | None
+
+    def principal_of(self, shown: Shown) -> Principal:
+        """Who asks."""
+        given, place = self.principal, (shown.origin, shown.page_origin, shown.at_the_machine)
+        if (given.origin, given.page_origin, given.at_the_machine) == place:
+            return given
+        return replace(given, origin=place[0], page_origin=place[1], at_the_machine=place[2])
+
+    def note(self) -> None:
+        """Tell the log of the request."""
+        browser = self.principal.browser
+        note_key(public_id("key", self.principal.api_key_id), browser.origins if browser else ())
 
 
 async def authenticate(
@@ -61,25 +95,69 @@ async def authenticate(
     same answer for a key that is unknown, revoked, expired, replaced or not allowed from there, and Forbidden where the
     role is inactive, or where it is a browser key and the page's origin is none of its own.
     """
+    shown, moment = Shown(shown_digest(api_key), origin, page_origin, at_the_machine), now()
+    key = await open_key(shown, moment)
+    await record_use(key, moment, timedelta(seconds=record_use_every))
+    return key.principal
+
+
+def shown_digest(api_key: str | None) -> str:
+    """That of the API key, as it was given in the request. Raises Unauthenticated where none was."""
     if not api_key:
         raise Unauthenticated("No session token (JWT) or API Key detected in request.")
-    moment, digest = now(), digest_of(api_key)
-    found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest, moment, False)
+    return digest_of(api_key)
+
+
+async def open_key(shown: Shown, moment: datetime) -> OpenKey:
+    """The API key with the secret that is shown, as it is stored now. Raises what `authenticate` does."""
+    found = await rows(_KEY_WITH_ROLE_AND_GRANTS, shown.digest, moment, False)
     key = found[0]
     terms = terms_of(key, known=key["id"] is not None, replaced=not key["is_present"])
-    if flaw := flaw_of(replace(terms, networks=()) if at_the_machine else terms, moment, origin):
-        _tell(key, flaw, origin)
+    if flaw := flaw_shown(terms, shown, moment):
+        _tell(key, flaw, shown.origin)
         raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
     if not key["is_active"]:
         raise Forbidden("Access Forbidden. The role is inactive.", code=ErrorCode.ROLE_INACTIVE)
     if terms.networks:
-        found = await rows(_KEY_WITH_ROLE_AND_GRANTS, digest, moment, True)
+        found = await rows(_KEY_WITH_ROLE_AND_GRANTS, shown.digest, moment, True)
     browser = _browser(key)
-    note_key(public_id("key", as_key(key["id"])), browser.origins if browser else ())
-    if browser is not None and page_origin not in browser.origins:
+    used_column = "last_used_at" if key["is_present"] else "previous_last_used_at"
+    principal = _principal(found, browser, shown, int(key["revision"]))
+    opened = OpenKey(terms, principal, used_column, as_moment(key[used_column]))
+    opened.note()
+    if browser is not None and shown.page_origin not in browser.origins:
         raise Forbidden("Access Forbidden. This API key is for pages of its own origins only.")
-    await _record_use(key, digest, moment, timedelta(seconds=record_use_every))
-    return replace(_principal(found, browser), origin=origin, digest=digest)
+    return opened
+
+
+def flaw_shown(terms: Terms, shown: Shown, moment: datetime) -> Flaw | None:
+    """Why the secret that is shown opens nothing now. Pure."""
+    return flaw_of(replace(terms, networks=()) if shown.at_the_machine else terms, moment, shown.origin)
+
+
+async def record_use(key: OpenKey, moment: datetime, interval: timedelta) -> None:
+    """Write down that the secret was used, unless that is written of a moment within `interval`.
+
+    Where the secret is still the present one, or the one before, as it was found: it may be rotated meanwhile.
+    """
+    last_used_at, column = key.last_used_at, key.used_column
+    if last_used_at is not None and moment - last_used_at < interval:
+        return
+    key.last_used_at = moment  # others that use it meanwhile have nothing to write
+    try:
+        await execute(
+            f"UPDATE api_key SET {column} = $1 WHERE {column.removesuffix('last_used_at')}digest = $2"  # noqa: S608
+            f" AND ({column} IS NULL OR {column} <= $3)",
+            moment,
+            key.principal.digest,
+            moment - interval,
+        )
+    except BaseException as error:
+        key.last_used_at = last_used_at
+        # A database too busy for this note is no reason to refuse the request.
+        if not isinstance(error, Exception) or not is_transient(error):
+            raise
+        _LOG.warning("The last use of an API key was not recorded: the database is busy.")
 
 
 def terms_of(key: Mapping[str, Any], *, known: bool, replaced: bool) -> Terms:
@@ -107,33 +185,12 @@ def _tell(key: Mapping[str, Any], flaw: Flaw, origin: str | None) -> None:
     )
 
 
-async def _record_use(key: Mapping[str, Any], digest: str, moment: datetime, interval: timedelta) -> None:
-    """Where the secret is still the present one, or the one before, as it was found: it may be rotated meanwhile."""
-    secret = "" if key["is_present"] else "previous_"
-    column = f"{secret}last_used_at"
-    last_used_at = as_moment(key[column])
-    if last_used_at is not None and moment - last_used_at < interval:
-        return
-    try:
-        await execute(
-            f"UPDATE api_key SET {column} = $1 WHERE {secret}digest = $2 AND ({column} IS NULL OR {column} <= $3)",  # noqa: S608
-            moment,
-            digest,
-            moment - interval,
-        )
-    except Exception as error:
-        # A database too busy for this note is no reason to refuse the request.
-        if not is_transient(error):
-            raise
-        _LOG.warning("The last use of an API key was not recorded: the database is busy.")
-
-
 def _browser(key: dict[str, Any]) -> BrowserRules | None:
     documents = {"origins": as_document(key["origins"]), "restrictions": as_document(key["key_restrictions"])}
     return browser_rules_of({**key, **documents})
 
 
-def _principal(found: Sequence[dict[str, Any]], browser: BrowserRules | None) -> Principal:
+def _principal(found: Sequence[dict[str, Any]], browser: BrowserRules | None, shown: Shown, revision: int) -> Principal:
     key = found[0]
     rules = (_rule(row) for row in found if row["grant_id"] is not None)
     return Principal(
@@ -144,7 +201,12 @@ def _principal(found: Sequence[dict[str, Any]], browser: BrowserRules | None) ->
         grants=tuple(for_browsers(rule, browser) if browser else rule for rule in rules),
         role_limits=limits_of(key, "role_"),
         api_key_limits=limits_of(key, "key_"),
+        origin=shown.origin,
+        digest=shown.digest,
         browser=browser,
+        page_origin=shown.page_origin,
+        at_the_machine=shown.at_the_machine,
+        revision=revision,
     )
 
 

@@ -44,7 +44,8 @@ class Principal:
 
     `origin`: the remote address of the request, for the audit log and for limits per client address; None where there
     is none. `digest`: of the secret that was shown, one of two while a rotation overlaps. `browser`: what a browser key
-    is bound to; None for any other key.
+    is bound to; None for any other key. `page_origin`, `at_the_machine`: as `authenticate` was told. `revision`: the
+    facts are those of this number, or newer; None where nobody looked.
     """
 
     role_id: UUID
@@ -57,6 +58,9 @@ class Principal:
     origin: str | None = None
     digest: str = field(default="", repr=False)
     browser: BrowserRules | None = None
+    page_origin: str | None = None
+    at_the_machine: bool = False
+    revision: int | None = field(default=None, compare=False)
 
 
 def grant_rule(service_id: UUID | None, actions: Collection[str], restrictions: Mapping[str, Any] | None) -> GrantRule:

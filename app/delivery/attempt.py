@@ -33,6 +33,7 @@ from app.queue.settle import Settlement, settle
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
 from app.services.circuit import CircuitPolicy
+from app.services.known_services import KnownServices
 from app.services.models import Service
 from app.smtp.connection import Connection
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
@@ -49,6 +50,7 @@ class Attempter:
     A transaction has at most `max_recipients`, or as many as its service says. One that met 421 goes on at once, up to
     `reconnects` times, on a new connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it
     comes. While `uptime` is short, another worker's lease is respected though it has ended. `signer` signs what leaves.
+    `services` are those that need no query (default: none).
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Attempter:
         turn_ahead: float = 1,
         uptime: Uptime | None = None,
         signer: ContentSigner | None = None,
+        services: KnownServices | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -81,6 +84,7 @@ class Attempter:
         self._turns = TurnPolicy(turn_ahead, max_recipients)
         self._uptime = uptime or Uptime(0)
         self._signer = signer
+        self._services = services or KnownServices(0)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -160,7 +164,7 @@ class Attempter:
 
     async def _prepare(self, claim: Claim, lease: Lease) -> "_Dispatch":
         async with _given_back(claim):
-            service = await Service.get(id=claim.service_id)
+            service = await self._services.of_id(claim.service_id, claim.revision)
             server, content = self._resolve(service), await load_content(claim.message_id)
             return _Dispatch(claim, lease, service, server, await self._signed(claim, content, server))
 
@@ -169,7 +173,7 @@ class Attempter:
         if self._signer is None:
             return content
         try:
-            return await self._signer.sign(content, server.host)
+            return await self._signer.sign(content, server.host, claim.revision)
         except CannotSign as error:
             logger.error("message %s: %s", _shown(claim), error)
             raise SmtpFailure(Failure(Phase.CONTENT, Cause.NOT_SIGNED, str(error))) from error

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.database.connection import as_key, rows
+from app.database.revision import Kept, read_revision
 from app.database.where import Where
 from app.domains.domain import with_parents
 from app.domains.key_pair import key_name, read_key
@@ -35,21 +36,23 @@ class CannotSign(HeliographError):
 
 class ContentSigner:
     """Signs content with the active keys of its author's domain; keys that were opened once stay in memory for as long
-    as what is stored of them stays the same."""
+    as what is stored of them stays the same. Of at most `most` domains it knows the keys at one revision."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, most: int = 0) -> None:
         self._sealer = sealer
+        self._known: Kept[str, list[Signer]] = Kept(most)
         self._opened: OrderedDict[tuple[UUID, str], PrivateKey] = OrderedDict()
 
-    async def sign(self, content: bytes, host: str | None = None) -> bytes:
+    async def sign(self, content: bytes, host: str | None = None, revision: int | None = None) -> bytes:
         """The content as it leaves for a server at `host`: signed with each active key of the domain, or else of the
         closest domain above it that has one for subdomains; as it is, where there is none. Amazon SES takes one
-        signature: by RSA, where there is such a key. The same at each try.
+        signature: by RSA, where there is such a key. The same at each try. The keys are those of this revision, or
+        newer; None: those that are stored now.
 
         Call it outside of transactions. Raises CannotSign.
         """
         domain = author_domain(content)
-        signers = await self._signers(domain) if domain else []
+        signers = await self._known_signers(domain, revision) if domain else []
         if not signers:
             return content
         arguments = (content, signers[: _most_signatures(host)], _dated(content))
@@ -57,6 +60,15 @@ class ContentSigner:
         if len(content) < _LARGE:
             return sign(*arguments, unsigned=unsigned)
         return await asyncio.to_thread(sign, *arguments, unsigned=unsigned)
+
+    async def _known_signers(self, domain: str, revision: int | None) -> list[Signer]:
+        if revision is None:
+            return await self._signers(domain)
+        known = self._known.get(domain, revision)
+        if known is None:
+            number, known = await read_revision(), await self._signers(domain)
+            self._known.keep(domain, known, number)
+        return known
 
     async def _signers(self, domain: str) -> list[Signer]:
         found = await _active_keys(domains := with_parents(domain))

@@ -79,6 +79,11 @@ class Context:
             )
         return await asyncio.shield(self._authenticating)
 
+    async def sender(self) -> Principal:
+        """Who asks to send a mail, as `submit` takes it: what this says may be outdated. Raises as `principal`."""
+        keys = self.parts.submitter.keys
+        return await keys.authenticate(self._offered(), origin=self.origin, page_origin=self.page_origin)
+
     def _offered(self) -> str | None:
         params = self.connection_params or {}
         named = {name.lower(): value for name, value in params.items() if isinstance(value, str)}

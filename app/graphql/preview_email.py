@@ -134,7 +134,7 @@ async def preview_email(
     """What sendEmail would make of this input, by the same steps. Nothing is stored, sent, or counted in a rate limit;
     idempotencyKey and waitSeconds have no effect. Needs SEND with the service."""
     try:
-        submission = await read_submission(info.context, input)
+        submission = await read_submission(info.context, input, await info.context.principal())
         preview = await info.context.parts.submitter.preview(submission)
     except Refusal as refusal:
         return PreviewEmailPayload(preview=None, user_errors=user_errors(as_input(refusal)))

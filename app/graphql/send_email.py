@@ -11,6 +11,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from app.access.policy import ServiceScope
+from app.access.principal import Principal
 from app.database.key import public_id
 from app.errors import ErrorCode, InvalidInput, Problem, Refusal, Unauthenticated
 from app.graphql.context import Context, Info, note_carried_out
@@ -170,7 +171,7 @@ async def send_email(
     """Accept a mail. It is stored durably before this answers, and then delivered with retries."""
     context = info.context
     try:
-        submission = await read_submission(context, input)
+        submission = await _read_submission(context, input)
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
         return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(as_input(refusal)))
@@ -204,9 +205,18 @@ async def after_wait(context: Context, message_id: UUID, seconds: float | None) 
     return stored
 
 
-async def read_submission(context: Context, given: SendEmailInput) -> Submission:
-    """What the input asks for. Raises InvalidInput, and Unauthenticated and Forbidden for the API key."""
-    principal = await context.principal()
+async def _read_submission(context: Context, given: SendEmailInput) -> Submission:
+    """As `read_submission`; raises Unauthenticated and Forbidden for the API key."""
+    sender = await context.sender()
+    try:
+        return await read_submission(context, given, sender)
+    except Refusal:
+        await context.parts.submitter.keys.confirm(sender)  # who asks with a key that is revoked is told nothing else
+        raise
+
+
+async def read_submission(context: Context, given: SendEmailInput, principal: Principal) -> Submission:
+    """What the input asks for. Raises InvalidInput."""
     most = context.parts.settings.max_wait
     if given.wait_seconds is not None and not 0 <= given.wait_seconds <= most:
         raise InvalidInput(f"waitSeconds must be from 0 to {most:g}.", field=("waitSeconds",))

@@ -12,7 +12,6 @@ from uuid import UUID
 from app.clock import now
 from app.database.connection import is_transient
 from app.database.finish import settled
-from app.errors import Refusal
 from app.queue.engine import Engine
 from app.queue.put import NewMessage, Receipt, put_together
 
@@ -122,7 +121,7 @@ class _Waiting:
             self.ended = asyncio.get_running_loop().create_future()
             await settled(self.ended)
 
-    def tell(self, outcome: Receipt | Refusal | Exception) -> None:
+    def tell(self, outcome: Receipt | Exception) -> None:
         self.is_over = True
         if self.ended is not None:
             self.ended.set_result(None)

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.database.connection import as_key, as_moment, execute, execute_many, in_transaction, rows
+from app.database.revision import REVISION
 from app.limits.counter import Taken, give_back
 from app.queue.allowance import (
     IS_CLAIMABLE,
@@ -53,7 +54,7 @@ class Claim:
     `service_version`: which version of the service is tried. `probing`: it is the one probe of the service's circuit.
     Where the service has limits, `taken` is what was counted, and nothing may be sent before `turn_at`. `service_id` is
     the service by which it leaves; `via` says so where that is not its own. `fallbacks`: those that its author may send
-    with.
+    with. `revision`: of the facts as it was claimed.
     """
 
     message_id: UUID
@@ -71,6 +72,7 @@ class Claim:
     taken: Taken | None = None
     via: Via | None = None
     fallbacks: tuple[UUID, ...] = ()
+    revision: int | None = None
 
     @property
     def own_service_id(self) -> UUID:
@@ -170,6 +172,7 @@ async def _claim(
         probing=probing,
         turn_at=allowance.turn_at,
         taken=allowance.taken,
+        revision=int(message["revision"]),
     )
 
 
@@ -184,7 +187,7 @@ async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until
         f" AND {_OPEN} RETURNING {ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, {IS_PACED},"
         " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
         " (SELECT COUNT(*) FROM circuit WHERE service_id = message.route_id) AS circuits,"
-        " (SELECT opened_at FROM circuit WHERE service_id = message.route_id) AS open_since",
+        f" (SELECT opened_at FROM circuit WHERE service_id = message.route_id) AS open_since, {REVISION} AS revision",
         message_id,
         worker_id,
         lease_until,

@@ -11,6 +11,7 @@ from tortoise.exceptions import IntegrityError
 from app.access.quota import Quota, Standing, take_in_turn
 from app.database.connection import as_key, execute, execute_many, in_transaction, rows
 from app.database.key import new_key
+from app.database.revision import Outdated, read_revision
 from app.errors import Conflict, ErrorCode, NotFound, RateLimited, Refusal, Unauthenticated
 from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
@@ -40,7 +41,8 @@ class Idempotency:
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A mail, checked and composed, ready to be accepted. `content` holds the final bytes. `fallbacks`: the services by
-    which its author lets it leave while its own one's server cannot be talked to, in this order."""
+    which its author lets it leave while its own one's server cannot be talked to, in this order. `revision`: of the
+    facts that it was checked by; None: they may be any."""
 
     id: UUID
     service_id: UUID
@@ -63,6 +65,7 @@ class NewMessage:
     idempotency: Idempotency | None = None
     quotas: Sequence[Quota] = ()
     fallbacks: Sequence[UUID] = ()
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,9 @@ class Receipt:
     recipients: int | None = None
 
 
+Outcome = Receipt | Refusal | Outdated
+
+
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     """Accept the message, due when its schedule says. When this returns, it is durable and will be tried.
 
@@ -88,17 +94,17 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     told as failed is never sent later.
     Its recipients are taken of its quotas; what was accepted before takes nothing.
     Raises Conflict (the idempotency key belongs to another request), RateLimited, NotFound and Unauthenticated (the
-    service, or the API key, is gone meanwhile).
+    service, or the API key, is gone meanwhile), and Outdated (the revision is another one by now).
     """
     (outcome,) = await put_together(lambda: [message], lambda: moment, engine)
-    if isinstance(outcome, Refusal):
-        raise outcome
-    return outcome
+    if isinstance(outcome, Receipt):
+        return outcome
+    raise outcome
 
 
 async def put_together(
     take: Callable[[], Sequence[NewMessage]], clock: Callable[[], datetime], engine: Engine
-) -> list[Receipt | Refusal]:
+) -> "list[Outcome]":
     """The same for several messages in one transaction, to each its own answer. `take` says which ones, once it has
     begun; it may be called on another thread. No two have the same idempotency key.
 
@@ -106,7 +112,7 @@ async def put_together(
     """
     messages: Sequence[NewMessage] = ()
 
-    async def work() -> list[Receipt | Refusal]:
+    async def work() -> list[Outcome]:
         nonlocal messages
         messages = take()
         return await _put(messages, clock(), engine)
@@ -143,14 +149,15 @@ async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | Non
 class _NothingAccepted(Exception):
     """Ends the transaction: every message was refused, or had been accepted before."""
 
-    def __init__(self, outcomes: list[Receipt | Refusal]) -> None:
+    def __init__(self, outcomes: "list[Outcome]") -> None:
         self.outcomes = outcomes
 
 
-async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine) -> list[Receipt | Refusal]:
-    placed = [await _place(message, moment) for message in messages]
+async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine) -> list[Outcome]:
+    outcomes: dict[UUID, Outcome] = await _outdated(messages)
+    placed = [await _place(message, moment) for message in messages if message.id not in outcomes]
     await _insert_messages(placed, moment)
-    outcomes = await _insert_keys(placed, moment)
+    outcomes |= await _insert_keys(placed, moment)
     # After the keys, on which repeated requests wait: such a one has its receipt though there is no room for another.
     outcomes |= await _take([place for place in placed if place.message.id not in outcomes], moment)
     accepted = [place for place in placed if _is_accepted(outcomes[place.message.id])]
@@ -167,7 +174,15 @@ async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine)
     return told
 
 
-def _is_accepted(outcome: Receipt | Refusal) -> bool:
+async def _outdated(messages: Sequence[NewMessage]) -> dict[UUID, Outcome]:
+    """The outcomes of those that were judged by facts of another revision than that of now."""
+    if all(message.revision is None for message in messages):
+        return {}
+    revision = await read_revision()
+    return {message.id: Outdated() for message in messages if message.revision not in (None, revision)}
+
+
+def _is_accepted(outcome: Outcome) -> bool:
     return isinstance(outcome, Receipt) and not outcome.replayed
 
 
@@ -185,10 +200,10 @@ async def _place(message: NewMessage, moment: datetime) -> _Placed:
     return _Placed(message, await first_route(message.service_id, message.fallbacks, moment), due_at)
 
 
-async def _insert_keys(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Receipt | Refusal]:
+async def _insert_keys(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Outcome]:
     """The outcomes of those whose key was there. In one order, so that no two transactions wait for each other."""
     keyed = [(place.message, place.message.idempotency) for place in placed]
-    found = {}
+    found: dict[UUID, Outcome] = {}
     for message, idempotency in sorted(
         ((message, key) for message, key in keyed if key is not None), key=lambda both: (both[0].role_id, both[1].key)
     ):
@@ -198,10 +213,10 @@ async def _insert_keys(placed: Sequence[_Placed], moment: datetime) -> dict[UUID
     return found
 
 
-async def _take(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Receipt | Refusal]:
+async def _take(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Outcome]:
     """The outcomes of taking their recipients of the quotas."""
     wanted = [(place.message.quotas, len(place.message.recipients)) for place in placed]
-    outcomes: dict[UUID, Receipt | Refusal] = {}
+    outcomes: dict[UUID, Outcome] = {}
     for place, taken in zip(placed, await take_in_turn(wanted, moment), strict=True):
         key, count = place.message.id, len(place.message.recipients)
         if isinstance(taken, RateLimited):

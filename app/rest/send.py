@@ -7,12 +7,13 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from app.access.authenticate import authenticate
 from app.access.offered_key import offered_key
+from app.access.principal import Principal
 from app.access.web_origin import offered_origin
 from app.database.connection import is_transient
 from app.database.key import public_id
-from app.errors import accepted_unseen
+from app.errors import Refusal, accepted_unseen
+from app.mail.draft import Draft
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
 from app.queue.states import SETTLED, MessageState, RecipientState
@@ -45,16 +46,15 @@ class Sender:
         if request.method != "POST":
             message = f"The method {request.method} is not supported; use POST."
             return error_response(405, message, headers={"Allow": "POST"})
-        principal = await authenticate(
+        principal = await self._submitter.keys.authenticate(
             offered_key(request.headers, request.query_params.get("api_key")),
             origin=request.client.host if request.client else None,
             page_origin=offered_origin(request.headers),
-            record_use_every=self._settings.api_key_use_interval,
         )
         at_once = _prefers_async(request)
         submission = Submission(
             service_name=request.path_params["service"],
-            draft=await read_request_draft(request, self._settings),
+            draft=await self._read_draft(request, principal),
             principal=principal,
             idempotency_key=request.headers.get("idempotency-key"),
             verdict_wanted=not at_once,
@@ -68,6 +68,13 @@ class Sender:
             return _accepted_unseen(receipt, tell_accepted(receipt, error))
         except asyncio.CancelledError:  # the server ends
             return _accepted_unseen(receipt, accepted_unseen(public_id("msg", receipt.message_id)))
+
+    async def _read_draft(self, request: Request, principal: Principal) -> Draft:
+        try:
+            return await read_request_draft(request, self._settings)
+        except Refusal:
+            await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
+            raise
 
     async def _answer(self, receipt: Receipt) -> JSONResponse:
         at_once = not receipt.verdict_awaited

@@ -18,6 +18,7 @@ from app.mail.placeholders import fill
 from app.mail.plain_text import text_of
 from app.queue.doubt import OnDoubt
 from app.queue.schedule import AT_ONCE, Schedule, check_schedule
+from app.services.known_services import KnownServices
 from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
@@ -63,12 +64,16 @@ class Prepared:
     content: bytes
 
 
-async def permitted_service(name: str, principal: Principal) -> Service:
-    """The service of this name, active, with which the role may send. Raises Forbidden, NotFound.
+async def permitted_service(name: str, principal: Principal, known: KnownServices | None = None) -> Service:
+    """The service of this name, active, with which the role may send. Raises Forbidden, NotFound; and where it is
+    looked up among the `known`, Outdated.
 
     The role is asked before the service's existence shows.
     """
-    service = await find_service(name)
+    if known is None or principal.revision is None:
+        service = await find_service(name)
+    else:
+        service = await known.named(name, principal.revision)
     require(principal, Action.SEND, service.id if service else None)
     if service is None:
         raise no_such_service(name)

@@ -8,14 +8,16 @@ from functools import cached_property
 from uuid import UUID
 
 from app.access.client_address import client_subject
+from app.access.known_keys import KnownKeys
 from app.access.mail_policy import require_mail, restrictions
 from app.access.principal import Principal
 from app.access.quota import Quota, quotas_of
 from app.access.restrictions import NO_RESTRICTIONS
 from app.clock import now
 from app.database.key import new_key
+from app.database.revision import Outdated, read_revision
 from app.domains.signing import ContentSigner
-from app.errors import InvalidInput, TooLarge
+from app.errors import InvalidInput, Refusal, TooLarge
 from app.mail.draft import Draft
 from app.outbound.fetch import Fetcher
 from app.queue.acceptance import Acceptance
@@ -23,6 +25,7 @@ from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt
 from app.queue.wakeup import Wakeup
 from app.services.environment import check_default_sender
+from app.services.known_services import KnownServices
 from app.services.models import Service
 from app.services.secret import address_secret
 from app.settings import Settings
@@ -40,6 +43,7 @@ class Submitter:
     """Submits mail for the doors of one process. Raises SettingsError if MAIL_FROM_* cannot stand in a mail.
 
     `make_key` and `clock` give each mail its key, and with that its Message-ID, and its Date. `signer`: for previews.
+    `keys` are those that the doors ask who sends.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Submitter:
         self._clock = clock
         self._fetcher = Fetcher(settings)
         self._preparer = Preparer(settings)
+        self._services = KnownServices(settings.cache_entries)
+        self.keys = KnownKeys(settings.cache_entries, settings.api_key_use_interval)
         self._previewer = Previewer(settings, self._preparer, self._fetcher, make_key, clock, signer)
 
     async def preview(self, submission: Submission) -> Preview:
@@ -71,8 +77,24 @@ class Submitter:
         Forbidden, NotFound, Conflict, InvalidInput, TooLarge: as the guard steps below say; RateLimited: as put does. A
         problem's field is the path as the Draft or the Schedule names it, `service` or `idempotency_key`:
         ("from_email",), ("attachments", "0", "content").
+
+        The principal, and the service, may be outdated: then the answer is that to who the principal is now, and
+        Unauthenticated where the API key opens nothing any more.
         """
-        service = await permitted_service(submission.service_name, submission.principal)
+        while True:
+            principal = submission.principal
+            try:
+                return await self._submit(submission)
+            except Outdated:
+                principal = await self.keys.renew(principal)
+            except Refusal:
+                principal = await self.keys.confirm(principal)
+                if principal is submission.principal:
+                    raise
+            submission = replace(submission, principal=principal)
+
+    async def _submit(self, submission: Submission) -> Receipt:
+        service = await permitted_service(submission.service_name, submission.principal, self._services)
         is_shown = submission.principal.browser is None
         if not is_shown:
             _check_values_of_page(submission.draft, self._settings.max_browser_message_bytes)
@@ -82,6 +104,7 @@ class Submitter:
         if idempotency is not None:
             earlier = await find_receipt(submission.principal.role_id, idempotency)
             if earlier is not None:
+                await _refuse_outdated(submission.principal)
                 return replace(earlier, verdict_awaited=awaited, is_shown=is_shown)
         template = await permitted_template(submission.draft, submission.principal, service.id)
         submission, fallbacks = await self._permitted_mail(submission, service, template)
@@ -92,9 +115,20 @@ class Submitter:
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
         message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
-        receipt = await self._acceptance.put(message)
+        receipt = await self._put(message, submission.principal, service)
         self._wakeup.work_arrived()
         return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
+
+    async def _put(self, message: NewMessage, principal: Principal, service: Service) -> Receipt:
+        """At the revision of now, where what was changed meanwhile is nothing to this mail; else raises Outdated."""
+        while True:
+            try:
+                return await self._acceptance.put(message)
+            except Outdated:
+                renewed = await self.keys.renew(principal)
+                if renewed != principal or not await self._services.is_same(service, renewed.revision):
+                    raise
+                message = replace(message, revision=renewed.revision)
 
     def quotas(self, principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
         """What limits the principal's mail through this service; None: through any service."""
@@ -141,6 +175,11 @@ class Submitter:
         return Idempotency(stored, digest, moment - timedelta(seconds=self._settings.idempotency_ttl), named=key)
 
 
+async def _refuse_outdated(principal: Principal) -> None:
+    if principal.revision is not None and await read_revision() != principal.revision:
+        raise Outdated
+
+
 def _check_values_of_page(draft: Draft, most: int) -> None:
     """Raises TooLarge before time is spent on them: everybody may ask, and what is refused counts in no rate limit."""
     values = (*draft.template_data.values(), *draft.variables.values())
@@ -177,4 +216,5 @@ def _new_message(
         schedule=submission.schedule,
         on_doubt=submission.on_doubt,
         idempotency=idempotency,
+        revision=submission.principal.revision,
     )

@@ -1,0 +1,19 @@
+"""What is asked of the database."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from app.database import connection
+
+
+@asynccontextmanager
+async def told() -> AsyncIterator[list[str]]:
+    """Every statement that the open SQLite database is given while the block runs."""
+    client: Any = connection._database().db()
+    seen: list[str] = []
+    await client._connection.set_trace_callback(seen.append)
+    try:
+        yield seen
+    finally:
+        await client._connection.set_trace_callback(None)
