@@ -58,10 +58,14 @@ def _problems(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     yield from _author(draft, limits)
     yield from _subject(draft, limits)
     yield from _bodies(draft, limits)
-    yield from _headers(draft, limits)
-    yield from check_unsubscribe(draft)
-    yield from _attachments(draft, limits)
-    yield from _data(draft, limits)
+    if draft.headers:
+        yield from _headers(draft, limits)
+    if draft.unsubscribe is not None:
+        yield from check_unsubscribe(draft)
+    if draft.attachments:
+        yield from _attachments(draft, limits)
+    if draft.template_data or draft.variables or draft.metadata or draft.tags:
+        yield from _data(draft, limits)
 
 
 def _recipients(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
@@ -84,6 +88,8 @@ def _mailbox(mailbox: Mailbox, limits: DraftLimits) -> Iterator[Problem]:
 
 
 def _name(name: str | None, limits: DraftLimits) -> Iterator[Problem]:
+    if name is None:
+        return
     if problem := check_name(name):
         yield problem
     yield from _length(("name",), name, limits.max_name_chars)
@@ -96,6 +102,8 @@ def _author(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     ):
         if email and (problem := check_email(email)):
             yield replace(problem, field=(f"{prefix}_email",))
+        if name is None:
+            continue
         if problem := check_name(name):
             yield replace(problem, field=(f"{prefix}_name",))
         yield from _length((f"{prefix}_name",), name, limits.max_name_chars)
@@ -111,7 +119,9 @@ def _bodies(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
         message = "A message must have a text or an HTML part or attachments."
         yield Problem(ErrorCode.NO_BODY, message, ("text",))
     for field, body in (("text", draft.text), ("html", draft.html)):
-        yield from _storable((field,), body or "")
+        if not body:
+            continue
+        yield from _storable((field,), body)
         yield from _length((field,), body, limits.max_body_chars)
 
 

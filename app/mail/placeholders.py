@@ -28,6 +28,8 @@ def fill(
     Names that have no value there stand for `sender_fields`, and {subject} for the filled subject.
     Raises TooLarge, before anything is built, if a filled part would pass `max_body_chars`.
     """
+    if draft.unsubscribe is None and not any("{" in part for part in (draft.subject, draft.text, draft.html) if part):
+        return draft
     words, most = _words(draft, sender_fields), limits.max_body_chars
     subject = _fill_text(draft.subject, words, "subject", most)
     words = words if subject is None else {"subject": subject, **words}

@@ -80,7 +80,7 @@ class Receipt:
     verdict_awaited: bool = False
     is_shown: bool = True
     tightest: Standing | None = None
-    recipients: int | None = None
+    recipients: int | None = field(default=None, compare=False)
 
 
 Outcome = Receipt | Refusal | Outdated

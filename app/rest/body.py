@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from app.errors import ErrorCode, InvalidInput, Problem
@@ -32,6 +31,18 @@ FIELDS = frozenset(
     }
 )
 
+_RECIPIENTS = ("to", "cc", "bcc")
+_TEXTS = (
+    "subject",
+    "body_text",
+    "body_html",
+    "from_email",
+    "from_name",
+    "reply_to_email",
+    "reply_to_name",
+)
+_ATTACHED = frozenset({"attachments", "attachment", "import_url"})
+
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _BETWEEN_URLS = re.compile(r"\s*,\s*(?=https?://)", re.IGNORECASE)
 
@@ -44,27 +55,28 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
     if not body and not files:
         raise InvalidInput("No valid data in request.")
     problems: list[Problem] = []
-    draft = Draft(
-        to=tuple(_mailboxes(body.get("to"), "to", problems)),
-        cc=tuple(_mailboxes(body.get("cc"), "cc", problems)),
-        bcc=tuple(_mailboxes(body.get("bcc"), "bcc", problems)),
-        subject=_text(body, "subject", problems),
-        text=_text(body, "body_text", problems),
-        html=_text(body, "body_html", problems),
-        from_email=_text(body, "from_email", problems) or None,
-        from_name=_text(body, "from_name", problems) or None,
-        reply_to_email=_text(body, "reply_to_email", problems) or None,
-        reply_to_name=_text(body, "reply_to_name", problems) or None,
-        template=_template(body, "template", problems),
-        template_id=_template(body, "template_id", problems),
-        template_data=_template_data(body.get("template_data"), problems),
-        variables={name: value for name, value in body.items() if name not in FIELDS},
-    )
-    attached = tuple(_attached(body, problems))
+    recipients = {name: tuple(_mailboxes(body[name], name, problems)) for name in _RECIPIENTS if name in body}
+    fields = {name: _text(body, name, problems) for name in _TEXTS if name in body}
+    named = {name: _template(body, name, problems) for name in ("template", "template_id")}
+    template_data = _template_data(body.get("template_data"), problems)
+    attached = tuple(_attached(body, problems)) if _ATTACHED & body.keys() else ()
     if problems:
         raise InvalidInput(problems=problems)
-    return replace(
-        draft,
+    return Draft(
+        to=recipients.get("to", ()),
+        cc=recipients.get("cc", ()),
+        bcc=recipients.get("bcc", ()),
+        subject=fields.get("subject"),
+        text=fields.get("body_text"),
+        html=fields.get("body_html"),
+        from_email=fields.get("from_email") or None,
+        from_name=fields.get("from_name") or None,
+        reply_to_email=fields.get("reply_to_email") or None,
+        reply_to_name=fields.get("reply_to_name") or None,
+        template=named["template"],
+        template_id=named["template_id"],
+        template_data=template_data,
+        variables={name: value for name, value in body.items() if name not in FIELDS},
         attachments=(*(file for file in attached if isinstance(file, Attachment)), *files),
         links=tuple(link for link in attached if isinstance(link, Link)),
     )
