@@ -64,6 +64,7 @@ class OpenKey:
     principal: Principal
     used_column: str
     last_used_at: datetime | None
+    shown_id: str
 
     def principal_of(self, shown: Shown) -> Principal:
         """Who asks."""
@@ -75,7 +76,7 @@ class OpenKey:
     def note(self) -> None:
         """Tell the log of the request."""
         browser = self.principal.browser
-        note_key(public_id("key", self.principal.api_key_id), browser.origins if browser else ())
+        note_key(self.shown_id, browser.origins if browser else ())
 
 
 async def authenticate(
@@ -123,7 +124,7 @@ async def open_key(shown: Shown, moment: datetime) -> OpenKey:
     browser = _browser(key)
     used_column = "last_used_at" if key["is_present"] else "previous_last_used_at"
     principal = _principal(found, browser, shown, int(key["revision"]))
-    opened = OpenKey(terms, principal, used_column, as_moment(key[used_column]))
+    opened = OpenKey(terms, principal, used_column, as_moment(key[used_column]), public_id("key", as_key(key["id"])))
     opened.note()
     if browser is not None and shown.page_origin not in browser.origins:
         raise Forbidden("Access Forbidden. This API key is for pages of its own origins only.")

@@ -30,6 +30,7 @@ def is_within(address: str | None, networks: Collection[str]) -> bool:
     return inside or not networks
 
 
+@lru_cache(maxsize=4096)
 def address_of(text: str) -> Address | None:
     """The address, without a zone; None for what is none."""
     try:

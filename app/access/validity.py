@@ -41,11 +41,14 @@ def flaw_of(terms: Terms, moment: datetime, origin: str | None) -> Flaw | None:
     """The first reason why it opens nothing at `moment`, to who asks from `origin`; None: it does open. Each reason is
     looked at, whichever it is: that takes one time."""
     ends = terms.previous_expires_at if terms.replaced else None
-    holds = {
-        Flaw.UNKNOWN: not terms.known,
-        Flaw.REVOKED: terms.revoked_at is not None,
-        Flaw.EXPIRED: terms.expires_at is not None and moment >= terms.expires_at,
-        Flaw.REPLACED: terms.replaced and (ends is None or moment >= ends),
-        Flaw.ELSEWHERE: not is_within(origin, terms.networks),
-    }
-    return next((flaw for flaw, is_so in holds.items() if is_so), None)
+    holds = (
+        (not terms.known, Flaw.UNKNOWN),
+        (terms.revoked_at is not None, Flaw.REVOKED),
+        (terms.expires_at is not None and moment >= terms.expires_at, Flaw.EXPIRED),
+        (terms.replaced and (ends is None or moment >= ends), Flaw.REPLACED),
+        (not is_within(origin, terms.networks), Flaw.ELSEWHERE),
+    )
+    for is_so, flaw in holds:
+        if is_so:
+            return flaw
+    return None

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app.database.connection import as_key, rows
-from app.database.revision import Kept, read_revision
+from app.database.revision import Kept
 from app.database.where import Where
 from app.domains.domain import with_parents
 from app.domains.key_pair import key_name, read_key
@@ -66,8 +66,8 @@ class ContentSigner:
             return await self._signers(domain)
         known = self._known.get(domain, revision)
         if known is None:
-            number, known = await read_revision(), await self._signers(domain)
-            self._known.keep(domain, known, number)
+            known = await self._signers(domain)
+            self._known.keep(domain, known, revision)
         return known
 
     async def _signers(self, domain: str) -> list[Signer]:

@@ -65,10 +65,9 @@ class Prepared:
 
 
 async def permitted_service(name: str, principal: Principal, known: KnownServices | None = None) -> Service:
-    """The service of this name, active, with which the role may send. Raises Forbidden, NotFound; and where it is
-    looked up among the `known`, Outdated.
+    """The service of this name, active, with which the role may send. Raises Forbidden, NotFound.
 
-    The role is asked before the service's existence shows.
+    The role is asked before the service's existence shows. One of the `known` is as of the principal's revision.
     """
     if known is None or principal.revision is None:
         service = await find_service(name)

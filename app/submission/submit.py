@@ -126,9 +126,10 @@ class Submitter:
                 return await self._acceptance.put(message)
             except Outdated:
                 renewed = await self.keys.renew(principal)
-                if renewed != principal or not await self._services.is_same(service, renewed.revision):
+                revision = renewed.revision or 0
+                if renewed != principal or not await self._services.is_same(service, revision):
                     raise
-                message = replace(message, revision=renewed.revision)
+                message = replace(message, revision=revision)
 
     def quotas(self, principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
         """What limits the principal's mail through this service; None: through any service."""
