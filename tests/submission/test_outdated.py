@@ -248,7 +248,7 @@ async def test_whatever_is_changed_whenever_the_answer_is_that_without_memory(
     elsewhere.late.clear()
     for statement in _fresh(digest_of(key)):
         elsewhere.change(statement)
-    plain = Submitter(submitter._settings, submitter._engine, submitter._wakeup)
+    plain = Submitter(submitter._settings, submitter._acceptance._engine, submitter._wakeup)
     for before, between, late in steps:
         for statement in before:
             elsewhere.change(statement)
