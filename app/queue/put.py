@@ -69,13 +69,16 @@ class NewMessage:
 class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
     author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
-    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it."""
+    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it. `accepted`: what was
+    put, where this request did so and the mail can only have been queued, at the moment `accepted_at`."""
 
     message_id: UUID
     replayed: bool = False
     verdict_awaited: bool = False
     is_shown: bool = True
     tightest: Standing | None = None
+    accepted: NewMessage | None = field(default=None, repr=False)
+    accepted_at: datetime | None = None
 
 
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:

@@ -92,8 +92,11 @@ class Submitter:
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
         message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
-        receipt = await finish(put(message, now(), self._engine))
+        accepted_at = now()
+        receipt = await finish(put(message, accepted_at, self._engine))
         self._wakeup.work_arrived()
+        if not receipt.replayed and not awaited:
+            receipt = replace(receipt, accepted=message, accepted_at=accepted_at)
         return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
 
     def quotas(self, principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
