@@ -28,12 +28,13 @@ class Unfit(Exception):
 
 def coercer(schema: strawberry.Schema, kind: GraphQLInputType) -> Coerce:
     """From a value of JSON to what a resolver gets for an argument of this type. It raises Unfit."""
-    if not isinstance(kind, GraphQLNonNull):
-        return _nullable(_coercer(schema, kind))
-    return _not_null(_coercer(schema, kind.of_type))
+    if isinstance(kind, GraphQLNonNull):
+        return _not_null(_coercer(schema, kind.of_type))
+    return _coercer(schema, kind)
 
 
 def _coercer(schema: strawberry.Schema, kind: GraphQLInputType) -> Coerce:
+    """It lets null pass."""
     if isinstance(kind, GraphQLList):
         return _list(coercer(schema, kind.of_type))
     if isinstance(kind, GraphQLInputObjectType) and not kind.is_one_of:
@@ -43,10 +44,6 @@ def _coercer(schema: strawberry.Schema, kind: GraphQLInputType) -> Coerce:
     if is_leaf_type(kind):
         return _leaf(kind.coerce_input_value)
     raise Unfit
-
-
-def _nullable(coerce: Coerce) -> Coerce:
-    return lambda value: None if value is None else coerce(value)
 
 
 def _not_null(coerce: Coerce) -> Coerce:
@@ -59,22 +56,26 @@ def _not_null(coerce: Coerce) -> Coerce:
 
 
 def _list(coerce: Coerce) -> Coerce:
-    def coerce_list(value: Any) -> list[Any]:
-        if type(value) is not list:
+    def coerce_list(value: Any) -> list[Any] | None:
+        if type(value) is list:
+            return [coerce(item) for item in value]
+        if value is not None:
             raise Unfit
-        return [coerce(item) for item in value]
+        return None
 
     return coerce_list
 
 
-def _string(value: Any) -> str:
-    if type(value) is not str:
+def _string(value: Any) -> str | None:
+    if type(value) is not str and value is not None:
         raise Unfit
     return value
 
 
 def _leaf(coerce: Coerce) -> Coerce:
     def coerce_leaf(value: Any) -> Any:
+        if value is None:
+            return None
         try:
             return coerce(value)
         except Exception:
@@ -93,21 +94,24 @@ def _input_object(schema: strawberry.Schema, kind: GraphQLInputObjectType) -> Co
         in_graphql(field): (field.python_name, coercer(schema, kind.fields[in_graphql(field)].type))
         for field in definition.fields
     }
-    required = {
+    required = [
         field.name for field in dataclass_fields(made) if field.default is MISSING and field.default_factory is MISSING
-    }
+    ]
 
     def coerce_object(value: Any) -> Any:
+        if value is None:
+            return None
         if type(value) is not dict:
             raise Unfit
         given = {}
         for name, item in value.items():
-            if name not in fields:
+            field = fields.get(name)
+            if field is None:
                 raise Unfit
-            python_name, coerce = fields[name]
-            given[python_name] = coerce(item)
-        if not required <= given.keys():
-            raise Unfit
+            given[field[0]] = field[1](item)
+        for name in required:
+            if name not in given:
+                raise Unfit
         return made(**given)
 
     return coerce_object

@@ -122,6 +122,7 @@ class SendOperation:
 
     document: DocumentNode
     field: FieldNode
+    key: str
     variable: str
     coerce: Coerce
     select: Select
@@ -133,7 +134,7 @@ class SendOperation:
             given = self.coerce(variables.get(self.variable))
         except Unfit:
             return None
-        key = response_key(self.field)
+        key = self.key
         try:
             payload, put = await accept(context, key, given)
             data, errors = {key: self.select(payload)}, []
@@ -159,7 +160,7 @@ class SendOperation:
                 listed = map(Recipient.of, await context.recipients.load(message.row.id))
             except Exception as error:
                 shown[wanted.message_key] = None
-                path = [response_key(self.field), wanted.message_key, wanted.key]
+                path = [self.key, wanted.message_key, wanted.key]
                 return [located_error(error, [wanted.node], path)]
         shown[wanted.message_key][wanted.key] = wanted.select(listed)
         return []
@@ -194,7 +195,7 @@ def compile_operation(
     kind = get_named_type(mutation.fields["sendEmail"].type)
     recipients = _recipients(schema, field)
     select = selector(schema, kind, field, recipients.node if recipients else None)
-    return SendOperation(document, field, variable, coerce, select, recipients)
+    return SendOperation(document, field, response_key(field), variable, coerce, select, recipients)
 
 
 def _send_field(document: DocumentNode, operation_name: str | None) -> tuple[FieldNode, str]:

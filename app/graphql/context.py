@@ -66,28 +66,18 @@ class Context:
     carried_out: dict[str, str] = field(default_factory=dict, init=False)
     unseen: bool = field(default=False, init=False)
     opened_as: Principal | None = field(default=None, init=False, repr=False)
-    _authenticated: Principal | Exception | None = field(default=None, init=False, repr=False)
-    _authenticating: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+    _authenticating: "asyncio.Future[Principal] | None" = field(default=None, init=False, repr=False)
 
     async def principal(self) -> Principal:
         """Who asks. Raises Unauthenticated, and Forbidden for an inactive role, or a page of another origin."""
-        if self.is_socket:
-            return await self._authenticate()
-        async with self._authenticating:
-            if self._authenticated is None:
-                try:
-                    self._authenticated = await self._authenticate()
-                except Exception as error:
-                    self._authenticated = error
-        if isinstance(self._authenticated, Exception):
-            raise self._authenticated
-        return self._authenticated
-
-    async def _authenticate(self) -> Principal:
-        interval = self.parts.settings.api_key_use_interval
-        return await authenticate(
-            self._offered(), origin=self.origin, page_origin=self.page_origin, record_use_every=interval
-        )
+        if self._authenticating is None or self.is_socket:
+            interval = self.parts.settings.api_key_use_interval
+            self._authenticating = asyncio.ensure_future(
+                authenticate(
+                    self._offered(), origin=self.origin, page_origin=self.page_origin, record_use_every=interval
+                )
+            )
+        return await asyncio.shield(self._authenticating)
 
     def _offered(self) -> str | None:
         params = self.connection_params or {}

@@ -53,11 +53,12 @@ def response_key(node: FieldNode) -> str:
 def _selector(schema: strawberry.Schema, kind: GraphQLOutputType, node: FieldNode, later: FieldNode | None) -> Select:
     if isinstance(kind, GraphQLList):
         select = selector(schema, kind.of_type, node, later)
-        return lambda values: [select(value) for value in values]
+        return list if select is _as_it_is else lambda values: [select(value) for value in values]
     if isinstance(kind, GraphQLObjectType):
         return _object_selector(schema, kind, node, later)
     if isinstance(kind, GraphQLEnumType):
-        return {kind.coerce_input_value(name): name for name in kind.values}.__getitem__
+        names = {kind.coerce_input_value(name).value: name for name in kind.values}
+        return lambda member: names[member.value]
     if isinstance(kind, GraphQLScalarType):
         return _as_it_is if kind.name in _AS_THEY_ARE else kind.coerce_output_value
     raise Unfit
@@ -68,7 +69,7 @@ def _object_selector(
 ) -> Select:
     definition = kind.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
     there = {schema.config.name_converter.from_field(field): field for field in definition.fields}
-    shown: list[tuple[str, str, Select]] = []
+    shown: list[tuple[str, str, Select | None]] = []
     for key, selected in plain_fields(node.selection_set).items():
         name = selected.name.value
         if name == "__typename":
@@ -79,8 +80,16 @@ def _object_selector(
             raise Unfit
         else:
             select = selector(schema, kind.fields[name].type, selected, later)
-            shown.append((key, there[name].python_name, select))
-    return lambda value: {key: select(getattr(value, name)) for key, name, select in shown}
+            shown.append((key, there[name].python_name, None if select is _as_it_is else select))
+
+    def select_object(value: Any) -> dict[str, Any]:
+        answer = {}
+        for key, name, select in shown:
+            found = getattr(value, name)
+            answer[key] = found if select is None else select(found)
+        return answer
+
+    return select_object
 
 
 def _as_it_is(value: Any) -> Any:

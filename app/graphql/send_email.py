@@ -221,7 +221,8 @@ async def read_submission(context: Context, given: SendEmailInput) -> Submission
     if given.wait_seconds and given.send_at is not None:
         raise InvalidInput("waitSeconds and sendAt cannot be combined.", field=("waitSeconds",))
     schedule = Schedule(in_utc(given.send_at, "sendAt"), in_utc(given.expires_at, "expiresAt"), given.priority)
-    large = sum(len(file.content) for file in given.attachments or ()) > _DECODED_AT_ONCE
+    files = given.attachments or ()
+    large = bool(files) and sum(len(file.content) for file in files) > _DECODED_AT_ONCE
     draft = await asyncio.to_thread(_draft, given) if large else _draft(given)
     return Submission(
         given.service,
@@ -249,11 +250,8 @@ def _draft(given: SendEmailInput) -> Draft:
         from_name=given.from_.name or "" if given.from_ else None,
         reply_to_email=given.reply_to.email if given.reply_to else None,
         reply_to_name=given.reply_to.name or "" if given.reply_to else None,
-        attachments=tuple(
-            _attachment(attachment, ("attachments", str(index), "content"), problems)
-            for index, attachment in enumerate(given.attachments or ())
-        ),
-        headers=tuple((header.name, header.value) for header in given.headers or ()),
+        attachments=_attachments(given.attachments, problems) if given.attachments else (),
+        headers=tuple([(header.name, header.value) for header in given.headers or ()]),
         template_data=json_object(given.template_data, "templateData", problems),
         metadata=json_object(given.metadata, "metadata", problems),
         tags=tuple(given.tags or ()),
@@ -276,6 +274,11 @@ def input_path(path: tuple[str, ...]) -> tuple[str, ...]:
     if path[:1] == ("template_data",):  # what follows is a name of the author's
         return ("templateData", *path[1:])
     return tuple(name for part in path for name in _INPUT_NAMES.get(part, (part,)))
+
+
+def _attachments(given: list[AttachmentInput], problems: list[Problem]) -> tuple[Attachment, ...]:
+    places = [("attachments", str(index), "content") for index in range(len(given))]
+    return tuple(_attachment(file, path, problems) for file, path in zip(given, places, strict=True))
 
 
 def _attachment(given: AttachmentInput, path: tuple[str, ...], problems: list[Problem]) -> Attachment:

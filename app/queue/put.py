@@ -70,7 +70,7 @@ class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
     author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
     the least remains. `is_shown`: whether its author may see what it holds and what becomes of it. `accepted`: what was
-    put, where this request did so and the mail can only have been queued, at the moment `accepted_at`."""
+    put, where that was by this request and queued the mail, at the moment `accepted_at`."""
 
     message_id: UUID
     replayed: bool = False
@@ -112,7 +112,7 @@ async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
     except IntegrityError:
         await _refuse_what_is_gone(message)
         raise
-    return Receipt(message.id, tightest=tightest)
+    return Receipt(message.id, tightest=tightest, accepted=None if circuit else message, accepted_at=moment)
 
 
 async def find_receipt(role_id: UUID, idempotency: Idempotency) -> Receipt | None:
