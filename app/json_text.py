@@ -14,7 +14,8 @@ class TooDeep(Exception):
 
 def parse_json(text: bytes | bytearray, max_values: int) -> Any:
     """The value. Raises ValueError where this is no JSON in UTF-8, TooDeep, and TooLarge as `check_values` does."""
-    check_values((text,), max_values)
+    if len(text) >= max_values:  # a shorter text has fewer
+        check_values((text,), max_values)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -8,7 +8,9 @@ def offered_key(headers: Mapping[str, str], query_key: str | None = None) -> str
 
     `headers` is looked up by lower-case names.
     """
+    for name in ("x-dreamfactory-api-key", "x-api-key"):
+        if key := headers.get(name):
+            return key
     scheme, _, token = headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else None
-    offered = (headers.get("x-dreamfactory-api-key"), headers.get("x-api-key"), bearer, query_key)
-    return next((key for key in offered if key), None)
+    return bearer or query_key or None

@@ -27,9 +27,8 @@ from graphql import (
 from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
-from strawberry.types import ExecutionContext
 
-from app.graphql.errors import RequestErrorCode
+from app.graphql.errors import MaskedSchema, RequestErrorCode
 from app.graphql.overlap import count_pairs
 from app.settings import Settings
 
@@ -195,8 +194,8 @@ class _ParserCache(ParserCache):
 
 
 class _CostThenValidationCache(SchemaExtension):
-    """Refuse what costs too much or is ambiguous; only then validate as Strawberry does, but for the number of errors,
-    from a cache where the document is short."""
+    """Refuse what costs too much or is ambiguous; only then validate as Strawberry does, but for the number of errors.
+    From a cache where the document is short."""
 
     def __init__(self, limits: OperationLimits) -> None:
         super().__init__()
@@ -204,40 +203,36 @@ class _CostThenValidationCache(SchemaExtension):
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
-        if refusal := self._refusal(context):
-            context.pre_execution_errors = [refusal]
-            yield
-            return
         document = context.graphql_document
         if document is not None:
-            check = _validate_cached if _is_short(context.query, self._limits) else _validate
-            rules = tuple(context.validation_rules)
-            context.pre_execution_errors = check(context.schema._schema, document, rules, self._limits.errors)
+            short, named = _is_short(context.query, self._limits), context._provided_operation_name is not None
+            check = _check_cached if short else _check
+            errors = check(context.schema._schema, document, tuple(context.validation_rules), self._limits, named)
+            context.pre_execution_errors = list(errors)
+            if short and not errors and isinstance(context.schema, MaskedSchema):
+                context.schema.found_valid(context)
         yield
 
-    def _refusal(self, context: ExecutionContext) -> GraphQLError | None:
-        document = context.graphql_document
-        if document is None:
-            return None
-        if problem := over_limit(document, self._limits):
-            return GraphQLError(problem, extensions={"code": RequestErrorCode.LIMIT_EXCEEDED.value})
-        # Strawberry would run the first of several operations; the specification wants a choice.
-        operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-        if len(operations) > 1 and context._provided_operation_name is None:
-            return GraphQLError(
-                "The document holds several operations: name the one to run in operationName.",
-                extensions={"code": RequestErrorCode.OPERATION_UNKNOWN.value},
-            )
-        return None
+
+def _check(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    rules: tuple[type[ASTValidationRule], ...],
+    limits: OperationLimits,
+    named: bool,
+) -> tuple[GraphQLError, ...]:
+    """`named`: the request says which of its operations is to be run."""
+    if problem := over_limit(document, limits):
+        return (GraphQLError(problem, extensions={"code": RequestErrorCode.LIMIT_EXCEEDED.value}),)
+    # Strawberry would run the first of several operations; the specification wants a choice.
+    if not named and sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) > 1:
+        problem = "The document holds several operations: name the one to run in operationName."
+        return (GraphQLError(problem, extensions={"code": RequestErrorCode.OPERATION_UNKNOWN.value}),)
+    every_rule = (*rules, MaybeNullValidationRule, OneOfInputValidationRule)
+    return tuple(validate(schema, document, every_rule, max_errors=limits.errors))
 
 
-def _validate(
-    schema: GraphQLSchema, document: DocumentNode, rules: tuple[type[ASTValidationRule], ...], most: int
-) -> list[GraphQLError]:
-    return validate(schema, document, (*rules, MaybeNullValidationRule, OneOfInputValidationRule), max_errors=most)
-
-
-_validate_cached = lru_cache(maxsize=128)(_validate)
+_check_cached = lru_cache(maxsize=128)(_check)
 
 
 def _is_short(query: str | None, limits: OperationLimits) -> bool:

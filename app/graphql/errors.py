@@ -64,6 +64,9 @@ class MaskedSchema(strawberry.Schema):
             shown = [_without_suggestion(error) for error in shown]
         errors[:] = [_after(carried_out, error) for error in shown] if carried_out else shown
 
+    def found_valid(self, context: ExecutionContext) -> None:
+        """Told of every operation that is about to be run, unless its document is long."""
+
 
 def presented(error: GraphQLError) -> GraphQLError:
     """The error as the client may see it: always with `extensions.code`. Presenting it twice changes nothing.

@@ -13,4 +13,4 @@ class MailboxInput:
 
 def mailboxes(given: list[MailboxInput] | None) -> tuple[Mailbox, ...]:
     """The mailboxes, as given; none for null."""
-    return tuple(Mailbox(mailbox.email, mailbox.name or None) for mailbox in given or ())
+    return tuple([Mailbox(mailbox.email, mailbox.name or None) for mailbox in given]) if given else ()

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -24,6 +25,9 @@ GRAPHQL_RESPONSE_JSON = "application/graphql-response+json"
 
 # Parsing a body up to this size takes less than handing it to a thread and back.
 _PARSED_AT_ONCE = 64 * 1024
+
+# Clients send few of these, and none of them is long: what they mean is worked out once.
+_SHORT_ACCEPT = 200
 
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 _CHARSET = re.compile(r'charset="?([^";\s]*)', re.IGNORECASE)
@@ -47,6 +51,38 @@ class RequestLimits:
             json_values=settings.max_json_values,
             document_chars=settings.graphql_max_document_chars,
         )
+
+
+class IndexedHeaders(Headers):
+    """Header fields that are looked up again and again, most of them in vain."""
+
+    @cached_property
+    def _first(self) -> dict[bytes, bytes]:
+        return dict(reversed(self._list))
+
+    def __contains__(self, key: Any) -> bool:
+        return key.lower().encode("latin-1") in self._first
+
+    def __getitem__(self, key: str) -> str:
+        return self._first[key.lower().encode("latin-1")].decode("latin-1")
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The first field of this name, or the default."""
+        found = self._first.get(key.lower().encode("latin-1"))
+        return default if found is None else found.decode("latin-1")
+
+    def getlist(self, key: str) -> list[str]:
+        """Every field of this name."""
+        return super().getlist(key) if key in self else []
+
+
+class HttpRequest(Request):
+    """Starlette's request, its header fields in an index."""
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The header fields."""
+        return IndexedHeaders(scope=self.scope)
 
 
 class HttpError(Exception):
@@ -81,13 +117,9 @@ def response_type(headers: Headers) -> str:
 
     Of two types wanted equally the one named first wins; no Accept, `*/*` and `application/*` mean application/json.
     """
-    accepted = _media_ranges(headers) or {"*/*": 1.0}
-    named = list(accepted)
-    best = max(
-        (JSON, GRAPHQL_RESPONSE_JSON),
-        key=lambda offer: (_quality(accepted, offer), -named.index(offer) if offer in named else -len(named)),
-    )
-    if _quality(accepted, best) == 0:
+    accept = ",".join(headers.getlist("accept"))
+    best = _best_type_cached(accept) if len(accept) <= _SHORT_ACCEPT else _best_type(accept)
+    if best is None:
         raise HttpError(
             HTTPStatus.NOT_ACCEPTABLE,
             RequestErrorCode.NOT_ACCEPTABLE,
@@ -98,7 +130,7 @@ def response_type(headers: Headers) -> str:
 
 def wants_html(headers: Headers) -> bool:
     """Whether Accept names text/html, as a browser's does and `*/*` does not."""
-    return _media_ranges(headers).get("text/html", 0) > 0
+    return _media_ranges(",".join(headers.getlist("accept"))).get("text/html", 0) > 0
 
 
 async def read_request(request: Request, limits: RequestLimits) -> GraphQLRequest:
@@ -172,10 +204,23 @@ def _parse_parameter(name: str, text: str, limits: RequestLimits) -> Any:
         raise _bad_request(f"`{name}` is not JSON, or nests too deeply.") from None
 
 
-def _media_ranges(headers: Headers) -> dict[str, float]:
+def _best_type(accept: str) -> str | None:
+    accepted = _media_ranges(accept) or {"*/*": 1.0}
+    named = list(accepted)
+    best = max(
+        (JSON, GRAPHQL_RESPONSE_JSON),
+        key=lambda offer: (_quality(accepted, offer), -named.index(offer) if offer in named else -len(named)),
+    )
+    return best if _quality(accepted, best) else None
+
+
+_best_type_cached = lru_cache(maxsize=128)(_best_type)
+
+
+def _media_ranges(accept: str) -> dict[str, float]:
     """Each media range of Accept with its quality, in the order given; parameters other than q are passed over."""
     ranges: dict[str, float] = {}
-    for item in ",".join(headers.getlist("accept")).split(","):
+    for item in accept.split(","):
         media_range, *parameters = (part.strip() for part in item.split(";"))
         if media_range:
             quality = next((match[1] for part in parameters if (match := _QUALITY.fullmatch(part))), "1")
@@ -188,7 +233,10 @@ def _quality(accepted: Mapping[str, float], media_type: str) -> float:
 
 
 def _check_content_type(headers: Headers) -> None:
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    content_type = headers.get("content-type", "")
+    if content_type == JSON and "content-encoding" not in headers:
+        return
+    media_type, _, parameters = content_type.partition(";")
     charset = _CHARSET.search(parameters)
     if media_type.strip().lower() != JSON or (charset and charset[1].lower() not in ("utf-8", "utf8")):
         raise _unsupported(f"Send the request as {JSON} in UTF-8.", {"Accept-Post": JSON})

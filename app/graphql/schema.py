@@ -27,6 +27,7 @@ from app.graphql import send_test_email as _send_test_email
 from app.graphql import services as _services
 from app.graphql import templates as _templates
 from app.graphql.audit import AuditEntry
+from app.graphql.compiled import CompilingSchema
 from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.domain_types import DkimKey, DomainCheck
@@ -143,7 +144,7 @@ def make_schema(limits: OperationLimits | None = None, *, introspection: bool = 
     """The schema, its operations held to `limits` (default: the defaults). Without `introspection` it answers nothing
     about itself, and its errors suggest no names."""
     hidden = [] if introspection else [DisableIntrospection]
-    return MaskedSchema(
+    return CompilingSchema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,

@@ -14,22 +14,26 @@ from app.access.policy import ServiceScope
 from app.access.principal import Principal
 from app.database.key import public_id
 from app.errors import ErrorCode, InvalidInput, Problem, Refusal, Unauthenticated
-from app.graphql.context import Context, Info, note_carried_out
+from app.graphql.context import Context, Info
 from app.graphql.json_object import json_object
 from app.graphql.mailbox_input import MailboxInput, mailboxes
 from app.graphql.types import Message, UserError, user_errors
 from app.mail.draft import Attachment, Draft, Unsubscribe
 from app.mail.transfer_encoding import decode_base64
+from app.queue.accepted import as_stored
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
-from app.queue.put import Receipt
+from app.queue.put import NewMessage, Receipt
 from app.queue.schedule import Schedule, in_utc
 from app.submission.prepare import Submission
 from app.submission.unseen import tell_accepted
 
 # What the author accepted, the author may see in the answer, without a grant to read messages.
 _OWN = ServiceScope(all=True, service_ids=frozenset())
+
+# Decoding so many characters takes less than handing them to a thread and back.
+_DECODED_AT_ONCE = 64 * 1024
 
 _INPUT_NAMES: Mapping[str, tuple[str, ...]] = {
     "from_email": ("from", "email"),
@@ -169,26 +173,31 @@ async def send_email(
     info: Info, input: Annotated[SendEmailInput, strawberry.argument(description="The mail.")]
 ) -> SendEmailPayload:
     """Accept a mail. It is stored durably before this answers, and then delivered with retries."""
-    context = info.context
+    payload, _ = await accept(info.context, str(info.path.key), input)
+    return payload
+
+
+async def accept(context: Context, key: str, given: SendEmailInput) -> tuple[SendEmailPayload, NewMessage | None]:
+    """The answer to sendEmail under the response key `key`; and what was put, where the answer shows just that."""
     try:
-        submission = await _read_submission(context, input)
+        submission = await _read_submission(context, given)
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
-        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(as_input(refusal)))
+        return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(as_input(refusal))), None
     message_id = strawberry.ID(public_id("msg", receipt.message_id))
-    note_carried_out(info, message_id)
-    if not receipt.is_shown:
-        return SendEmailPayload(message=None, message_id=message_id, replayed=receipt.replayed, user_errors=[])
+    context.carried_out[key] = message_id
+    put = None if given.wait_seconds or not receipt.is_shown else receipt.accepted
+    message, errors = None, []
     try:
-        stored = await after_wait(context, receipt.message_id, input.wait_seconds)
+        if put is not None and receipt.accepted_at is not None:
+            message = Message.of(as_stored(put, receipt.accepted_at))
+        elif receipt.is_shown:
+            message = Message.of(await after_wait(context, receipt.message_id, given.wait_seconds))
     except Exception as error:
         context.unseen = True
-        unseen = UserError(
-            code=ErrorCode.UNAVAILABLE, field=None, message=tell_accepted(receipt, error), retryable=False
-        )
-        return SendEmailPayload(message=None, message_id=message_id, replayed=receipt.replayed, user_errors=[unseen])
-    message = Message.of(stored)
-    return SendEmailPayload(message=message, message_id=message_id, replayed=receipt.replayed, user_errors=[])
+        errors = [accepted_unseen_error(receipt, error)]
+    payload = SendEmailPayload(message=message, message_id=message_id, replayed=receipt.replayed, user_errors=errors)
+    return payload, put
 
 
 def accepted_unseen_error(receipt: Receipt, error: Exception) -> UserError:
@@ -223,7 +232,9 @@ async def read_submission(context: Context, given: SendEmailInput, principal: Pr
     if given.wait_seconds and given.send_at is not None:
         raise InvalidInput("waitSeconds and sendAt cannot be combined.", field=("waitSeconds",))
     schedule = Schedule(in_utc(given.send_at, "sendAt"), in_utc(given.expires_at, "expiresAt"), given.priority)
-    draft = await asyncio.to_thread(_draft, given)
+    files = given.attachments or ()
+    large = bool(files) and sum(len(file.content) for file in files) > _DECODED_AT_ONCE
+    draft = await asyncio.to_thread(_draft, given) if large else _draft(given)
     return Submission(
         given.service,
         draft,
@@ -250,11 +261,8 @@ def _draft(given: SendEmailInput) -> Draft:
         from_name=given.from_.name or "" if given.from_ else None,
         reply_to_email=given.reply_to.email if given.reply_to else None,
         reply_to_name=given.reply_to.name or "" if given.reply_to else None,
-        attachments=tuple(
-            _attachment(attachment, ("attachments", str(index), "content"), problems)
-            for index, attachment in enumerate(given.attachments or ())
-        ),
-        headers=tuple((header.name, header.value) for header in given.headers or ()),
+        attachments=_attachments(given.attachments, problems) if given.attachments else (),
+        headers=tuple([(header.name, header.value) for header in given.headers or ()]),
         template_data=json_object(given.template_data, "templateData", problems),
         metadata=json_object(given.metadata, "metadata", problems),
         tags=tuple(given.tags or ()),
@@ -277,6 +285,11 @@ def input_path(path: tuple[str, ...]) -> tuple[str, ...]:
     if path[:1] == ("template_data",):  # what follows is a name of the author's
         return ("templateData", *path[1:])
     return tuple(name for part in path for name in _INPUT_NAMES.get(part, (part,)))
+
+
+def _attachments(given: list[AttachmentInput], problems: list[Problem]) -> tuple[Attachment, ...]:
+    places = [("attachments", str(index), "content") for index in range(len(given))]
+    return tuple(_attachment(file, path, problems) for file, path in zip(given, places, strict=True))
 
 
 def _attachment(given: AttachmentInput, path: tuple[str, ...], problems: list[Problem]) -> Attachment:

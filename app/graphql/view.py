@@ -8,6 +8,7 @@ key comes in a header, which neither of them can send.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ from app.graphql.request import (
     JSON,
     GraphQLRequest,
     HttpError,
+    HttpRequest,
     RequestLimits,
     read_request,
     response_type,
@@ -153,7 +155,7 @@ class GraphQLView(GraphQL[Context, None]):
             await super().__call__(scope, receive, send)
             return
         try:
-            response = await self._answer(Request(scope, receive))
+            response = await self._answer(HttpRequest(scope, receive))
         except ClientDisconnect:
             return
         await response(scope, receive, send)
@@ -330,5 +332,16 @@ def _errors_only(
 def _response(
     body: dict[str, Any], status: HTTPStatus, media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
-    content_type = {"Content-Type": f"{media_type}; charset=utf-8"}
-    return Response(orjson.dumps(body), status, {**HEADERS, **content_type, **(headers or {})})
+    response = Response(status_code=status)
+    response.body = orjson.dumps(body)
+    given = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+    length = (b"content-length", b"%d" % len(response.body))
+    response.raw_headers = [*_headers_of(media_type), *given, length]
+    return response
+
+
+@lru_cache(maxsize=2)
+def _headers_of(media_type: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Those of every answer in one of the two media types."""
+    headers = {**HEADERS, "Content-Type": f"{media_type}; charset=utf-8"}
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.access.policy import ServiceScope
@@ -24,8 +24,7 @@ _COLUMNS = (
 _TAGS = {"sqlite": "json_each(message.tags)", "postgres": "jsonb_array_elements_text(message.tags) AS tag (value)"}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(NamedTuple):
     """One row of the message table. `service_id` is None once the service was deleted."""
 
     id: UUID

@@ -1,8 +1,8 @@
 """Accept a mail: message, recipients, content, idempotency key and event in one transaction."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -72,15 +72,16 @@ class NewMessage:
 class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
     author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
-    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it. `recipients`: how
-    many it has; not known of one that was replayed."""
+    the least remains. `is_shown`: whether its author may see what it holds and what becomes of it. `accepted`: what was
+    put, where that was by this request and queued the mail, at the moment `accepted_at`."""
 
     message_id: UUID
     replayed: bool = False
     verdict_awaited: bool = False
     is_shown: bool = True
     tightest: Standing | None = None
-    recipients: int | None = field(default=None, compare=False)
+    accepted: NewMessage | None = field(default=None, repr=False, compare=False)
+    accepted_at: datetime | None = field(default=None, compare=False)
 
 
 Outcome = Receipt | Refusal | Outdated
@@ -161,17 +162,19 @@ async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine)
     # After the keys, on which repeated requests wait: such a one has its receipt though there is no room for another.
     outcomes |= await _take([place for place in placed if place.message.id not in outcomes], moment)
     accepted = [place for place in placed if _is_accepted(outcomes[place.message.id])]
-    told = [outcomes[message.id] for message in messages]
     if not accepted:
-        raise _NothingAccepted(told)
+        raise _NothingAccepted([outcomes[message.id] for message in messages])
     if len(accepted) < len(placed):
         kept = {place.message.id for place in accepted}
         gone = [(place.message.id,) for place in placed if place.message.id not in kept]
         await execute_many("DELETE FROM message WHERE id = $1", gone)
     await _insert_parts(accepted)
     await record([Happening(EventType.ACCEPTED, place.message.id) for place in accepted], moment)
-    await _enqueue(accepted, moment, engine)
-    return told
+    for failed in await _enqueue(accepted, moment, engine):
+        receipt = outcomes[failed]
+        if isinstance(receipt, Receipt):
+            outcomes[failed] = replace(receipt, accepted=None, accepted_at=None)
+    return [outcomes[message.id] for message in messages]
 
 
 async def _outdated(messages: Sequence[NewMessage]) -> dict[UUID, Outcome]:
@@ -218,15 +221,16 @@ async def _take(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Outco
     wanted = [(place.message.quotas, len(place.message.recipients)) for place in placed]
     outcomes: dict[UUID, Outcome] = {}
     for place, taken in zip(placed, await take_in_turn(wanted, moment), strict=True):
-        key, count = place.message.id, len(place.message.recipients)
         if isinstance(taken, RateLimited):
-            outcomes[key] = taken
+            outcomes[place.message.id] = taken
         else:
-            outcomes[key] = Receipt(key, tightest=taken, recipients=count)
+            receipt = Receipt(place.message.id, tightest=taken, accepted=place.message, accepted_at=moment)
+            outcomes[place.message.id] = receipt
     return outcomes
 
 
-async def _enqueue(placed: Sequence[_Placed], moment: datetime, engine: Engine) -> None:
+async def _enqueue(placed: Sequence[_Placed], moment: datetime, engine: Engine) -> Collection[UUID]:
+    """The messages that had their verdict before they could be queued."""
     circuits = await _verdicts(placed, moment)
     jobs = []
     for place in placed:
@@ -236,6 +240,7 @@ async def _enqueue(placed: Sequence[_Placed], moment: datetime, engine: Engine) 
         else:
             jobs.append(Job(message.id, place.route.service_id, place.due_at, message.schedule.priority))
     await engine.submit(jobs)
+    return circuits.keys()
 
 
 async def _verdicts(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Circuit]:

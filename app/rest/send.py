@@ -80,7 +80,8 @@ class Sender:
         at_once = not receipt.verdict_awaited
         if not receipt.is_shown or (at_once and not receipt.replayed):
             # Of what is not for everybody to read, how many recipients it has is all that is told.
-            count = receipt.recipients or len(await _recipients(receipt.message_id))
+            put = receipt.accepted
+            count = len(put.recipients if put else await _recipients(receipt.message_id))
             return JSONResponse({"count": count}, 202, _headers(receipt) | {"X-Message-Status": "queued"})
         # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
         state = await self._waiter.wait_and_end(receipt.message_id, 0 if at_once else self._settings.verdict_wait)

@@ -1,6 +1,5 @@
 """THE use case behind both doors: Draft in, Receipt or refusal out."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -30,6 +29,7 @@ from app.services.models import Service
 from app.services.secret import address_secret
 from app.settings import Settings
 from app.submission.digest import digest_request, key_of_page
+from app.submission.effort import at_once_if_little
 from app.submission.links import attach_links
 from app.submission.permission import permitted_fallbacks, permitted_template
 from app.submission.prepare import Prepared, Preparer, Submission, permitted_service
@@ -111,7 +111,7 @@ class Submitter:
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
         submission = replace(submission, draft=draft)
         key = submission.key or self._make_key()
-        prepared = await asyncio.to_thread(self._preparer.prepare, submission, service, template, key, moment)
+        prepared = await at_once_if_little(draft, self._preparer.prepare, submission, service, template, key, moment)
         message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
         message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
@@ -155,10 +155,10 @@ class Submitter:
             return applied, ()
         mail = self._preparer.asked(given, applied, service, template)
         if restricted:
-            await asyncio.to_thread(require_mail, principal, service.id, mail)
+            await at_once_if_little(applied.draft, require_mail, principal, service.id, mail)
         if not may_divert:
             return applied, ()
-        return applied, await asyncio.to_thread(permitted_fallbacks, principal, service, mail)
+        return applied, await at_once_if_little(applied.draft, permitted_fallbacks, principal, service, mail)
 
     async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
         key = submission.idempotency_key
@@ -169,9 +169,8 @@ class Submitter:
                 f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.",
                 field=("idempotency_key",),
             )
-        digest = await asyncio.to_thread(
-            digest_request, submission.service_name, submission.draft, submission.schedule, submission.on_doubt
-        )
+        asked = (submission.service_name, submission.draft, submission.schedule, submission.on_doubt)
+        digest = await at_once_if_little(submission.draft, digest_request, *asked)
         stored = key_of_page(submission.principal, key) if submission.principal.browser else key
         return Idempotency(stored, digest, moment - timedelta(seconds=self._settings.idempotency_ttl), named=key)
 
