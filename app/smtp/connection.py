@@ -6,7 +6,7 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -30,6 +30,7 @@ from app.smtp.failure import (
 )
 from app.smtp.protocol import Protocol
 from app.smtp.server import AccessToken, Credentials, Server, TokenCredentials
+from app.smtp.train import Train, Turn, Unseated
 
 
 async def connect(server: Server, resolve: Resolve = resolve_host) -> "Connection":
@@ -115,9 +116,11 @@ class Connection:
 
     aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
     greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
-    connection: its reply would be taken for the next command's. `out_of_step`: the server did not answer pipelined
-    commands as it should; `may_pipeline` is false where that is known of it. `dot_sent`: the transaction came to its
-    final dot, so that the server may have the mail. `has_quit`: we left, with QUIT.
+    connection: its reply would be taken for the next command's. `train`: the transactions under way; `invite`: let
+    another one come on board, and say whether one did. `out_of_step`: the server did not answer pipelined commands as
+    it should; `rides_badly`: the connection was lost at the end of a transaction with another one behind it;
+    `chunks_badly`: it offered CHUNKING and refused BDAT. `may_pipeline`, `may_chunk` are false where that is known of
+    the server. `has_quit`: we left, with QUIT.
     """
 
     def __init__(self, server: Server) -> None:
@@ -127,21 +130,30 @@ class Connection:
         self.messages_sent = 0
         self.in_transaction = False
         self.may_pipeline = True
+        self.may_chunk = True
         self.out_of_step = False
-        self.dot_sent = False
+        self.rides_badly = False
+        self.chunks_badly = False
         self.has_quit = False
+        self.invite: Callable[[], bool] = _nobody
         self._disbelieved: frozenset[str] = frozenset()
+        self._extensions: Mapping[str, str] | None = None
+        self._known_replies: dict[tuple[int, str], tuple[Server, Reply]] = {}
         self._protocol = Protocol(connection_lost_callback=self._lost)
+        self.train = Train(self._protocol.put_behind, self.close)
 
     @property
     def extensions(self) -> Mapping[str, str]:
         """What the last EHLO offered and is believed: keyword in lower case to its parameters."""
-        offered = self.client.esmtp_extensions
-        return {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
+        if self._extensions is None:
+            offered = self.client.esmtp_extensions
+            self._extensions = {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
+        return self._extensions
 
     def disbelieve(self, *keywords: str) -> None:
         """Do without these extensions, in lower case: the server refused what it had offered."""
         self._disbelieved |= set(keywords)
+        self._extensions = None
 
     @property
     def usable(self) -> bool:
@@ -157,6 +169,11 @@ class Connection:
     def pipelining(self) -> bool:
         """Whether several commands may be sent at once (RFC 2920): offered, and not found to be untrue."""
         return self.may_pipeline and "pipelining" in self.extensions
+
+    @property
+    def chunking(self) -> bool:
+        """Whether content goes by BDAT (RFC 3030): offered beside PIPELINING, and not found to be untrue."""
+        return self.may_chunk and self.pipelining and "chunking" in self.extensions
 
     async def noop(self) -> None:
         """Ask whether the server is still there. Raises SmtpFailure, closed then."""
@@ -184,42 +201,81 @@ class Connection:
     async def command(self, phase: Phase, seconds: float, *words: bytes) -> Reply:
         """Send one command, return its reply, whatever it says. Raises SmtpFailure: 421, a lost connection, no
         reply within `seconds`, no SMTP; the connection is closed then."""
-        await self.send(phase, b" ".join(words))
+        with self._ending(phase):
+            self._protocol.send(b" ".join(words))
         return await self.reply(phase, seconds)
 
-    async def send(self, phase: Phase, *lines: bytes) -> None:
-        """Send command lines, without CRLF, in one write; each has one reply to be read. Raises SmtpFailure."""
-        async with self.within(phase, None):
-            self._protocol.send(*lines)
+    def send(self, phase: Phase, turn: Turn, *lines: bytes, payload: bytes = b"") -> None:
+        """Send command lines, without CRLF, and the octets of the last one, in one write; each has one reply to be
+        read. They go behind the end of the transaction before. Raises SmtpFailure."""
+        with self._ending(phase):
+            self._protocol.check(*lines)
+            turn.send(b"\r\n".join((*lines, payload)), len(lines))
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
-        async with self.within(phase, seconds):
-            response = await self._protocol.read_response()
+        try:
+            response = await self._protocol.read_response(seconds)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Exception):
+                raise self._failed(error, phase) from error
+            raise
         return self._judged(response.code, response.message, phase)
 
-    async def upload(self, chunks: Iterable[bytes], seconds: float) -> None:
+    async def upload(self, chunks: Iterable[bytes], seconds: float, *, replies: bool = False) -> int:
         """Send content but for its last chunk, at the pace of the server. Raises SmtpFailure (CONTENT), with the
-        reply of a server that refused the content before its end."""
+        reply of a server that refused the content before its end. With `replies` each chunk has one (BDAT); how many
+        of them are still to come."""
+        owed = 0
         try:
             async with self.within(Phase.CONTENT, seconds):
                 for chunk in chunks:
-                    self._protocol.put(chunk)
+                    if replies:
+                        self._protocol.put_behind(chunk, 1)
+                        owed += 1
+                    else:
+                        self._protocol.put(chunk)
                     await self._protocol.room()
                     await asyncio.sleep(0)  # there is always room where the server is quick, and others wait
-                    self._heed_early_reply()
+                    while self._heed_early_reply(owed):
+                        owed -= 1
         except SmtpFailure:
             self._heed_early_reply()
             raise
+        return owed
 
-    async def finish(self, chunk: bytes, seconds: float) -> Reply:
+    async def finish(self, turn: Turn, chunk: bytes, seconds: float) -> Reply:
         """Send the last chunk, final dot included, and return the reply to it. Raises SmtpFailure: CONTENT when
         nothing of the chunk was sent, else DOT, in doubt unless it carries a reply."""
-        async with self.within(Phase.CONTENT, seconds):
+        with self._ending(Phase.CONTENT):
             self._heed_early_reply()
-            self.dot_sent = True
-            self._protocol.put(chunk)
+            behind, replies = turn.end(is_clean=True)
+            self._protocol.put(chunk + behind, replies)
         return await self.reply(Phase.DOT, seconds)
+
+    def finish_chunks(self, turn: Turn, chunk: bytes) -> None:
+        """Send the last chunk of BDAT; its reply is to be read. Raises SmtpFailure (CONTENT), nothing sent then."""
+        with self._ending(Phase.CONTENT):
+            behind, replies = turn.end(is_clean=False)
+            self._protocol.put_behind(chunk + behind, 1 + replies)
+
+    @contextlib.contextmanager
+    def _ending(self, phase: Phase) -> Iterator[None]:
+        """Whatever the block raises closes the connection and becomes an SmtpFailure."""
+        try:
+            yield
+        except Unseated:
+            raise
+        except SmtpFailure:
+            self.close()
+            raise
+        except Exception as error:
+            self.close()
+            raise self._failed(error, phase) from error
+
+    def _failed(self, error: Exception, phase: Phase) -> SmtpFailure:
+        return SmtpFailure(failure_from(error, phase, self.server))
 
     @contextlib.asynccontextmanager
     async def within(self, phase: Phase, seconds: float | None) -> AsyncIterator[None]:
@@ -266,6 +322,7 @@ class Connection:
 
     async def ehlo(self) -> None:
         """Say EHLO, learn the extensions. HELO to a server that does not know EHLO (RFC 5321 section 3.2)."""
+        self._extensions = None
         async with self.within(Phase.EHLO, self.server.timeouts.ehlo):
             try:
                 await self.client.ehlo(timeout=None)
@@ -281,6 +338,7 @@ class Connection:
             raise SmtpFailure(not_offered(self.server))
         context = await _context(self.server, True)
         async with self.within(Phase.TLS, self.server.timeouts.tls):
+            self._extensions = None
             await self.client.starttls(tls_context=context, server_hostname=self.server.host.rstrip("."), timeout=None)
 
     async def _expect(self, verb: bytes) -> None:
@@ -299,7 +357,7 @@ class Connection:
         More replies than commands (a 421 behind the last one, or nonsense) is where the session ends, too: the
         one too many would be taken for the next command's.
         """
-        reply = reply_from(code, text, self.server)
+        reply = self._reply_from(code, text)
         if self.unread:
             self.close()
         if not is_reply_code(code):
@@ -309,19 +367,39 @@ class Connection:
             raise SmtpFailure(refused(reply, phase, self.server))
         return reply
 
-    def _heed_early_reply(self) -> None:
-        """A reply before the final dot: the server will not take the content, so the dot must not follow."""
+    def _heed_early_reply(self, owed: int = 0) -> bool:
+        """A reply before the end: the server will not take the content, so the end must not follow. Whether there was
+        one that is positive, and `owed` to a chunk."""
         early = self._protocol.early_reply()
         if early is None:
-            return
-        reply = reply_from(early.code, early.message, self.server)
+            return False
+        reply = self._reply_from(early.code, early.message)
+        if owed and 200 <= reply.code <= 299:
+            return True
         if reply.severity is Severity.POSITIVE or not is_reply_code(reply.code):
             raise self.protocol_failure(reply, Phase.CONTENT)
         self.close()
         raise SmtpFailure(refused(reply, Phase.CONTENT, self.server))
 
+    def _reply_from(self, code: int, text: str) -> Reply:
+        """The same few replies come again and again."""
+        server, known = self._known_replies.get((code, text), (None, None))
+        if known is not None and server is self.server:
+            return known
+        reply = reply_from(code, text, self.server)
+        if len(self._known_replies) < _KNOWN_REPLIES:
+            self._known_replies[code, text] = (self.server, reply)
+        return reply
+
     def _lost(self, _: SMTPProtocol) -> None:
         self.client.close()
+
+
+_KNOWN_REPLIES = 32
+
+
+def _nobody() -> bool:
+    return False
 
 
 @contextlib.asynccontextmanager

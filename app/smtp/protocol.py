@@ -7,6 +7,7 @@ from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnect
 from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
 
 _NO_REPLY_CODE = -1
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CONTINUED = re.compile(rb"[0-9]{3}-")
 
 
@@ -25,6 +26,7 @@ class Protocol(SMTPProtocol):
     _cause: Exception | None = None
     _flooded = False
     _looked_at = 0
+    _is_late = False
 
     @property
     def unread(self) -> bool:
@@ -34,20 +36,29 @@ class Protocol(SMTPProtocol):
     def send(self, *lines: bytes) -> None:
         """Write these command lines, without CRLF, at once; each has one reply to be read.
 
-        Raises SMTPServerDisconnected, SMTPResponseException for a reply to nothing, ValueError for a line that
-        holds control characters; nothing is written then.
+        Raises as `check` does, and SMTPServerDisconnected; nothing is written then.
         """
+        self.check(*lines)
+        self.put_behind(b"\r\n".join(lines) + b"\r\n", len(lines))
+
+    def check(self, *lines: bytes) -> None:
+        """Whether these command lines may be written. Raises SMTPResponseException for a reply to nothing, ValueError
+        for a line that holds control characters."""
         if self.unread:
             raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
-        if any(octet < 32 or octet == 127 for line in lines for octet in line):
+        if any(_CONTROL.search(line) for line in lines):
             raise ValueError("a control character in a command")
-        self.write(b"".join(line + b"\r\n" for line in lines))
-        self._awaited = len(lines)
 
-    def put(self, chunk: bytes) -> None:
-        """Write content; a reply that comes early is kept. Raises SMTPServerDisconnected, nothing written then."""
+    def put(self, chunk: bytes, behind: int = 0) -> None:
+        """Write content, and what goes `behind` it with so many replies; a reply that comes early is kept. Raises
+        SMTPServerDisconnected, nothing written then."""
         self.write(chunk)
-        self._awaited = 1
+        self._awaited = 1 + behind
+
+    def put_behind(self, octets: bytes, replies: int) -> None:
+        """Write what has so many replies, behind what has not all of its replies. Raises as `put` does."""
+        self.write(octets)
+        self._awaited += replies
 
     async def room(self) -> None:
         """Wait until the transport has room for another chunk. Raises ConnectionError."""
@@ -61,24 +72,21 @@ class Protocol(SMTPProtocol):
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's
         """The next reply. Raises SMTPServerDisconnected once all that came before the end has been read,
         SMTPResponseException for what is no reply, TimeoutError after `timeout` seconds."""
-        async with asyncio.timeout(timeout):
-            while (response := self._next_reply()) is None:
-                if self._ended:
-                    raise SMTPServerDisconnected("Connection lost") from self._cause
-                self._arrival = self._loop.create_future()
-                try:
-                    await self._arrival
-                finally:
-                    self._arrival = None
+        response = self._next_reply()
+        if response is None:
+            response = await self._arriving(timeout)
         self._awaited = max(0, self._awaited - 1)
         return response
 
     def early_reply(self) -> SMTPResponse | None:
         """Take the reply that came while content was still being sent, if there is one."""
         try:
-            return self._next_reply()
+            response = self._next_reply()
         except SMTPResponseException as error:
             return SMTPResponse(error.code, error.message)
+        if response is not None:
+            self._awaited = max(0, self._awaited - 1)
+        return response
 
     def data_received(self, data: bytes) -> None:
         """Keep what the server says, up to the size of as many replies as are awaited."""
@@ -98,6 +106,28 @@ class Protocol(SMTPProtocol):
         """Nothing more will come, for this cause."""
         super().connection_lost(exc)
         self._ended, self._cause = True, exc
+        self._wake()
+
+    async def _arriving(self, seconds: float | None) -> SMTPResponse:
+        """The reply that is still on its way; one clock for all of its pieces."""
+        self._is_late = False
+        clock = self._loop.call_later(seconds, self._run_late) if seconds is not None else None
+        try:
+            while (response := self._next_reply()) is None:
+                if self._ended:
+                    raise SMTPServerDisconnected("Connection lost") from self._cause
+                if self._is_late:
+                    raise TimeoutError
+                self._arrival = self._loop.create_future()
+                await self._arrival
+        finally:
+            self._arrival = None
+            if clock is not None:
+                clock.cancel()
+        return response
+
+    def _run_late(self) -> None:
+        self._is_late = True
         self._wake()
 
     def _next_reply(self) -> SMTPResponse | None:
