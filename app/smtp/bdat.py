@@ -7,6 +7,7 @@ from app.smtp.connection import Connection
 from app.smtp.exchange import WITHHELD, Exchange, read_envelope
 from app.smtp.failure import Phase, SmtpFailure
 
+
 async def send_at_once(exchange: Exchange) -> None:
     """MAIL, RCPT and the content in one write, behind a transaction whose replies are still to come. Recipients that it
     leaves without a reply may be sent the mail by DATA.
@@ -88,6 +89,8 @@ async def _content(exchange: Exchange, accepted: list[str]) -> Reply:
     try:
         verdicts = [await exchange.reply(Phase.DOT, timeouts.dot) for _ in range(owed + 1)]
         refusals = [reply for reply in verdicts if not exchange.is_positive(reply, 2, Phase.DOT)]
+        if refusals and verdicts[-1] not in refusals:
+            raise connection.protocol_failure(verdicts[-1], Phase.DOT)
     except SmtpFailure as error:
         connection.rides_badly = error.failure.in_doubt and turn.is_followed
         raise

@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import functools
-import os
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
@@ -14,8 +11,7 @@ from aiosmtplib import SMTP, SMTPHeloError, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from app.mail.reply import Reply, Severity
-from app.outbound.guard import Address
-from app.outbound.resolve import Resolve, permitted_addresses, resolve_host
+from app.outbound.resolve import Resolve, resolve_host
 from app.smtp.auth import authenticate
 from app.smtp.failure import (
     Cause,
@@ -29,7 +25,9 @@ from app.smtp.failure import (
     reply_from,
 )
 from app.smtp.protocol import Protocol
+from app.smtp.reach import reach
 from app.smtp.server import AccessToken, Credentials, Server, TokenCredentials
+from app.smtp.tls import tls_context
 from app.smtp.train import Train, Turn, Unseated
 
 
@@ -69,7 +67,7 @@ def _refused_credentials(failure: Failure) -> bool:
 async def _connect(server: Server, credentials: Credentials | None, resolve: Resolve) -> "Connection":
     timeouts = server.timeouts
     async with _within(server, Phase.CONNECT, timeouts.connect):
-        connected = await _reach(server, resolve)
+        connected = await reach(server, resolve)
     connection = Connection(server)
     try:
         await connection.open(connected)
@@ -85,30 +83,6 @@ async def _connect(server: Server, credentials: Credentials | None, resolve: Res
         connection.close()
         raise
     return connection
-
-
-async def _reach(server: Server, resolve: Resolve) -> socket.socket:
-    """The first of the host's permitted addresses that accepts, in the order of the resolver. Raises OSError,
-    AddressRefused, PortRefused."""
-    refusal: OSError = socket.gaierror("no address")
-    for address in await permitted_addresses(server.host, server.guard, resolve, server.port):
-        try:
-            return await connect_to(address, server.port)
-        except OSError as error:
-            refusal = error
-    raise refusal
-
-
-async def connect_to(address: Address, port: int) -> socket.socket:
-    """A socket that is connected to an address which the guard permits. Raises OSError."""
-    candidate = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
-    candidate.setblocking(False)
-    try:
-        await asyncio.get_running_loop().sock_connect(candidate, (str(address), port))
-    except BaseException:
-        candidate.close()
-        raise
-    return candidate
 
 
 class Connection:
@@ -298,7 +272,7 @@ class Connection:
         """Take over the socket, and start implicit TLS where the server wants it."""
         implicit, timeouts = self.server.implicit_tls, self.server.timeouts
         try:
-            context = await _context(self.server, implicit)
+            context = await tls_context(self.server, implicit)
         except BaseException:
             connected.close()
             raise
@@ -336,7 +310,7 @@ class Connection:
         if "starttls" not in self.extensions:
             self.close()
             raise SmtpFailure(not_offered(self.server))
-        context = await _context(self.server, True)
+        context = await tls_context(self.server, True)
         async with self.within(Phase.TLS, self.server.timeouts.tls):
             self._extensions = None
             await self.client.starttls(tls_context=context, server_hostname=self.server.host.rstrip("."), timeout=None)
@@ -412,30 +386,3 @@ async def _within(server: Server, phase: Phase, seconds: float | None) -> AsyncI
     except Exception as error:
         # The text of a refused AUTH may repeat the user name: it must not get into a traceback.
         raise SmtpFailure(failure_from(error, phase, server)) from (None if phase is Phase.AUTH else error)
-
-
-async def _context(server: Server, wanted: bool) -> ssl.SSLContext | None:
-    """The shared TLS context: made in a thread, as loading the system's authorities takes 25 ms."""
-    if not wanted:
-        return None
-    try:
-        return await asyncio.to_thread(_fresh_context, server.trusted_ca_file, server.trusted_ca)
-    except OSError as error:
-        message = "Certificate error: the file of trusted certificate authorities cannot be read."
-        raise SmtpFailure(Failure(Phase.TLS, Cause.TLS, message)) from error
-
-
-def _fresh_context(trusted_ca_file: str | None, trusted_ca: str | None) -> ssl.SSLContext:
-    changed = os.stat(trusted_ca_file).st_mtime_ns if trusted_ca_file else 0
-    return _make_context(trusted_ca_file, changed, trusted_ca)
-
-
-@functools.lru_cache(maxsize=64)
-def _make_context(trusted_ca_file: str | None, _changed: int, trusted_ca: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if trusted_ca_file:
-        context.load_verify_locations(cafile=trusted_ca_file)
-    if trusted_ca:
-        context.load_verify_locations(cadata=trusted_ca)
-    return context

@@ -81,8 +81,6 @@ class Turn:
     """One transaction's place in the line. `has_ended`: its last octet is written. `has_reset`: RSET goes before its
     commands, and has a reply. `is_abandoned`: it was given up with replies to come."""
 
-    __slots__ = ("_gate", "_kept", "_replies", "_train", "has_ended", "has_reset", "is_abandoned", "is_clean", "is_sent")
-
     def __init__(self, train: Train) -> None:
         self._train = train
         self._gate: asyncio.Future[None] | None = None
