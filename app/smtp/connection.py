@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -112,7 +112,7 @@ class Connection:
         self.invite: Callable[[], bool] = _nobody
         self._disbelieved: frozenset[str] = frozenset()
         self._extensions: Mapping[str, str] | None = None
-        self._known_replies: dict[tuple[int, str], tuple[Server, Reply]] = {}
+        self._known_replies: dict[bytes, tuple[Server, Reply]] = {}
         self._protocol = Protocol(connection_lost_callback=self._lost)
         self.train = Train(self._protocol.put_behind, self.close)
 
@@ -175,27 +175,45 @@ class Connection:
     async def command(self, phase: Phase, seconds: float, *words: bytes) -> Reply:
         """Send one command, return its reply, whatever it says. Raises SmtpFailure: 421, a lost connection, no
         reply within `seconds`, no SMTP; the connection is closed then."""
-        with self._ending(phase):
+        try:
             self._protocol.send(b" ".join(words))
+        except Exception as error:
+            raise self._ended(error, phase) from error
         return await self.reply(phase, seconds)
 
     def send(self, phase: Phase, turn: Turn, *lines: bytes, payload: bytes = b"") -> None:
         """Send command lines, without CRLF, and the octets of the last one, in one write; each has one reply to be
         read. They go behind the end of the transaction before. Raises SmtpFailure."""
-        with self._ending(phase):
+        try:
             self._protocol.check(*lines)
             turn.send(b"\r\n".join((*lines, payload)), len(lines))
+        except Unseated:
+            raise
+        except Exception as error:
+            raise self._ended(error, phase) from error
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
+        protocol = self._protocol
         try:
-            response = await self._protocol.read_response(seconds)
+            if not protocol.has_reply:
+                await protocol.arrival(seconds)
+            line = protocol.first_line()
+            if (known := self._known_replies.get(line)) is not None and known[0] is self.server:
+                protocol.drop(line)
+                if self.unread:
+                    self.close()
+                return known[1]
+            response = protocol.take()
         except BaseException as error:
             self.close()
             if isinstance(error, Exception):
-                raise self._failed(error, phase) from error
+                raise self._ended(error, phase) from error
             raise
-        return self._judged(response.code, response.message, phase)
+        reply = self._judged(response.code, response.message, phase)
+        if line and len(self._known_replies) < _KNOWN_REPLIES:
+            self._known_replies[line] = (self.server, reply)
+        return reply
 
     async def upload(self, chunks: Iterable[bytes], seconds: float, *, replies: bool = False) -> int:
         """Send content but for its last chunk, at the pace of the server. Raises SmtpFailure (CONTENT), with the
@@ -222,33 +240,25 @@ class Connection:
     async def finish(self, turn: Turn, chunk: bytes, seconds: float) -> Reply:
         """Send the last chunk, final dot included, and return the reply to it. Raises SmtpFailure: CONTENT when
         nothing of the chunk was sent, else DOT, in doubt unless it carries a reply."""
-        with self._ending(Phase.CONTENT):
+        try:
             self._heed_early_reply()
             behind, replies = turn.end(is_clean=True)
             self._protocol.put(chunk + behind, replies)
+        except Exception as error:
+            raise self._ended(error, Phase.CONTENT) from error
         return await self.reply(Phase.DOT, seconds)
 
     def finish_chunks(self, turn: Turn, chunk: bytes) -> None:
         """Send the last chunk of BDAT; its reply is to be read. Raises SmtpFailure (CONTENT), nothing sent then."""
-        with self._ending(Phase.CONTENT):
+        try:
             behind, replies = turn.end(is_clean=False)
             self._protocol.put_behind(chunk + behind, 1 + replies)
-
-    @contextlib.contextmanager
-    def _ending(self, phase: Phase) -> Iterator[None]:
-        """Whatever the block raises closes the connection and becomes an SmtpFailure."""
-        try:
-            yield
-        except Unseated:
-            raise
-        except SmtpFailure:
-            self.close()
-            raise
         except Exception as error:
-            self.close()
-            raise self._failed(error, phase) from error
+            raise self._ended(error, Phase.CONTENT) from error
 
-    def _failed(self, error: Exception, phase: Phase) -> SmtpFailure:
+    def _ended(self, error: Exception, phase: Phase) -> SmtpFailure:
+        """The failure that the error is; closes the connection."""
+        self.close()
         return SmtpFailure(failure_from(error, phase, self.server))
 
     @contextlib.asynccontextmanager
@@ -331,7 +341,7 @@ class Connection:
         More replies than commands (a 421 behind the last one, or nonsense) is where the session ends, too: the
         one too many would be taken for the next command's.
         """
-        reply = self._reply_from(code, text)
+        reply = reply_from(code, text, self.server)
         if self.unread:
             self.close()
         if not is_reply_code(code):
@@ -347,7 +357,7 @@ class Connection:
         early = self._protocol.early_reply()
         if early is None:
             return False
-        reply = self._reply_from(early.code, early.message)
+        reply = reply_from(early.code, early.message, self.server)
         if owed and 200 <= reply.code <= 299:
             return True
         if reply.severity is Severity.POSITIVE or not is_reply_code(reply.code):
@@ -355,21 +365,11 @@ class Connection:
         self.close()
         raise SmtpFailure(refused(reply, Phase.CONTENT, self.server))
 
-    def _reply_from(self, code: int, text: str) -> Reply:
-        """The same few replies come again and again."""
-        server, known = self._known_replies.get((code, text), (None, None))
-        if known is not None and server is self.server:
-            return known
-        reply = reply_from(code, text, self.server)
-        if len(self._known_replies) < _KNOWN_REPLIES:
-            self._known_replies[code, text] = (self.server, reply)
-        return reply
-
     def _lost(self, _: SMTPProtocol) -> None:
         self.client.close()
 
 
-_KNOWN_REPLIES = 32
+_KNOWN_REPLIES = 32  # the same few come again and again
 
 
 def _nobody() -> bool:

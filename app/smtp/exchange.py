@@ -18,7 +18,7 @@ WITHHELD = Failure(Phase.CONTENT, Cause.WITHHELD, "The end of the mail was withh
 BAD_SEQUENCE = 503
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """A transaction with the `due` recipients; `replies` gets those that are known, `accepted` who was accepted."""
 

@@ -26,6 +26,8 @@ class Faults:
 
     def note(self, key: Hashable, connection: Connection) -> None:
         """Remember what this connection showed."""
+        if not (connection.out_of_step or connection.rides_badly or connection.chunks_badly):
+            return
         shown = {
             Fault.OUT_OF_STEP: connection.out_of_step,
             Fault.RIDING: connection.rides_badly,

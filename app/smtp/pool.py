@@ -133,7 +133,8 @@ class Pool:
         visitor = berth.places.ask(version if rides and self._window > 1 else None)
         if not visitor.given.done():
             for loan in berth.loans:
-                self._share(berth, loan)
+                if loan.connection.train.has_ended and self._share(berth, loan):
+                    break
         try:
             shared = await visitor.given
         except asyncio.CancelledError:

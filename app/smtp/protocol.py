@@ -70,13 +70,52 @@ class Protocol(SMTPProtocol):
         return await self.read_response(timeout)
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's
-        """The next reply. Raises SMTPServerDisconnected once all that came before the end has been read,
-        SMTPResponseException for what is no reply, TimeoutError after `timeout` seconds."""
+        """The next reply. Raises as `arrival` and `take` do."""
+        if not self._has_last_line():
+            await self.arrival(timeout)
+        return self.take()
+
+    async def arrival(self, seconds: float | None) -> None:
+        """Return once a reply can be taken; one clock for all of its pieces. Raises SMTPServerDisconnected once all
+        that came before the end has been read, TimeoutError after `seconds`."""
+        self._is_late = False
+        clock = self._loop.call_later(seconds, self._run_late) if seconds is not None else None
+        try:
+            while not self._has_last_line() and not self._is_too_long:
+                if self._ended:
+                    raise SMTPServerDisconnected("Connection lost") from self._cause
+                if self._is_late:
+                    raise TimeoutError
+                self._arrival = self._loop.create_future()
+                await self._arrival
+        finally:
+            self._arrival = None
+            if clock is not None:
+                clock.cancel()
+
+    def take(self) -> SMTPResponse:
+        """The reply that has arrived. Raises SMTPResponseException for what is no reply."""
         response = self._next_reply()
         if response is None:
-            response = await self._arriving(timeout)
+            raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
         self._awaited = max(0, self._awaited - 1)
         return response
+
+    def first_line(self) -> bytes:
+        """The next reply as it came, where it has arrived and is one line; else nothing."""
+        end = self._buffer.find(b"\n") + 1
+        return bytes(self._buffer[:end]) if end and self._buffer[3:4] == b" " else b""
+
+    def drop(self, line: bytes) -> None:
+        """Take the reply that is this line, which is known."""
+        del self._buffer[: len(line)]
+        self._looked_at = 0
+        self._awaited = max(0, self._awaited - 1)
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether a reply can be taken."""
+        return self._has_last_line()
 
     def early_reply(self) -> SMTPResponse | None:
         """Take the reply that came while content was still being sent, if there is one."""
@@ -108,33 +147,19 @@ class Protocol(SMTPProtocol):
         self._ended, self._cause = True, exc
         self._wake()
 
-    async def _arriving(self, seconds: float | None) -> SMTPResponse:
-        """The reply that is still on its way; one clock for all of its pieces."""
-        self._is_late = False
-        clock = self._loop.call_later(seconds, self._run_late) if seconds is not None else None
-        try:
-            while (response := self._next_reply()) is None:
-                if self._ended:
-                    raise SMTPServerDisconnected("Connection lost") from self._cause
-                if self._is_late:
-                    raise TimeoutError
-                self._arrival = self._loop.create_future()
-                await self._arrival
-        finally:
-            self._arrival = None
-            if clock is not None:
-                clock.cancel()
-        return response
-
     def _run_late(self) -> None:
         self._is_late = True
         self._wake()
 
     def _next_reply(self) -> SMTPResponse | None:
         response = self._read_response_from_buffer() if self._has_last_line() else None
-        if response is None and (self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH):
+        if response is None and self._is_too_long:
             raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
         return response
+
+    @property
+    def _is_too_long(self) -> bool:
+        return self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH
 
     def _has_last_line(self) -> bool:
         """Whether a line has come that ends a reply, or is none. Each line is looked at once: aiosmtplib parses from
