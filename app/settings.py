@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     smtp_max_messages_per_connection: Count = 100
     smtp_idle_limit: Seconds = 25
     smtp_noop_after: Seconds = 5
+    smtp_messages_ahead: Annotated[int, Field(ge=0)] = 4
+    smtp_messages_in_flight: Count = 8
+    smtp_chunking: bool = True
     smtp_pipelining_pause: Seconds = 3600
     smtp_connection_limit_memory: Seconds = 600
     smtp_connection_limit_pause: Seconds = 1

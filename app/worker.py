@@ -19,6 +19,7 @@ from app.domains.signing import ContentSigner
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
 from app.mail.dkim import MOST_BYTES
+from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Engine
 from app.queue.heartbeat import beat, leave
 from app.queue.wakeup import Wakeup
@@ -97,6 +98,8 @@ def _pool(settings: Settings) -> Pool:
         idle_limit=settings.smtp_idle_limit,
         noop_after=settings.smtp_noop_after,
         pipelining_pause=settings.smtp_pipelining_pause,
+        chunking=settings.smtp_chunking,
+        window=settings.smtp_messages_in_flight,
         limit_memory=settings.smtp_connection_limit_memory,
         limit_pause=settings.smtp_connection_limit_pause,
         auth_interval=settings.circuit_auth_interval,
@@ -176,6 +179,7 @@ async def _delivery(
             attempter.attempt,
             drain.begun,
             connections_per_service=settings.smtp_max_connections,
+            messages_ahead=_messages_ahead(engine, settings),
             look_every=settings.queue_poll,
             uptime=uptime,
             move_at_once=settings.recover_batch,
@@ -186,6 +190,11 @@ async def _delivery(
     finally:
         drain.begin()
         await _end(delivery, drain.remaining())
+
+
+def _messages_ahead(engine: Engine, settings: Settings) -> int:
+    """PgQueuer's caps hold over all workers: there each message under way stands for a connection."""
+    return settings.smtp_messages_ahead if isinstance(engine, EmbeddedEngine) else 0
 
 
 async def _end(delivery: asyncio.Task[None], seconds: float) -> None:

@@ -5,7 +5,7 @@ import logging
 import random
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -35,7 +35,6 @@ from app.services.announced import note_announced_size
 from app.services.circuit import CircuitPolicy
 from app.services.known_services import KnownServices
 from app.services.models import Service
-from app.smtp.connection import Connection
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.pool import Pool
 from app.smtp.server import Server
@@ -181,31 +180,42 @@ class Attempter:
     async def _send(self, dispatch: "_Dispatch", recipients: Sequence[ClaimedRecipient]) -> TransactionResult:
         """One transaction, and for those left without a verdict another one on a new connection, if that may help."""
         replies: dict[str, Reply] = {}
-        tries = 0
+        tries, rides = 0, True
         while True:
             due = [recipient.address for recipient in recipients if recipient.address not in replies]
             try:
-                result = await self._transact(dispatch, due, fresh=tries > 0)
+                result = await self._transact(dispatch, due, fresh=tries > 0, rides=rides)
             except SmtpFailure as failed:
                 return TransactionResult(replies, failed.failure)
             replies.update(result.replies)
+            if result.is_bumped and rides:
+                rides = False
+                continue
             if not result.try_again or tries == self._reconnects:
                 return TransactionResult(replies, result.failure)
             tries += 1
             logger.info("message %s: going on with a new connection", _shown(dispatch.claim))
 
-    async def _transact(self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool) -> TransactionResult:
+    async def _transact(
+        self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool, rides: bool
+    ) -> TransactionResult:
         service, server, claim = dispatch.service, dispatch.server, dispatch.claim
         envelope = Envelope(claim.reverse_path, tuple(due), claim.smtputf8)
-        connection: Connection | None = None
-        may_finish, at_most = dispatch.lease.may_finish, service.max_connections
-        lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, at_most=at_most)
+        may_have_it = False
+
+        async def may_finish(addresses: Collection[str]) -> bool:
+            nonlocal may_have_it
+            may_have_it = await dispatch.lease.may_finish(addresses)
+            return may_have_it
+
+        at_most = service.max_connections
+        lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
         try:
             async with lent as connection:
                 dispatch.said_size[:] = [connection.extensions.get("size", "")]
                 return await transact(connection, envelope, dispatch.content, server.timeouts, may_finish)
         except asyncio.CancelledError:
-            if connection is None or not connection.dot_sent:
+            if not may_have_it:
                 await _release(claim)
             raise
 

@@ -14,6 +14,7 @@ from app.delivery.uptime import Uptime
 from app.queue.engine import Engine
 from app.queue.route import divert
 from app.services.circuit import shut_services
+from app.services.pacing import COLUMNS
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +28,20 @@ async def run_delivery(
     stop: asyncio.Event,
     *,
     connections_per_service: int,
+    messages_ahead: int = 0,
     look_every: float,
     uptime: Uptime | None = None,
     move_at_once: int = 1000,
 ) -> None:
     """Deliver until `stop` is set, then return once the attempts under way have ended.
 
-    `connections_per_service` holds for services without a number of their own. Services made, changed, deleted, paused
-    or resumed meanwhile, and circuits that open, close or want a probe, are noticed within `look_every` seconds; so is,
-    in `uptime`, whether the database answers; services whose limits allow more again, at once. Mail that has to leave
-    by another service than before is moved then, up to `move_at_once` mails of a service.
+    `connections_per_service` holds for services without a number of their own; for each connection, `messages_ahead`
+    more mails are made ready, unless the service has limits: those would count them too early. Services made, changed,
+    deleted, paused or resumed meanwhile, and circuits that open, close or want a probe, are noticed within `look_every`
+    seconds; so is, in `uptime`, whether the database answers; services whose limits allow more again, at once. Mail
+    that has to leave by another service than before is moved then, up to `move_at_once` mails of a service.
     """
-    services = _Services(engine, connections_per_service, uptime or Uptime(0), move_at_once)
+    services = _Services(engine, connections_per_service, messages_ahead, uptime or Uptime(0), move_at_once)
 
     async def try_message(message_id: UUID) -> None:
         if not await attempt(message_id):
@@ -63,9 +66,10 @@ async def _watch(services: "_Services", look_every: float) -> None:
 class _Services:
     """Which services the engine may serve now: active, not paused, not over their limits, and with no open circuit."""
 
-    def __init__(self, engine: Engine, cap: int, uptime: Uptime, batch: int) -> None:
+    def __init__(self, engine: Engine, cap: int, ahead: int, uptime: Uptime, batch: int) -> None:
         self._engine = engine
         self._cap = cap
+        self._ahead = ahead
         self._batch = batch
         self._uptime = uptime
         self._looking = asyncio.Lock()
@@ -86,12 +90,17 @@ class _Services:
     def _tell(self, found: Sequence[Mapping[str, Any]]) -> datetime | None:
         moment = now()
         free_at = {as_key(row["id"]): as_moment(row["free_at"]) or moment for row in found}
-        caps = {as_key(row["id"]): row["max_connections"] or self._cap for row in found}
+        caps = {as_key(row["id"]): self._messages_at_once(row) for row in found}
         self._engine.services_changed({key: cap for key, cap in caps.items() if free_at[key] <= moment})
         return min((free for free in free_at.values() if free > moment), default=None)
 
+    def _messages_at_once(self, row: Mapping[str, Any]) -> int:
+        ahead = 0 if row["is_paced"] else self._ahead
+        return int(row["max_connections"] or self._cap) * (1 + ahead)
 
+
+_HAS_LIMITS = " OR ".join(f"{column} IS NOT NULL" for column in COLUMNS)
 _SERVICES = (
-    "SELECT id, max_connections, free_at FROM service LEFT JOIN pace ON pace.subject = service.id"
-    " WHERE is_active AND paused_at IS NULL"
+    f"SELECT id, max_connections, free_at, {_HAS_LIMITS} AS is_paced"  # noqa: S608 - constants
+    " FROM service LEFT JOIN pace ON pace.subject = service.id WHERE is_active AND paused_at IS NULL"
 )

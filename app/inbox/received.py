@@ -24,12 +24,14 @@ class ReceivedMail:
 @dataclass(slots=True)
 class SessionLog:
     """What one client said, for asserts. `commands` are lines without CRLF, AUTH material included; `received` is
-    every octet, as decrypted. Kept only by a receiver that was asked to."""
+    every octet, as decrypted; `waits` how often all that it sent was answered, and nothing more had come. Kept only by
+    a receiver that was asked to."""
 
     commands: list[str] = field(default_factory=list)
     received: bytearray = field(default_factory=bytearray)
     tls: bool = False
     mails: int = 0
+    waits: int = 0
 
     @property
     def verbs(self) -> list[str]:

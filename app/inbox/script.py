@@ -18,8 +18,9 @@ class Stage(StrEnum):
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
+    BDAT = "bdat"  # once the octets of the chunk have arrived
     CONTENT = "content"  # once the first octets of the content have arrived
-    DOT = "dot"  # after the final dot, before the mail is taken
+    DOT = "dot"  # after the final dot or the last chunk, before the mail is taken
     ACCEPTED = "accepted"  # the mail is taken, the reply not yet sent
     RSET = "rset"
     NOOP = "noop"

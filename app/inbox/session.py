@@ -4,13 +4,13 @@ import base64
 import binascii
 import contextlib
 import logging
-import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from app.inbox.received import ReceivedMail, SessionLog
 from app.inbox.script import Answer, Drop, Endless, Hang, Overlook, Raw, Reset, Script, Stage, Wait, reply_octets
+from app.inbox.syntax import content_problem, mail_problem, read_chunk, read_path
 from app.inbox.wire import ClosedError, TooLongError, Wire
 from app.inbox.xoauth2 import CHALLENGE, user_and_token
 
@@ -19,14 +19,8 @@ log = logging.getLogger(__name__)
 _COMMAND_LINE = 512
 _MAIL_LINE = 1000  # 512 and what SIZE, BODY, SMTPUTF8 and AUTH= add to it
 _AUTH_LINE = 12288  # RFC 4954 section 4
-_TEXT_LINE = 1000
 _MAX_RECIPIENTS = 1000
 _MAX_ERRORS = 20
-
-_LOCAL_OR_DOMAIN = r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|[^\s<>"\x00-\x1f\x7f])*'
-_PATH = re.compile(rf"(FROM|TO): ?<(?:@[^\s<>:]+:)?({_LOCAL_OR_DOMAIN})>(?: +(\S.*))?", re.IGNORECASE)
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
-_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +43,7 @@ class _Transaction:
     reverse_path: str
     parameters: dict[str, str | None]
     recipients: list[str] = field(default_factory=list)
+    chunks: bytearray = field(default_factory=bytearray)
 
 
 class _HangupError(Exception):
@@ -75,6 +70,7 @@ class Session:
             "MAIL": self._mail,
             "RCPT": self._rcpt,
             "DATA": self._data,
+            "BDAT": self._bdat,
             "RSET": self._rset,
             "NOOP": self._noop,
             "VRFY": self._vrfy,
@@ -217,35 +213,20 @@ class Session:
             return await self._error("503 5.5.1 EHLO first, and one transaction at a time")
         if self._behaviour.check is not None and self._username is None:
             return await self._error("530 5.7.0 Authentication required")
-        path, parameters = _path("FROM", argument)
+        path, parameters = read_path("FROM", argument)
         if path is None or parameters is None:
             return await self._error("501 5.5.4 Syntax: MAIL FROM:<path> [parameters]")
-        if problem := self._mail_problem(path, parameters):
+        if problem := mail_problem(path, parameters, self._behaviour.extensions, self._behaviour.max_bytes):
             return await self._reply(problem)
         if not await self._scripted(Stage.MAIL, "250 2.1.0 Sender ok", path):
             return False
         self._transaction = _Transaction(path, parameters)
         return True
 
-    def _mail_problem(self, path: str, parameters: dict[str, str | None]) -> str | None:
-        extensions = self._behaviour.extensions
-        known = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8"}
-        for keyword in parameters:
-            if keyword != "AUTH" and known.get(keyword) not in extensions:
-                return f"555 5.5.4 Parameter {keyword} not recognized"
-        if not path.isascii() and "SMTPUTF8" not in parameters:
-            return "553 5.6.7 A non-ASCII address needs SMTPUTF8"
-        size = parameters.get("SIZE", "0") or ""
-        if not size.isdecimal() or len(size) > 20:
-            return "501 5.5.4 SIZE is a number"
-        if int(size) > self._behaviour.max_bytes:
-            return f"552 5.3.4 The limit is {self._behaviour.max_bytes} octets"
-        return None
-
     async def _rcpt(self, argument: str) -> bool:
         if self._transaction is None:
             return await self._error("503 5.5.1 MAIL first")
-        path, parameters = _path("TO", argument)
+        path, parameters = read_path("TO", argument)
         if not path or parameters is None:
             return await self._error("501 5.5.4 Syntax: RCPT TO:<path>")
         if parameters:
@@ -273,10 +254,44 @@ class Session:
         self._transaction = None
         if problem:
             return await self._reply(problem)
+        return await self._end(transaction, content)
+
+    async def _end(self, transaction: _Transaction, content: bytes) -> bool:
         reply = await self._verdict(Stage.DOT, "250 2.0.0 Taken") or b""
         if reply[:1] == b"2":
             reply = await self._take(transaction, content, reply)
         return await self._send(reply)
+
+    async def _bdat(self, argument: str) -> bool:
+        """After a refusal the transaction is left as it is: only RSET ends it (RFC 3030 section 2)."""
+        if "CHUNKING" not in self._behaviour.extensions:
+            return await self._error("500 5.5.1 Command not recognized")
+        chunk = read_chunk(argument)
+        if chunk is None:
+            return await self._error("501 5.5.4 Syntax: BDAT size [LAST]")
+        size, is_last = chunk
+        if size > self._behaviour.max_bytes:
+            await self._reply(f"552 5.3.4 The limit is {self._behaviour.max_bytes} octets")
+            raise _HangupError
+        octets = await self._wire.octets(size)
+        transaction = self._transaction
+        if transaction is None or not transaction.recipients:
+            return await self._error("503 5.5.1 MAIL and RCPT first")
+        transaction.chunks += octets
+        if len(transaction.chunks) > self._behaviour.max_bytes:
+            return await self._reply(f"552 5.3.4 The limit is {self._behaviour.max_bytes} octets")
+        if not await self._scripted(Stage.BDAT, None if is_last else f"250 2.0.0 {len(octets)} octets"):
+            return False
+        return await self._end_chunks(transaction) if is_last else True
+
+    async def _end_chunks(self, transaction: _Transaction) -> bool:
+        content = bytes(transaction.chunks)
+        if problem := content_problem(content):
+            return await self._reply(problem)
+        taken = await self._end(transaction, content)
+        if taken:
+            self._transaction = None
+        return taken
 
     async def _content(self) -> tuple[bytes, str | None]:
         """The content, and the reply that refuses it or None."""
@@ -285,11 +300,7 @@ class Session:
         except TooLongError:
             return b"", f"552 5.3.4 The limit is {self._behaviour.max_bytes} octets"
         content = stuffed.replace(b"\r\n.", b"\r\n").removeprefix(b".")
-        if _BARE_LINE_END.search(content):
-            return b"", "550 5.6.11 Bare CR or LF in the content"
-        if max((len(line) for line in content.split(b"\r\n")), default=0) + 2 > _TEXT_LINE:
-            return b"", f"550 5.6.0 A line of the content is longer than {_TEXT_LINE} octets"
-        return content, None
+        return content, content_problem(content)
 
     async def _take(self, transaction: _Transaction, content: bytes, reply: bytes) -> bytes:
         mail = ReceivedMail(
@@ -328,6 +339,8 @@ class Session:
     async def _line(self, limit: int) -> str:
         """A line without CRLF, recorded. Raises TooLongError, or ValueError when it is not a proper line."""
         octets = await self._wire.line(limit)
+        if self._record is not None:
+            self._record.waits = self._wire.waits
         line = octets.decode("utf-8", "backslashreplace").removesuffix("\r")
         if self._record is not None:
             self._record.commands.append(line)
@@ -377,17 +390,3 @@ class Session:
         if octets.startswith(b"421"):
             raise _HangupError
         return octets[:1] in (b"2", b"3")
-
-
-def _path(keyword: str, argument: str) -> tuple[str | None, dict[str, str | None] | None]:
-    """The path and the parameters of MAIL or RCPT; None for what is malformed."""
-    match = _PATH.fullmatch(argument)
-    if match is None or match[1].upper() != keyword:
-        return None, None
-    parameters: dict[str, str | None] = {}
-    for word in (match[3] or "").split():
-        parameter = _PARAMETER.fullmatch(word)
-        if parameter is None or parameter[1].upper() in parameters:
-            return match[2], None
-        parameters[parameter[1].upper()] = parameter[2]
-    return match[2], parameters

@@ -20,7 +20,8 @@ class ClosedError(Exception):
 
 
 class Wire(asyncio.Protocol):
-    """Reads on demand: while nobody asks for more, at most `_READ_AHEAD` octets are held, then TCP holds the rest."""
+    """Reads on demand: while nobody asks for more, at most `_READ_AHEAD` octets are held, then TCP holds the rest.
+    `waits`: how often all that came was answered, and more had to be waited for."""
 
     def __init__(self, connected: "Callable[[Wire], None]", idle_timeout: float, recording: bytearray | None) -> None:
         self._connected = connected
@@ -29,6 +30,8 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._ended = False
+        self._has_spoken = False
+        self.waits = 0
         self._arrival: asyncio.Future[None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -52,6 +55,14 @@ class Wire(asyncio.Protocol):
         taken = await self._until(b"\r\n.\r\n", len(_CRLF) + limit)
         return taken[len(_CRLF) :] + _CRLF if taken else b""
 
+    async def octets(self, count: int) -> bytes:
+        """So many octets, whatever they are. Raises ClosedError, TimeoutError."""
+        while len(self._buffer) < count:
+            await self._more()
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
     async def arrival(self) -> None:
         """Wait until something unread is there. Raises ClosedError, TimeoutError."""
         while not self._buffer:
@@ -66,6 +77,7 @@ class Wire(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise ClosedError
         self._transport.write(octets)
+        self._has_spoken = True
         async with asyncio.timeout(self._idle_timeout):
             await self._writable.wait()
 
@@ -173,6 +185,8 @@ class Wire(asyncio.Protocol):
         if self._ended or self._transport is None:
             raise ClosedError
         self._transport.resume_reading()
+        self.waits += self._has_spoken
+        self._has_spoken = False
         self._arrival = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._idle_timeout):

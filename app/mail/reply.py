@@ -32,7 +32,8 @@ class Reply:
         Octets that are no UTF-8, which arrive as lone surrogates, and control characters become U+FFFD, so that
         whatever a server says can be stored: an attempt that cannot be written down would be made again.
         """
-        lines = [_UNREADABLE.sub("\ufffd", line) for line in _LINE_BREAK.split(text)]
+        is_plain = text.isascii() and text.isprintable()
+        lines = [text] if is_plain else [_UNREADABLE.sub("\ufffd", line) for line in _LINE_BREAK.split(text)]
         first = _ENHANCED.match(lines[0])
         if first is None or first[1] != str(code)[0]:
             return cls(code, "\n".join(lines).strip())

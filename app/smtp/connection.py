@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import functools
-import os
 import socket
-import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -14,8 +11,7 @@ from aiosmtplib import SMTP, SMTPHeloError, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from app.mail.reply import Reply, Severity
-from app.outbound.guard import Address
-from app.outbound.resolve import Resolve, permitted_addresses, resolve_host
+from app.outbound.resolve import Resolve, resolve_host
 from app.smtp.auth import authenticate
 from app.smtp.failure import (
     Cause,
@@ -29,7 +25,10 @@ from app.smtp.failure import (
     reply_from,
 )
 from app.smtp.protocol import Protocol
+from app.smtp.reach import reach
 from app.smtp.server import AccessToken, Credentials, Server, TokenCredentials
+from app.smtp.tls import tls_context
+from app.smtp.train import Train, Turn, Unseated
 
 
 async def connect(server: Server, resolve: Resolve = resolve_host) -> "Connection":
@@ -68,7 +67,7 @@ def _refused_credentials(failure: Failure) -> bool:
 async def _connect(server: Server, credentials: Credentials | None, resolve: Resolve) -> "Connection":
     timeouts = server.timeouts
     async with _within(server, Phase.CONNECT, timeouts.connect):
-        connected = await _reach(server, resolve)
+        connected = await reach(server, resolve)
     connection = Connection(server)
     try:
         await connection.open(connected)
@@ -86,38 +85,16 @@ async def _connect(server: Server, credentials: Credentials | None, resolve: Res
     return connection
 
 
-async def _reach(server: Server, resolve: Resolve) -> socket.socket:
-    """The first of the host's permitted addresses that accepts, in the order of the resolver. Raises OSError,
-    AddressRefused, PortRefused."""
-    refusal: OSError = socket.gaierror("no address")
-    for address in await permitted_addresses(server.host, server.guard, resolve, server.port):
-        try:
-            return await connect_to(address, server.port)
-        except OSError as error:
-            refusal = error
-    raise refusal
-
-
-async def connect_to(address: Address, port: int) -> socket.socket:
-    """A socket that is connected to an address which the guard permits. Raises OSError."""
-    candidate = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
-    candidate.setblocking(False)
-    try:
-        await asyncio.get_running_loop().sock_connect(candidate, (str(address), port))
-    except BaseException:
-        candidate.close()
-        raise
-    return candidate
-
-
 class Connection:
     """One session with one server, lent to one transaction at a time.
 
     aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
     greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
-    connection: its reply would be taken for the next command's. `out_of_step`: the server did not answer pipelined
-    commands as it should; `may_pipeline` is false where that is known of it. `dot_sent`: the transaction came to its
-    final dot, so that the server may have the mail. `has_quit`: we left, with QUIT.
+    connection: its reply would be taken for the next command's. `train`: the transactions under way; `invite`: let
+    another one come on board, and say whether one did. `out_of_step`: the server did not answer pipelined commands as
+    it should; `rides_badly`: the connection was lost at the end of a transaction with another one behind it;
+    `chunks_badly`: it offered CHUNKING and refused BDAT. `may_pipeline`, `may_chunk` are false where that is known of
+    the server. `has_quit`: we left, with QUIT.
     """
 
     def __init__(self, server: Server) -> None:
@@ -127,21 +104,30 @@ class Connection:
         self.messages_sent = 0
         self.in_transaction = False
         self.may_pipeline = True
+        self.may_chunk = True
         self.out_of_step = False
-        self.dot_sent = False
+        self.rides_badly = False
+        self.chunks_badly = False
         self.has_quit = False
+        self.invite: Callable[[], bool] = _nobody
         self._disbelieved: frozenset[str] = frozenset()
+        self._extensions: Mapping[str, str] | None = None
+        self._known_replies: dict[bytes, tuple[Server, Reply]] = {}
         self._protocol = Protocol(connection_lost_callback=self._lost)
+        self.train = Train(self._protocol.put_behind, self.close)
 
     @property
     def extensions(self) -> Mapping[str, str]:
         """What the last EHLO offered and is believed: keyword in lower case to its parameters."""
-        offered = self.client.esmtp_extensions
-        return {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
+        if self._extensions is None:
+            offered = self.client.esmtp_extensions
+            self._extensions = {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
+        return self._extensions
 
     def disbelieve(self, *keywords: str) -> None:
         """Do without these extensions, in lower case: the server refused what it had offered."""
         self._disbelieved |= set(keywords)
+        self._extensions = None
 
     @property
     def usable(self) -> bool:
@@ -157,6 +143,11 @@ class Connection:
     def pipelining(self) -> bool:
         """Whether several commands may be sent at once (RFC 2920): offered, and not found to be untrue."""
         return self.may_pipeline and "pipelining" in self.extensions
+
+    @property
+    def chunking(self) -> bool:
+        """Whether content goes by BDAT (RFC 3030): offered beside PIPELINING, and not found to be untrue."""
+        return self.may_chunk and self.pipelining and "chunking" in self.extensions
 
     async def noop(self) -> None:
         """Ask whether the server is still there. Raises SmtpFailure, closed then."""
@@ -184,42 +175,91 @@ class Connection:
     async def command(self, phase: Phase, seconds: float, *words: bytes) -> Reply:
         """Send one command, return its reply, whatever it says. Raises SmtpFailure: 421, a lost connection, no
         reply within `seconds`, no SMTP; the connection is closed then."""
-        await self.send(phase, b" ".join(words))
+        try:
+            self._protocol.send(b" ".join(words))
+        except Exception as error:
+            raise self._ended(error, phase) from error
         return await self.reply(phase, seconds)
 
-    async def send(self, phase: Phase, *lines: bytes) -> None:
-        """Send command lines, without CRLF, in one write; each has one reply to be read. Raises SmtpFailure."""
-        async with self.within(phase, None):
-            self._protocol.send(*lines)
+    def send(self, phase: Phase, turn: Turn, *lines: bytes, payload: bytes = b"") -> None:
+        """Send command lines, without CRLF, and the octets of the last one, in one write; each has one reply to be
+        read. They go behind the end of the transaction before. Raises SmtpFailure."""
+        try:
+            self._protocol.check(*lines)
+            turn.send(b"\r\n".join((*lines, payload)), len(lines))
+        except Unseated:
+            raise
+        except Exception as error:
+            raise self._ended(error, phase) from error
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
-        async with self.within(phase, seconds):
-            response = await self._protocol.read_response()
-        return self._judged(response.code, response.message, phase)
+        protocol = self._protocol
+        try:
+            if not protocol.has_reply:
+                await protocol.arrival(seconds)
+            line = protocol.first_line()
+            if (known := self._known_replies.get(line)) is not None and known[0] is self.server:
+                protocol.drop(line)
+                if self.unread:
+                    self.close()
+                return known[1]
+            response = protocol.take()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, Exception):
+                raise self._ended(error, phase) from error
+            raise
+        reply = self._judged(response.code, response.message, phase)
+        if line and len(self._known_replies) < _KNOWN_REPLIES:
+            self._known_replies[line] = (self.server, reply)
+        return reply
 
-    async def upload(self, chunks: Iterable[bytes], seconds: float) -> None:
+    async def upload(self, chunks: Iterable[bytes], seconds: float, *, replies: bool = False) -> int:
         """Send content but for its last chunk, at the pace of the server. Raises SmtpFailure (CONTENT), with the
-        reply of a server that refused the content before its end."""
+        reply of a server that refused the content before its end. With `replies` each chunk has one (BDAT); how many
+        of them are still to come."""
+        owed = 0
         try:
             async with self.within(Phase.CONTENT, seconds):
                 for chunk in chunks:
-                    self._protocol.put(chunk)
+                    if replies:
+                        self._protocol.put_behind(chunk, 1)
+                        owed += 1
+                    else:
+                        self._protocol.put(chunk)
                     await self._protocol.room()
                     await asyncio.sleep(0)  # there is always room where the server is quick, and others wait
-                    self._heed_early_reply()
+                    while self._heed_early_reply(owed):
+                        owed -= 1
         except SmtpFailure:
             self._heed_early_reply()
             raise
+        return owed
 
-    async def finish(self, chunk: bytes, seconds: float) -> Reply:
+    async def finish(self, turn: Turn, chunk: bytes, seconds: float) -> Reply:
         """Send the last chunk, final dot included, and return the reply to it. Raises SmtpFailure: CONTENT when
         nothing of the chunk was sent, else DOT, in doubt unless it carries a reply."""
-        async with self.within(Phase.CONTENT, seconds):
+        try:
             self._heed_early_reply()
-            self.dot_sent = True
-            self._protocol.put(chunk)
+            behind, replies = turn.end(is_clean=True)
+            self._protocol.put(chunk + behind, replies)
+        except Exception as error:
+            raise self._ended(error, Phase.CONTENT) from error
         return await self.reply(Phase.DOT, seconds)
+
+    def finish_chunks(self, turn: Turn, chunk: bytes) -> None:
+        """Send the last chunk of BDAT; its reply is to be read. Raises SmtpFailure (CONTENT), nothing sent then."""
+        try:
+            behind, replies = turn.end(is_clean=False)
+            self._protocol.put_behind(chunk + behind, 1 + replies)
+        except Exception as error:
+            raise self._ended(error, Phase.CONTENT) from error
+
+    def _ended(self, error: Exception, phase: Phase) -> SmtpFailure:
+        """The failure that the error is; closes the connection."""
+        self.close()
+        return SmtpFailure(failure_from(error, phase, self.server))
 
     @contextlib.asynccontextmanager
     async def within(self, phase: Phase, seconds: float | None) -> AsyncIterator[None]:
@@ -242,7 +282,7 @@ class Connection:
         """Take over the socket, and start implicit TLS where the server wants it."""
         implicit, timeouts = self.server.implicit_tls, self.server.timeouts
         try:
-            context = await _context(self.server, implicit)
+            context = await tls_context(self.server, implicit)
         except BaseException:
             connected.close()
             raise
@@ -266,6 +306,7 @@ class Connection:
 
     async def ehlo(self) -> None:
         """Say EHLO, learn the extensions. HELO to a server that does not know EHLO (RFC 5321 section 3.2)."""
+        self._extensions = None
         async with self.within(Phase.EHLO, self.server.timeouts.ehlo):
             try:
                 await self.client.ehlo(timeout=None)
@@ -279,8 +320,9 @@ class Connection:
         if "starttls" not in self.extensions:
             self.close()
             raise SmtpFailure(not_offered(self.server))
-        context = await _context(self.server, True)
+        context = await tls_context(self.server, True)
         async with self.within(Phase.TLS, self.server.timeouts.tls):
+            self._extensions = None
             await self.client.starttls(tls_context=context, server_hostname=self.server.host.rstrip("."), timeout=None)
 
     async def _expect(self, verb: bytes) -> None:
@@ -309,12 +351,15 @@ class Connection:
             raise SmtpFailure(refused(reply, phase, self.server))
         return reply
 
-    def _heed_early_reply(self) -> None:
-        """A reply before the final dot: the server will not take the content, so the dot must not follow."""
+    def _heed_early_reply(self, owed: int = 0) -> bool:
+        """A reply before the end: the server will not take the content, so the end must not follow. Whether there was
+        one that is positive, and `owed` to a chunk."""
         early = self._protocol.early_reply()
         if early is None:
-            return
+            return False
         reply = reply_from(early.code, early.message, self.server)
+        if owed and 200 <= reply.code <= 299:
+            return True
         if reply.severity is Severity.POSITIVE or not is_reply_code(reply.code):
             raise self.protocol_failure(reply, Phase.CONTENT)
         self.close()
@@ -322,6 +367,13 @@ class Connection:
 
     def _lost(self, _: SMTPProtocol) -> None:
         self.client.close()
+
+
+_KNOWN_REPLIES = 32  # the same few come again and again
+
+
+def _nobody() -> bool:
+    return False
 
 
 @contextlib.asynccontextmanager
@@ -334,30 +386,3 @@ async def _within(server: Server, phase: Phase, seconds: float | None) -> AsyncI
     except Exception as error:
         # The text of a refused AUTH may repeat the user name: it must not get into a traceback.
         raise SmtpFailure(failure_from(error, phase, server)) from (None if phase is Phase.AUTH else error)
-
-
-async def _context(server: Server, wanted: bool) -> ssl.SSLContext | None:
-    """The shared TLS context: made in a thread, as loading the system's authorities takes 25 ms."""
-    if not wanted:
-        return None
-    try:
-        return await asyncio.to_thread(_fresh_context, server.trusted_ca_file, server.trusted_ca)
-    except OSError as error:
-        message = "Certificate error: the file of trusted certificate authorities cannot be read."
-        raise SmtpFailure(Failure(Phase.TLS, Cause.TLS, message)) from error
-
-
-def _fresh_context(trusted_ca_file: str | None, trusted_ca: str | None) -> ssl.SSLContext:
-    changed = os.stat(trusted_ca_file).st_mtime_ns if trusted_ca_file else 0
-    return _make_context(trusted_ca_file, changed, trusted_ca)
-
-
-@functools.lru_cache(maxsize=64)
-def _make_context(trusted_ca_file: str | None, _changed: int, trusted_ca: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if trusted_ca_file:
-        context.load_verify_locations(cafile=trusted_ca_file)
-    if trusted_ca:
-        context.load_verify_locations(cadata=trusted_ca)
-    return context

@@ -1,6 +1,7 @@
 """Any exception becomes a Failure with its phase; temporary unless known otherwise."""
 
 import base64
+import functools
 import re
 import socket
 import ssl
@@ -127,9 +128,11 @@ def reply_from(code: int, text: str, server: Server) -> Reply:
 
     Who may send through a service need not know its user name: it is taken out, as is the password.
     """
-    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    reply = Reply.parse(code, _CONTROL.sub(" ", readable))
-    return replace(reply, text=_redacted(reply.text, server.credentials)[:_MAX_REPLY_CHARS])
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub(" ", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    reply = Reply.parse(code, text)
+    shown = _redacted(reply.text, server.credentials)[:_MAX_REPLY_CHARS]
+    return reply if shown == reply.text else replace(reply, text=shown)
 
 
 def is_reply_code(code: int) -> bool:
@@ -248,11 +251,17 @@ def _redacted(text: str, credentials: Credentials | TokenCredentials | None) -> 
     """Servers repeat the user name, or what they were sent for AUTH. Only whole words: a name may be one letter."""
     if not isinstance(credentials, Credentials):  # nothing is sent before the token is known
         return text
+    return _forms(credentials).sub("…", text)
+
+
+@functools.lru_cache(maxsize=64)
+def _forms(credentials: Credentials) -> re.Pattern[str]:
+    """What a server may repeat of them."""
     username, password = credentials.username, credentials.password
     together = f"user={username}\1auth=Bearer {password}\1\1" if credentials.is_token else f"\0{username}\0{password}"
     sent = [base64.b64encode(part.encode()).decode() for part in (username, password, together)]
     forms = sorted(filter(None, [username, password, *sent]), key=len, reverse=True)
-    return re.sub("|".join(map(_whole_word, forms)), "…", text, flags=re.IGNORECASE)
+    return re.compile("|".join(map(_whole_word, forms)), re.IGNORECASE)
 
 
 def _whole_word(form: str) -> str:

@@ -2,45 +2,63 @@
 
 import asyncio
 from collections import deque
-from types import TracebackType
+from collections.abc import Hashable
+
+from app.smtp.loan import Loan
 
 
 class Places:
-    """`async with places:` waits for a place, and has it during the block. Their number may change meanwhile."""
+    """Each has a place of its own, or shares one that another has. Their number may change meanwhile."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Visitor] = deque()
 
     def resize(self, count: int) -> None:
         """From now on there are `count`; where more are taken, none is given until enough are free."""
         self._count = count
         self._admit()
 
-    async def __aenter__(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    @property
+    def may_be_shared(self) -> bool:
+        """Whether somebody waits, and no place has to be given up."""
+        return bool(self._waiting) and self._taken <= self._count
+
+    def ask(self, rides: Hashable = None) -> "Visitor":
+        """Who waits for a place, or with `rides` for a loan of that version; `free` is to be called for a place."""
+        visitor = Visitor(asyncio.get_running_loop().create_future(), rides)
+        self._waiting.append(visitor)
         self._admit()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():
-                self._free()
-            raise
+        return visitor
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._free()
+    def share(self, loan: Loan) -> bool:
+        """Give the loan to the first one that waits for one; whether there was one."""
+        for visitor in self._waiting:
+            if visitor.rides == loan.version and not visitor.given.done():
+                self._waiting.remove(visitor)
+                visitor.given.set_result(loan)
+                return True
+        return False
 
-    def _free(self) -> None:
+    def free(self) -> None:
+        """A place is free again."""
         self._taken -= 1
         self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self._taken < self._count:
-            turn = self._waiting.popleft()
-            if not turn.cancelled():
+            visitor = self._waiting.popleft()
+            if not visitor.given.done():
                 self._taken += 1
-                turn.set_result(None)
+                visitor.given.set_result(None)
+
+
+class Visitor:
+    """`given`: a place of its own (None), or a loan that it shares."""
+
+    __slots__ = ("given", "rides")
+
+    def __init__(self, given: "asyncio.Future[Loan | None]", rides: Hashable) -> None:
+        self.given = given
+        self.rides = rides

@@ -9,7 +9,9 @@ from datetime import datetime
 from app.clock import now
 from app.smtp.connection import Connection, connect
 from app.smtp.failure import Failure, Phase, SmtpFailure
-from app.smtp.places import Places
+from app.smtp.faults import Fault, Faults
+from app.smtp.loan import Loan
+from app.smtp.places import Places, Visitor
 from app.smtp.room import Room, turned_away
 from app.smtp.server import Server
 
@@ -21,7 +23,11 @@ class Pool:
     for another version of the service, and when its borrower raised or was cancelled. One that was idle for
     more than `noop_after` seconds is asked with NOOP first; a dead one, or one that said more than it was asked, is
     closed and replaced silently. A server that did not answer pipelined commands as it should is sent one at a time
-    for `pipelining_pause` seconds.
+    for `pipelining_pause` seconds; so long it gets no BDAT after it refused that, and no mail behind another one after
+    that went wrong.
+
+    While all connections are out, one whose transaction has written its end is lent to the next who waits, behind that
+    (RFC 2920); with CHUNKING (RFC 3030), done without where `chunking` is false, up to `window` of them.
 
     A server that turns a connection away beside others of ours has no room for more: who borrows waits for one of
     those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one was
@@ -39,6 +45,8 @@ class Pool:
         idle_limit: float,
         noop_after: float,
         pipelining_pause: float = 3600,
+        chunking: bool = True,
+        window: int = 8,
         limit_memory: float = 600,
         limit_pause: float = 1,
         auth_interval: float = 60,
@@ -48,12 +56,13 @@ class Pool:
         self._max_messages = max_messages
         self._idle_limit = idle_limit
         self._noop_after = noop_after
-        self._pipelining_pause = pipelining_pause
+        self._chunking = chunking
+        self._window = window
+        self._faults = Faults(pipelining_pause, clock)
         self._limit_memory = limit_memory
         self._limit_pause = limit_pause
         self._auth_interval = auth_interval
         self._clock = clock
-        self._out_of_step: dict[Hashable, datetime] = {}
         self._berths: dict[Hashable, _Berth] = {}
         self._rooms: dict[tuple[str, int], Room] = {}
         self._lent: set[Connection] = set()
@@ -61,32 +70,34 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def borrow(
-        self, key: Hashable, version: int, server: Server, *, fresh: bool = False, at_most: int | None = None
+        self,
+        key: Hashable,
+        version: int,
+        server: Server,
+        *,
+        fresh: bool = False,
+        rides: bool = True,
+        at_most: int | None = None,
     ) -> AsyncIterator[Connection]:
         """Lend a connection to `server`, ready for MAIL; first come, first served while all are out.
 
         `version` is that of the service under `key`: connections of another version are not lent any more, with
-        `fresh` no warm one at all. `at_most` replaces `max_connections` for this key from now on.
+        `fresh` no warm one at all. With `rides` it may be one whose last transaction waits for its last reply: then
+        what is sent goes behind that. `at_most` replaces `max_connections` for this key from now on.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
         berth = self._berths.setdefault(key, _Berth(Places(self._max_connections)))
         berth.places.resize(at_most or self._max_connections)
         berth.users += 1
         try:
-            async with berth.places:
-                connection = await self._take(berth, version, server, fresh)
-                connection.may_pipeline = self._may_pipeline(key)
-                try:
-                    yield connection
-                    self._put_back(berth, connection, version)
-                except BaseException:
-                    connection.close()
-                    raise
-                finally:
-                    self._lent.discard(connection)
-                    if connection.out_of_step:
-                        self._out_of_step[key] = self._clock()
-                    self._room_at(server).tell()
+            loan = await self._board(berth, key, version, server, fresh=fresh, rides=rides and not fresh)
+            try:
+                yield loan.connection
+            except BaseException:
+                loan.spoil()
+                raise
+            finally:
+                self._leave(berth, loan)
         finally:
             berth.users -= 1
             self._forget(key, berth)
@@ -115,12 +126,70 @@ class Pool:
             room.tell()
         await asyncio.sleep(0)
 
-    def _may_pipeline(self, key: Hashable) -> bool:
-        since = self._out_of_step.get(key)
-        if since is not None and (self._clock() - since).total_seconds() > self._pipelining_pause:
-            del self._out_of_step[key]
-            return True
-        return since is None
+    async def _board(
+        self, berth: "_Berth", key: Hashable, version: int, server: Server, *, fresh: bool, rides: bool
+    ) -> Loan:
+        """A connection of its own, or one that is lent already."""
+        visitor = berth.places.ask(version if rides and self._window > 1 else None)
+        if not visitor.given.done():
+            for loan in berth.loans:
+                if loan.connection.train.has_ended and self._share(berth, loan):
+                    break
+        try:
+            shared = await visitor.given
+        except asyncio.CancelledError:
+            self._give_back(berth, visitor)
+            raise
+        if shared is not None:
+            return shared
+        try:
+            connection = await self._take(berth, version, server, fresh)
+        except BaseException:
+            berth.places.free()
+            raise
+        loan = Loan(key, version, server, connection)
+        connection.may_pipeline = self._faults.is_over(key, Fault.OUT_OF_STEP)
+        connection.may_chunk = self._chunking and self._faults.is_over(key, Fault.CHUNKING)
+        connection.invite = lambda: self._share(berth, loan, is_ending=True)
+        berth.loans.append(loan)
+        return loan
+
+    def _give_back(self, berth: "_Berth", visitor: Visitor) -> None:
+        """What was given to who was cancelled in the same moment."""
+        if visitor.given.done() and not visitor.given.cancelled():
+            loan = visitor.given.result()
+            if loan is None:
+                berth.places.free()
+            else:
+                self._leave(berth, loan)
+
+    def _share(self, berth: "_Berth", loan: Loan, *, is_ending: bool = False) -> bool:
+        """Let another one come aboard, if there is a seat and somebody who waits; whether one does."""
+        if self._closed or not berth.places.may_be_shared or not self._faults.is_over(loan.key, Fault.RIDING):
+            return False
+        if not loan.has_seat(window=self._window, max_messages=self._max_messages, is_ending=is_ending):
+            return False
+        if not berth.places.share(loan):
+            return False
+        loan.aboard += 1
+        return True
+
+    def _leave(self, berth: "_Berth", loan: Loan) -> None:
+        """The last one to leave gives the connection back, and its place."""
+        connection = loan.connection
+        self._faults.note(loan.key, connection)
+        loan.aboard -= 1
+        if loan.aboard:
+            self._share(berth, loan)
+            return
+        berth.loans.remove(loan)
+        self._lent.discard(connection)
+        if loan.is_spoiled:
+            connection.close()
+        else:
+            self._put_back(berth, connection, loan.version)
+        self._room_at(loan.server).tell()
+        berth.places.free()
 
     async def _take(self, berth: "_Berth", version: int, server: Server, fresh: bool) -> Connection:
         """A warm connection, or a new one as soon as there may be one more."""
@@ -279,6 +348,7 @@ class _Berth:
 
     places: Places
     idle: list[_Idle] = field(default_factory=list)
+    loans: list[Loan] = field(default_factory=list)
     users: int = 0
     making: _Making | None = None
     refused: _Refused | None = None

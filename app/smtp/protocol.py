@@ -7,6 +7,7 @@ from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnect
 from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
 
 _NO_REPLY_CODE = -1
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CONTINUED = re.compile(rb"[0-9]{3}-")
 
 
@@ -25,6 +26,7 @@ class Protocol(SMTPProtocol):
     _cause: Exception | None = None
     _flooded = False
     _looked_at = 0
+    _is_late = False
 
     @property
     def unread(self) -> bool:
@@ -34,20 +36,29 @@ class Protocol(SMTPProtocol):
     def send(self, *lines: bytes) -> None:
         """Write these command lines, without CRLF, at once; each has one reply to be read.
 
-        Raises SMTPServerDisconnected, SMTPResponseException for a reply to nothing, ValueError for a line that
-        holds control characters; nothing is written then.
+        Raises as `check` does, and SMTPServerDisconnected; nothing is written then.
         """
+        self.check(*lines)
+        self.put_behind(b"\r\n".join(lines) + b"\r\n", len(lines))
+
+    def check(self, *lines: bytes) -> None:
+        """Whether these command lines may be written. Raises SMTPResponseException for a reply to nothing, ValueError
+        for a line that holds control characters."""
         if self.unread:
             raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
-        if any(octet < 32 or octet == 127 for line in lines for octet in line):
+        if any(_CONTROL.search(line) for line in lines):
             raise ValueError("a control character in a command")
-        self.write(b"".join(line + b"\r\n" for line in lines))
-        self._awaited = len(lines)
 
-    def put(self, chunk: bytes) -> None:
-        """Write content; a reply that comes early is kept. Raises SMTPServerDisconnected, nothing written then."""
+    def put(self, chunk: bytes, behind: int = 0) -> None:
+        """Write content, and what goes `behind` it with so many replies; a reply that comes early is kept. Raises
+        SMTPServerDisconnected, nothing written then."""
         self.write(chunk)
-        self._awaited = 1
+        self._awaited = 1 + behind
+
+    def put_behind(self, octets: bytes, replies: int) -> None:
+        """Write what has so many replies, behind what has not all of its replies. Raises as `put` does."""
+        self.write(octets)
+        self._awaited += replies
 
     async def room(self) -> None:
         """Wait until the transport has room for another chunk. Raises ConnectionError."""
@@ -59,26 +70,62 @@ class Protocol(SMTPProtocol):
         return await self.read_response(timeout)
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's
-        """The next reply. Raises SMTPServerDisconnected once all that came before the end has been read,
-        SMTPResponseException for what is no reply, TimeoutError after `timeout` seconds."""
-        async with asyncio.timeout(timeout):
-            while (response := self._next_reply()) is None:
+        """The next reply. Raises as `arrival` and `take` do."""
+        if not self._has_last_line():
+            await self.arrival(timeout)
+        return self.take()
+
+    async def arrival(self, seconds: float | None) -> None:
+        """Return once a reply can be taken; one clock for all of its pieces. Raises SMTPServerDisconnected once all
+        that came before the end has been read, TimeoutError after `seconds`."""
+        self._is_late = False
+        clock = self._loop.call_later(seconds, self._run_late) if seconds is not None else None
+        try:
+            while not self._has_last_line() and not self._is_too_long:
                 if self._ended:
                     raise SMTPServerDisconnected("Connection lost") from self._cause
+                if self._is_late:
+                    raise TimeoutError
                 self._arrival = self._loop.create_future()
-                try:
-                    await self._arrival
-                finally:
-                    self._arrival = None
+                await self._arrival
+        finally:
+            self._arrival = None
+            if clock is not None:
+                clock.cancel()
+
+    def take(self) -> SMTPResponse:
+        """The reply that has arrived. Raises SMTPResponseException for what is no reply."""
+        response = self._next_reply()
+        if response is None:
+            raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
         self._awaited = max(0, self._awaited - 1)
         return response
+
+    def first_line(self) -> bytes:
+        """The next reply as it came, where it has arrived and is one line; else nothing."""
+        end = self._buffer.find(b"\n") + 1
+        return bytes(self._buffer[:end]) if end and self._buffer[3:4] == b" " else b""
+
+    def drop(self, line: bytes) -> None:
+        """Take the reply that is this line, which is known."""
+        del self._buffer[: len(line)]
+        self._looked_at = 0
+        self._awaited = max(0, self._awaited - 1)
+
+    @property
+    def has_reply(self) -> bool:
+        """Whether a reply can be taken."""
+        return self._has_last_line()
 
     def early_reply(self) -> SMTPResponse | None:
         """Take the reply that came while content was still being sent, if there is one."""
         try:
-            return self._next_reply()
+            response = self._next_reply()
         except SMTPResponseException as error:
             return SMTPResponse(error.code, error.message)
+        if response is not None:
+            self._awaited = max(0, self._awaited - 1)
+        return response
 
     def data_received(self, data: bytes) -> None:
         """Keep what the server says, up to the size of as many replies as are awaited."""
@@ -100,11 +147,19 @@ class Protocol(SMTPProtocol):
         self._ended, self._cause = True, exc
         self._wake()
 
+    def _run_late(self) -> None:
+        self._is_late = True
+        self._wake()
+
     def _next_reply(self) -> SMTPResponse | None:
         response = self._read_response_from_buffer() if self._has_last_line() else None
-        if response is None and (self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH):
+        if response is None and self._is_too_long:
             raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
         return response
+
+    @property
+    def _is_too_long(self) -> bool:
+        return self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH
 
     def _has_last_line(self) -> bool:
         """Whether a line has come that ends a reply, or is none. Each line is looked at once: aiosmtplib parses from

@@ -1,25 +1,19 @@
-"""MAIL, RCPT, DATA, content, final dot: one Reply per recipient (RFC 5321 section 3.3)."""
+"""MAIL, RCPT, content and its end: one Reply per recipient (RFC 5321 section 3.3)."""
 
-import asyncio
-import contextlib
-import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from app.mail.envelope import Envelope
-from app.mail.reply import Reply, Severity
+from app.mail.reply import Reply
+from app.smtp.bdat import send_at_once, send_in_chunks
+from app.smtp.commands import needs_smtputf8, ruled_out
 from app.smtp.connection import Connection
+from app.smtp.content import Content, look_through
+from app.smtp.data import send_by_data
+from app.smtp.exchange import Exchange, MayFinish
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.server import Timeouts
-
-_CHUNK = 64 * 1024
-_PATH = re.compile(
-    r'(?:"(?:[^"\\\x00-\x1f\x7f\ud800-\udfff]|\\[^\x00-\x1f\x7f\ud800-\udfff])*"|[^\s<>"\x00-\x1f\x7f\ud800-\udfff])*'
-)
-
-
-MayFinish = Callable[[Collection[str]], Awaitable[bool]]
+from app.smtp.train import BROKEN_OFF, Turn, Unseated
 
 
 async def _always(_: Collection[str]) -> bool:
@@ -29,12 +23,14 @@ async def _always(_: Collection[str]) -> bool:
 @dataclass(frozen=True, slots=True)
 class TransactionResult:
     """What became of each recipient. One with a reply has its verdict: the reply to its RCPT, to MAIL or DATA, to
-    the final dot, or our own where the server's extensions rule it out. `failure` is that of all the others; with
-    `try_again` the server took nothing for them, and a new connection may do better at once."""
+    the end of the content, or our own where the server's extensions rule it out. `failure` is that of all the others;
+    with `try_again` the server took nothing for them, and a new connection may do better at once. `is_bumped`: that is
+    so because of the transaction before it on the connection."""
 
     replies: Mapping[str, Reply]
     failure: Failure | None = None
     try_again: bool = False
+    is_bumped: bool = False
 
 
 async def transact(
@@ -46,38 +42,77 @@ async def transact(
 ) -> TransactionResult:
     """Send `content` (CRLF line ends) to the recipients of `envelope`; each phase has its seconds in `timeouts`.
 
-    `may_finish` is asked right before the last chunk and the final dot, with the addresses that the server accepted;
-    after a no neither is sent, the connection is closed, and the failure is WITHHELD: nobody got the mail.
-    MAIL, RCPT and DATA go out in one write where PIPELINING (RFC 2920) is offered. Raises nothing but cancellation,
-    which closes the connection. 421 in any phase is a failure that carries that reply. After a refusal
-    `connection.in_transaction` may be true: RSET is needed before the next MAIL.
+    `may_finish` is asked right before the last of the content and its end, with the addresses that the server accepted,
+    or may yet accept; after a no neither is sent, and the failure is WITHHELD: nobody got the mail. MAIL, RCPT and DATA
+    go out in one write where PIPELINING (RFC 2920) is offered, the content by BDAT where CHUNKING is, too. May be
+    called while another transaction on the connection waits for its last reply: this one is then right behind it.
+    Raises nothing but cancellation, which closes the connection once the transactions before have their replies. 421 in
+    any phase is a failure that carries that reply. After a refusal `connection.in_transaction` may be true: RSET is
+    needed before the next MAIL.
     """
-    connection.dot_sent = False
-    well_formed = await _is_well_formed(content)
+    verdicts: dict[str, Reply] = {}
+    examined: Content | None = None
     while True:
-        replies = _ruled_out(connection.extensions, envelope, len(content), well_formed)
-        due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
+        turn = connection.train.board()
+        failure: Failure | None = BROKEN_OFF
         try:
-            accepted = await _introduce(connection, envelope, due, content, timeouts, replies) if due else []
-            if accepted:
-                reply = await _content(connection, content, timeouts, partial(may_finish, accepted))
-                replies.update(dict.fromkeys(accepted, reply))
+            examined = examined or await look_through(content)
+            exchange = _exchange(connection, turn, envelope, examined, timeouts, may_finish, verdicts)
+            await _carry_out(exchange)
+            failure = None
         except SmtpFailure as error:
-            if all(address in replies for address in due):
-                return TransactionResult(replies)
-            return TransactionResult(replies, error.failure, _may_try_again(connection, error.failure))
-        if accepted or not _can_do_without(connection, envelope, {address: replies[address] for address in due}):
-            return TransactionResult(replies)
+            failure = error.failure
+            return _broken(exchange, error)
+        except BaseException:
+            if turn.is_first:
+                connection.close()
+            raise
+        finally:
+            is_lost = not connection.client.is_connected
+            turn.leave(failure if is_lost else None, in_transaction=connection.in_transaction)
+        if exchange.is_settled and not _can_do_without(exchange):
+            return TransactionResult(exchange.replies)
+        verdicts = {} if exchange.is_settled else exchange.replies
 
 
-def _can_do_without(connection: Connection, envelope: Envelope, refusals: Mapping[str, Reply]) -> bool:
+def _exchange(
+    connection: Connection,
+    turn: Turn,
+    envelope: Envelope,
+    content: Content,
+    timeouts: Timeouts,
+    may_finish: MayFinish,
+    verdicts: Mapping[str, Reply],
+) -> Exchange:
+    replies = ruled_out(connection.extensions, envelope, content) | dict(verdicts)
+    due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
+    return Exchange(connection, turn, envelope, content, timeouts, may_finish, due, replies)
+
+
+async def _carry_out(exchange: Exchange) -> None:
+    """The replies of those for whom it came to a verdict. Raises SmtpFailure."""
+    connection, turn = exchange.connection, exchange.turn
+    if not exchange.due:
+        return
+    if connection.chunks_badly and connection.in_transaction and turn.is_first:
+        await connection.reset()
+    if not connection.chunking:
+        await send_by_data(exchange)
+    elif exchange.content.is_small and turn.is_clear and not turn.is_first:
+        await send_at_once(exchange)
+    else:
+        await send_in_chunks(exchange)
+
+
+def _can_do_without(exchange: Exchange) -> bool:
     """Whether MAIL was refused for its parameters, which the server offers, and so is worth saying without them: first
     without those that can be spared, then for the recipients who need no SMTPUTF8."""
-    codes = {reply.code for reply in refusals.values()}
-    if connection.in_transaction or not codes or not codes <= _PARAMETERS_REFUSED:
+    connection, due = exchange.connection, exchange.due
+    codes = {exchange.replies[address].code for address in due}
+    if exchange.accepted or connection.in_transaction or not codes or not codes <= _PARAMETERS_REFUSED:
         return False
     refused = connection.extensions.keys() & {"size", "8bitmime"}
-    if not refused and _needs_smtputf8(envelope, refusals):
+    if not refused and needs_smtputf8(exchange.envelope, due):
         refused = connection.extensions.keys() & {"smtputf8"}
     connection.disbelieve(*refused)
     return bool(refused)
@@ -86,228 +121,29 @@ def _can_do_without(connection: Connection, envelope: Envelope, refusals: Mappin
 _PARAMETERS_REFUSED = frozenset({504, 555})
 
 
-def _needs_smtputf8(envelope: Envelope, due: Iterable[str]) -> bool:
-    return envelope.smtputf8 or not all(address.isascii() for address in (envelope.reverse_path, *due))
+def _broken(exchange: Exchange, error: SmtpFailure) -> TransactionResult:
+    """The result of a transaction that the failure ended."""
+    replies, failure = exchange.replies, error.failure
+    if exchange.is_settled:
+        return TransactionResult(replies)
+    if not isinstance(error, Unseated):
+        return TransactionResult(replies, failure, _may_try_again(exchange.connection, failure))
+    if exchange.turn.has_ended and not _is_421(failure):
+        return TransactionResult(replies, replace(failure, phase=Phase.DOT, reply=None))
+    failure = Failure(Phase.MAIL, Cause.DISCONNECTED, failure.message)
+    return TransactionResult(replies, failure, try_again=True, is_bumped=True)
 
 
 def _may_try_again(connection: Connection, failure: Failure) -> bool:
-    """421, pipelining that does not work, or a warm connection that the server had closed: the mail was not taken."""
+    """421, pipelining or chunking that does not work, or a warm connection that the server had closed: the mail was not
+    taken."""
     if failure.reply is not None:
-        return failure.reply.code == 421
-    closed_while_idle = failure.phase is Phase.MAIL and failure.cause is Cause.DISCONNECTED and connection.messages_sent
-    return connection.out_of_step or bool(closed_while_idle)
-
-
-async def _introduce(
-    connection: Connection,
-    envelope: Envelope,
-    due: list[str],
-    content: bytes,
-    timeouts: Timeouts,
-    replies: dict[str, Reply],
-) -> list[str]:
-    """Say MAIL, RCPT, DATA. Those of the `due` recipients for whom the server now waits for content, if any; the
-    refused ones get their entry in `replies`."""
-    mail = [b"MAIL FROM:<" + envelope.reverse_path.encode() + b">"]
-    mail += _mail_parameters(connection.extensions, content, _needs_smtputf8(envelope, due))
-    say = _pipelined if connection.pipelining else _in_turn
-    return await say(connection, b" ".join(mail), {address: _rcpt(address) for address in due}, timeouts, replies)
-
-
-def _rcpt(address: str) -> bytes:
-    return b"RCPT TO:<" + address.encode() + b">"
-
-
-async def _in_turn(
-    connection: Connection, mail: bytes, rcpts: Mapping[str, bytes], timeouts: Timeouts, replies: dict[str, Reply]
-) -> list[str]:
-    """Each command once the one before it has its reply."""
-    reply = await connection.command(Phase.MAIL, timeouts.mail, mail)
-    if not _is(reply, 2, connection, Phase.MAIL):
-        replies.update(dict.fromkeys(rcpts, reply))
-        return []
-    connection.in_transaction = True
-    accepted = []
-    for address, rcpt in rcpts.items():
-        reply = await connection.command(Phase.RCPT, timeouts.rcpt, rcpt)
-        if _is(reply, 2, connection, Phase.RCPT):
-            accepted.append(address)
-        else:
-            replies[address] = reply
-    if not accepted:
-        return []
-    reply = await connection.command(Phase.DATA, timeouts.data, b"DATA")
-    if _is(reply, 3, connection, Phase.DATA):
-        return accepted
-    replies.update(dict.fromkeys(accepted, reply))
-    return []
-
-
-async def _pipelined(
-    connection: Connection, mail: bytes, rcpts: Mapping[str, bytes], timeouts: Timeouts, replies: dict[str, Reply]
-) -> list[str]:
-    """All commands in one write, DATA last (RFC 2920 section 3.1); then the replies, in the same order.
-
-    A server that answers out of step has refused nobody: whose reply it was is not known then. One that says
-    nothing, or hangs up, may be one that cannot pipeline after all.
-    """
-    refusals: dict[str, Reply] = {}
-    try:
-        await connection.send(Phase.MAIL, mail, *rcpts.values(), b"DATA")
-        accepted = await _read_replies(connection, list(rcpts), timeouts, refusals)
-    except SmtpFailure as error:
-        closed_while_idle = error.failure.phase is Phase.MAIL and connection.messages_sent
-        connection.out_of_step = error.failure.reply is None and not closed_while_idle
-        if error.failure.cause is not Cause.PROTOCOL:
-            replies.update(refusals)
-        raise
-    replies.update(refusals)
-    return accepted
-
-
-async def _read_replies(
-    connection: Connection, due: list[str], timeouts: Timeouts, refusals: dict[str, Reply]
-) -> list[str]:
-    """Out of step is also who accepts RCPT though it refused MAIL, or calls RCPT and DATA bad sequence (503) after it
-    accepted what comes before them."""
-    reply = await connection.reply(Phase.MAIL, timeouts.mail)
-    connection.in_transaction = begun = _is(reply, 2, connection, Phase.MAIL)
-    if not begun:
-        refusals.update(dict.fromkeys(due, reply))
-    accepted = []
-    for address in due:
-        reply = await connection.reply(Phase.RCPT, timeouts.rcpt)
-        positive = _is(reply, 2, connection, Phase.RCPT)
-        if positive is not begun and (positive or reply.code == _BAD_SEQUENCE):
-            raise connection.protocol_failure(reply, Phase.RCPT)
-        if positive:
-            accepted.append(address)
-        else:
-            refusals.setdefault(address, reply)
-    reply = await connection.reply(Phase.DATA, timeouts.data)
-    if connection.unread or (accepted and reply.code == _BAD_SEQUENCE):
-        raise connection.protocol_failure(reply, Phase.DATA)
-    if not _is(reply, 3, connection, Phase.DATA):
-        refusals.update(dict.fromkeys(accepted, reply))
-        return []
-    if not accepted:
-        await _end_without_content(connection, timeouts)
-    return accepted
-
-
-_BAD_SEQUENCE = 503
-
-
-async def _end_without_content(connection: Connection, timeouts: Timeouts) -> None:
-    """A lone dot, for a server that wants content for nobody; what it says to that concerns nobody either."""
-    with contextlib.suppress(SmtpFailure):
-        await connection.finish(b".\r\n", timeouts.data)
-        connection.in_transaction = connection.dot_sent = False
-
-
-async def _content(
-    connection: Connection, content: bytes, timeouts: Timeouts, may_finish: Callable[[], Awaitable[bool]]
-) -> Reply:
-    """Send the content and the final dot; until the last chunk is begun, the server cannot have taken the mail.
-
-    A refusal amid the content is as good as one after it, though the connection is closed then.
-    """
-    *chunks, last = _chunks(content)
-    try:
-        await connection.upload((_stuffed(content, *chunk) for chunk in chunks), timeouts.content)
-        if not await may_finish():
-            connection.close()
-            raise SmtpFailure(_WITHHELD)
-        reply = await connection.finish(_stuffed(content, *last) + b".\r\n", timeouts.dot)
-    except SmtpFailure as error:
-        if error.failure.reply is None or error.failure.reply.code == 421:
-            raise
-        return error.failure.reply
-    connection.in_transaction = False
-    connection.messages_sent += 1
-    _is(reply, 2, connection, Phase.DOT)
-    return reply
-
-
-_WITHHELD = Failure(Phase.CONTENT, Cause.WITHHELD, "The end of the mail was withheld, so the server did not take it.")
-
-
-def _chunks(content: bytes) -> Iterator[tuple[int, int]]:
-    """Where each chunk begins and ends; none ends between CR and LF."""
-    start = 0
-    while start < len(content):
-        end = min(start + _CHUNK, len(content))
-        end += content[end - 1 : end + 1] == b"\r\n"
-        yield start, end
-        start = end
-
-
-def _stuffed(content: bytes, start: int, end: int) -> bytes:
-    """Transparency (RFC 5321 section 4.5.2): a dot that begins a line is doubled."""
-    stuffed = content[start:end].replace(b"\r\n.", b"\r\n..")
-    begins_line = content[max(start - 1, 0) : start] in (b"", b"\n")
-    return b"." + stuffed if begins_line and stuffed.startswith(b".") else stuffed
-
-
-def _is(reply: Reply, digit: int, connection: Connection, phase: Phase) -> bool:
-    """Whether the reply begins with `digit`. Raises SmtpFailure for a positive one that does not."""
-    if reply.severity is not Severity.POSITIVE:
+        return _is_421(failure)
+    if failure.in_doubt or failure.cause is Cause.WITHHELD:
         return False
-    if reply.code // 100 != digit:
-        raise connection.protocol_failure(reply, phase)
-    return True
+    closed_while_idle = failure.phase is Phase.MAIL and failure.cause is Cause.DISCONNECTED and connection.messages_sent
+    return connection.out_of_step or connection.chunks_badly or bool(closed_while_idle)
 
 
-def _mail_parameters(extensions: Mapping[str, str], content: bytes, smtputf8: bool) -> list[bytes]:
-    parameters = []
-    if "size" in extensions:
-        parameters.append(f"SIZE={len(content)}".encode())
-    if "8bitmime" in extensions and not content.isascii():
-        parameters.append(b"BODY=8BITMIME")
-    if smtputf8:
-        parameters.append(b"SMTPUTF8")
-    return parameters
-
-
-async def _is_well_formed(content: bytes) -> bool:
-    """Whether every line ends in CRLF; content of several chunks is looked through in a thread."""
-    if len(content) <= _CHUNK:
-        return _has_crlf_only(content)
-    return await asyncio.to_thread(_has_crlf_only, content)
-
-
-def _has_crlf_only(content: bytes) -> bool:
-    return content.endswith(b"\r\n") and all(
-        content.count(b"\r\n", *chunk) == content.count(b"\n", *chunk) == content.count(b"\r", *chunk)
-        for chunk in _chunks(content)
-    )
-
-
-def _ruled_out(extensions: Mapping[str, str], envelope: Envelope, size: int, well_formed: bool) -> dict[str, Reply]:
-    """Our own replies, for recipients of whom nothing must go over the wire."""
-    problem = _content_problem(extensions, size, well_formed) or _address_problem(extensions, envelope.reverse_path)
-    if problem is None and envelope.smtputf8 and "smtputf8" not in extensions:
-        problem = _NO_SMTPUTF8
-    if problem is not None:
-        return dict.fromkeys(envelope.recipients, problem)
-    problems = {address: _address_problem(extensions, address) for address in envelope.recipients}
-    return {address: reply for address, reply in problems.items() if reply is not None}
-
-
-_NO_SMTPUTF8 = Reply(550, "The server does not offer SMTPUTF8, which this address needs.", "5.6.7")
-
-
-def _content_problem(extensions: Mapping[str, str], size: int, well_formed: bool) -> Reply | None:
-    limit = extensions.get("size", "").partition(" ")[0]
-    if limit.isdecimal() and 0 < int(limit[:20]) < size:
-        text = f"The message has {size} octets; the server takes at most {int(limit[:20])}."
-        return Reply(552, text, "5.3.4")
-    if not well_formed:
-        return Reply(554, "The content has a line that does not end in CRLF.", "5.6.0")
-    return None
-
-
-def _address_problem(extensions: Mapping[str, str], address: str) -> Reply | None:
-    if _PATH.fullmatch(address) is None:
-        return Reply(553, "The address cannot be written in an SMTP command.", "5.1.3")
-    return None if address.isascii() or "smtputf8" in extensions else _NO_SMTPUTF8
+def _is_421(failure: Failure) -> bool:
+    return failure.reply is not None and failure.reply.code == 421

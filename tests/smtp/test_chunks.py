@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.smtp import transaction
+from app.smtp import content as module
+from app.smtp.content import Content, look_through
 
 
 def stuffed(content: bytes) -> bytes:
@@ -18,10 +19,13 @@ def stuffed(content: bytes) -> bytes:
 def test_a_dot_that_begins_a_line_is_doubled_wherever_the_content_is_cut(lines: list[str], size: int) -> None:
     content = "".join(f"{line}\r\n" for line in lines).encode()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(transaction, "_CHUNK", size)
-        chunks = list(transaction._chunks(content))
-        assert b"".join(transaction._stuffed(content, *chunk) for chunk in chunks) == stuffed(content)
-        assert all(end - start <= size + 1 for start, end in chunks)
+        patched.setattr(module, "CHUNK", size)
+        plain, doubled = Content(content, True).chunks(), Content(content, True).stuffed()
+        cut = [*plain]
+        cut.append(plain.last)
+        assert b"".join(doubled) + doubled.last == stuffed(content)
+        assert b"".join(cut) == content
+        assert all(len(chunk) <= size + 1 for chunk in cut)
 
 
 @given(
@@ -30,5 +34,5 @@ def test_a_dot_that_begins_a_line_is_doubled_wherever_the_content_is_cut(lines: 
 async def test_a_line_without_crlf_is_found_wherever_the_content_is_cut(content: bytes, size: int) -> None:
     whole = content.endswith(b"\r\n") and content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(transaction, "_CHUNK", size)
-        assert await transaction._is_well_formed(content) is whole
+        patched.setattr(module, "CHUNK", size)
+        assert (await look_through(content)).is_well_formed is whole

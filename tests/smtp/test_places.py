@@ -29,10 +29,17 @@ class Guests:
         await self._calm()
 
     async def _stay(self, number: int) -> None:
-        async with self._places:
-            self.seated.append(number)
-            await self._leave[number].wait()
-            self.seated.remove(number)
+        visitor = self._places.ask()
+        try:
+            await visitor.given
+        except asyncio.CancelledError:
+            if not visitor.given.cancelled():
+                self._places.free()
+            raise
+        self.seated.append(number)
+        await self._leave[number].wait()
+        self.seated.remove(number)
+        self._places.free()
 
     async def _calm(self) -> None:
         for _ in range(5):

@@ -11,7 +11,8 @@ from cryptography.x509.oid import NameOID
 
 from app.mail.characters import shown
 from app.outbound.guard import Address
-from app.smtp.connection import Connection, connect_to
+from app.smtp.connection import Connection
+from app.smtp.reach import connect_to
 from app.smtp.server import Server
 
 _NAMES = 5

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from app.outbound.guard import Address
 from app.outbound.resolve import AddressRefused, PortRefused, among_permitted
-from app.smtp.connection import connect_to
 from app.smtp.diagnosis.report import DiagnosisCode, Stage, StageName, StageStatus
 from app.smtp.diagnosis.session import Session
 from app.smtp.diagnosis.verdict import code_of
 from app.smtp.failure import Phase, failure_from
+from app.smtp.reach import connect_to
 
 _FORBIDDEN = "None of its addresses is one that this server connects to."
 

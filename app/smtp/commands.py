@@ -1,0 +1,67 @@
+"""MAIL and RCPT for one envelope, and who is ruled out before they are said."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from app.mail.envelope import Envelope
+from app.mail.reply import Reply
+from app.smtp.content import Content
+
+_PLAIN_PATH = re.compile(r"[!#-;=?-~]*")  # what most are: no blank, no quote, no angle bracket
+_PATH = re.compile(
+    r'(?:"(?:[^"\\\x00-\x1f\x7f\ud800-\udfff]|\\[^\x00-\x1f\x7f\ud800-\udfff])*"|[^\s<>"\x00-\x1f\x7f\ud800-\udfff])*'
+)
+
+
+def mail_command(extensions: Mapping[str, str], envelope: Envelope, due: Iterable[str], content: Content) -> bytes:
+    """MAIL with the parameters that these extensions allow, without CRLF."""
+    parameters = b""
+    if "size" in extensions:
+        parameters += b" SIZE=%d" % content.size
+    if "8bitmime" in extensions and not content.is_ascii:
+        parameters += b" BODY=8BITMIME"
+    if needs_smtputf8(envelope, due):
+        parameters += b" SMTPUTF8"
+    return b"MAIL FROM:<" + envelope.reverse_path.encode() + b">" + parameters
+
+
+def rcpt_command(address: str) -> bytes:
+    """RCPT, without CRLF."""
+    return b"RCPT TO:<" + address.encode() + b">"
+
+
+def needs_smtputf8(envelope: Envelope, due: Iterable[str]) -> bool:
+    """Whether the transaction for the `due` recipients has to be one of SMTPUTF8 (RFC 6531)."""
+    return envelope.smtputf8 or not (envelope.reverse_path.isascii() and all(address.isascii() for address in due))
+
+
+def ruled_out(extensions: Mapping[str, str], envelope: Envelope, content: Content) -> dict[str, Reply]:
+    """Our own replies, for recipients of whom nothing must go over the wire."""
+    problem = _content_problem(extensions, content) or _address_problem(extensions, envelope.reverse_path)
+    if problem is None and envelope.smtputf8 and "smtputf8" not in extensions:
+        problem = _NO_SMTPUTF8
+    if problem is not None:
+        return dict.fromkeys(envelope.recipients, problem)
+    problems = ((address, _address_problem(extensions, address)) for address in envelope.recipients)
+    return {address: reply for address, reply in problems if reply is not None}
+
+
+_NO_SMTPUTF8 = Reply(550, "The server does not offer SMTPUTF8, which this address needs.", "5.6.7")
+
+
+def _content_problem(extensions: Mapping[str, str], content: Content) -> Reply | None:
+    limit = extensions.get("size", "").partition(" ")[0]
+    if limit.isdecimal() and 0 < int(limit[:20]) < content.size:
+        text = f"The message has {content.size} octets; the server takes at most {int(limit[:20])}."
+        return Reply(552, text, "5.3.4")
+    if not content.is_well_formed:
+        return Reply(554, "The content has a line that does not end in CRLF.", "5.6.0")
+    return None
+
+
+def _address_problem(extensions: Mapping[str, str], address: str) -> Reply | None:
+    if _PLAIN_PATH.fullmatch(address) is not None:
+        return None
+    if _PATH.fullmatch(address) is None:
+        return Reply(553, "The address cannot be written in an SMTP command.", "5.1.3")
+    return None if address.isascii() or "smtputf8" in extensions else _NO_SMTPUTF8

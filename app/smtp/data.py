@@ -1,0 +1,111 @@
+"""Content by DATA (RFC 5321 section 3.3): dots stuffed, and ended with a dot."""
+
+import asyncio
+import contextlib
+
+from app.mail.reply import Reply
+from app.smtp.exchange import BAD_SEQUENCE, WITHHELD, Exchange, read_envelope
+from app.smtp.failure import Phase, SmtpFailure
+
+
+async def send_by_data(exchange: Exchange) -> None:
+    """MAIL, RCPT and DATA, in one write where PIPELINING is offered, then the content. Raises SmtpFailure."""
+    accepted = await (_pipelined(exchange) if exchange.connection.pipelining else _in_turn(exchange))
+    if not accepted:
+        return
+    try:
+        reply = await _content(exchange, accepted)
+    except SmtpFailure as error:
+        if error.failure.reply is None or error.failure.reply.code == 421:
+            raise
+        reply = error.failure.reply
+    exchange.replies.update(dict.fromkeys(accepted, reply))
+
+
+async def _in_turn(exchange: Exchange) -> list[str]:
+    """Each command once the one before it has its reply. Those of the recipients for whom the server now waits for
+    content, if any; the others have their reply."""
+    connection, timeouts, replies = exchange.connection, exchange.timeouts, exchange.replies
+    await exchange.turn.wait()
+    mail, *rcpts = exchange.commands
+    reply = await connection.command(Phase.MAIL, timeouts.mail, mail)
+    if not exchange.is_positive(reply, 2, Phase.MAIL):
+        replies.update(dict.fromkeys(exchange.due, reply))
+        return []
+    connection.in_transaction = True
+    accepted = exchange.accepted
+    for address, rcpt in zip(exchange.due, rcpts, strict=True):
+        reply = await connection.command(Phase.RCPT, timeouts.rcpt, rcpt)
+        if exchange.is_positive(reply, 2, Phase.RCPT):
+            accepted.append(address)
+        else:
+            replies[address] = reply
+    if not accepted:
+        return []
+    reply = await connection.command(Phase.DATA, timeouts.data, b"DATA")
+    if exchange.is_positive(reply, 3, Phase.DATA):
+        return accepted
+    replies.update(dict.fromkeys(accepted, reply))
+    return []
+
+
+async def _pipelined(exchange: Exchange) -> list[str]:
+    """All commands in one write, DATA last (RFC 2920 section 3.1), behind the end of the transaction before; then the
+    replies, in the same order. Returns as `_in_turn` does."""
+    exchange.connection.send(Phase.MAIL, exchange.turn, *exchange.commands, b"DATA")
+    await exchange.turn.wait()
+    refusals: dict[str, Reply] = {}
+    try:
+        accepted = await _read_replies(exchange, refusals)
+    except SmtpFailure as error:
+        exchange.conclude(refusals, error)
+        raise
+    exchange.replies.update(refusals)
+    return accepted
+
+
+async def _read_replies(exchange: Exchange, refusals: dict[str, Reply]) -> list[str]:
+    """Out of step is also who calls DATA a bad sequence (503) after it accepted recipients."""
+    connection = exchange.connection
+    accepted = await read_envelope(exchange, refusals)
+    reply = await exchange.reply(Phase.DATA, exchange.timeouts.data)
+    if connection.unread or (accepted and reply.code == BAD_SEQUENCE):
+        raise connection.protocol_failure(reply, Phase.DATA)
+    if not exchange.is_positive(reply, 3, Phase.DATA):
+        refusals.update(dict.fromkeys(accepted, reply))
+        return []
+    if not accepted:
+        await _end_without_content(exchange)
+    return accepted
+
+
+async def _end_without_content(exchange: Exchange) -> None:
+    """A lone dot, for a server that wants content for nobody; what it says to that concerns nobody either."""
+    with contextlib.suppress(SmtpFailure):
+        await exchange.connection.finish(exchange.turn, b".\r\n", exchange.timeouts.data)
+        exchange.connection.in_transaction = False
+
+
+async def _content(exchange: Exchange, accepted: list[str]) -> Reply:
+    """Send the content and the final dot; until the last chunk is begun, the server cannot have taken the mail.
+
+    A refusal amid the content is as good as one after it, though the connection is closed then.
+    """
+    connection, turn, timeouts = exchange.connection, exchange.turn, exchange.timeouts
+    chunks = exchange.content.stuffed()
+    if not exchange.content.is_small:
+        await connection.upload(chunks, timeouts.content)
+    if connection.invite():
+        await asyncio.sleep(0)  # so that its envelope goes in the same write
+    if not await exchange.may_finish(accepted):
+        connection.close()
+        raise SmtpFailure(WITHHELD)
+    try:
+        reply = await connection.finish(turn, chunks.last + b".\r\n", timeouts.dot)
+    except SmtpFailure as error:
+        connection.rides_badly = error.failure.in_doubt and turn.is_followed
+        raise
+    connection.in_transaction = False
+    connection.messages_sent += 1
+    exchange.is_positive(reply, 2, Phase.DOT)
+    return reply

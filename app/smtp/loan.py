@@ -1,0 +1,40 @@
+"""A connection that is lent out, and how many transactions it carries."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from app.smtp.connection import Connection
+from app.smtp.server import Server
+
+
+@dataclass(slots=True, eq=False)
+class Loan:
+    """`aboard` have borrowed it, one behind the other. `is_spoiled`: one of them failed, so that it is closed after the
+    last one."""
+
+    key: Hashable
+    version: int
+    server: Server
+    connection: Connection
+    aboard: int = 1
+    is_spoiled: bool = False
+
+    def spoil(self) -> None:
+        """One of its borrowers raised, or was cancelled."""
+        self.is_spoiled = True
+        if self.aboard == 1:
+            self.connection.close()
+
+    def has_seat(self, *, window: int, max_messages: int, is_ending: bool) -> bool:
+        """Whether another transaction may come aboard: behind one whose end is written, or is about to be
+        (`is_ending`). With BDAT up to `window` of them are under way, with DATA two."""
+        connection = self.connection
+        if not (is_ending or connection.train.has_ended) or self.aboard >= window:
+            return False
+        return (
+            (self.aboard < 2 or connection.chunking)
+            and connection.messages_sent + self.aboard < max_messages
+            and not self.is_spoiled
+            and connection.pipelining
+            and connection.usable
+        )

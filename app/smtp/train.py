@@ -1,0 +1,167 @@
+"""The transactions on one connection, one behind the other: who may write, and whose replies come next."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+
+from aiosmtplib import SMTPServerDisconnected
+
+from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
+
+RSET = b"RSET\r\n"
+
+
+class Unseated(SmtpFailure):
+    """The connection ended with a transaction before this one; `failure` is that one's."""
+
+
+class Train:
+    """Replies come in the order of the commands (RFC 2920), so a transaction may write its envelope as soon as the one
+    before it has written its end, and reads once that one has its last reply. `write` takes octets and how many replies
+    they have; `close` closes the connection."""
+
+    def __init__(self, write: Callable[[bytes, int], None], close: Callable[[], None]) -> None:
+        self._write = write
+        self._close = close
+        self._line: deque[Turn] = deque()
+        self._broken: Failure | None = None
+
+    def board(self) -> "Turn":
+        """The turn of another transaction, behind all that are there."""
+        turn = Turn(self)
+        self._line.append(turn)
+        return turn
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether transactions are under way, and all have written their end."""
+        return bool(self._line) and self._line[-1].has_ended
+
+    def _is_first(self, turn: "Turn") -> bool:
+        return not self._line or self._line[0] is turn
+
+    def _before(self, turn: "Turn") -> "Turn | None":
+        place = self._line.index(turn)
+        return self._line[place - 1] if place else None
+
+    def _behind(self, turn: "Turn") -> "Turn | None":
+        place = self._line.index(turn) + 1
+        return self._line[place] if place < len(self._line) else None
+
+    def _remove(self, turn: "Turn", failure: Failure | None, *, in_transaction: bool) -> None:
+        was_first, behind = self._is_first(turn), self._behind(turn)
+        self._line.remove(turn)
+        if was_first and failure is not None:
+            self._break(failure)
+        elif was_first and self._line:
+            self._begin(self._line[0])
+        if behind is not None and self._broken is None and behind.is_clear:
+            with contextlib.suppress(SMTPServerDisconnected):  # it will find out when it reads
+                behind.flush(after_refusal=in_transaction)
+
+    def _begin(self, turn: "Turn") -> None:
+        """It is the first one now."""
+        if turn.is_abandoned:
+            self._line.remove(turn)
+            self._close()
+            self._break(BROKEN_OFF)
+        turn.wake()
+
+    def _break(self, failure: Failure) -> None:
+        self._broken = self._broken or failure
+        for turn in self._line:
+            turn.wake()
+
+
+BROKEN_OFF = Failure(Phase.MAIL, Cause.DISCONNECTED, "The transaction before it was broken off.")
+
+
+class Turn:
+    """One transaction's place in the line. `has_ended`: its last octet is written. `has_reset`: RSET goes before its
+    commands, and has a reply. `is_abandoned`: it was given up with replies to come."""
+
+    def __init__(self, train: Train) -> None:
+        self._train = train
+        self._gate: asyncio.Future[None] | None = None
+        self._kept = b""
+        self._replies = 0
+        self.has_ended = self.has_reset = self.is_abandoned = self.is_sent = False
+        self.is_clean = True
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the next reply is its own."""
+        return self._train._is_first(self)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it may write: all before it have written their end."""
+        before = self._train._before(self)
+        return before is None or before.has_ended
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether another one has written behind its end."""
+        behind = self._train._behind(self)
+        return behind is not None and behind.is_sent
+
+    def send(self, group: bytes, replies: int) -> None:
+        """Write the commands, now or in one write with the end of the one before. Raises SMTPServerDisconnected.
+
+        What is behind a transaction that may leave the server in the midst of it (BDAT refused) begins with RSET.
+        """
+        self.check()
+        self._kept, self._replies = group, replies
+        before = self._train._before(self)
+        if before is None or before.has_ended:
+            self.flush()
+
+    def flush(self, *, after_refusal: bool = False) -> None:
+        """Write what was kept. `after_refusal`: the server is in the midst of a transaction that goes no further."""
+        if self._kept:
+            before = self._train._before(self)
+            after_refusal = not before.is_clean if before is not None else after_refusal
+            octets, replies = self._take(after_refusal=after_refusal)
+            self._train._write(octets, replies)
+
+    def end(self, *, is_clean: bool) -> tuple[bytes, int]:
+        """To be called with the last octets of the transaction: what goes right behind them, and its replies.
+        `is_clean`: nothing of the transaction is left afterwards, whatever the reply."""
+        self.has_ended, self.is_clean, self.is_sent = True, is_clean, True
+        behind = self._train._behind(self)
+        if behind is None or not behind._kept:
+            return b"", 0
+        return behind._take(after_refusal=not is_clean)
+
+    async def wait(self) -> None:
+        """Return when its replies are the next to come. Raises Unseated."""
+        if not self.is_first and self._train._broken is None:
+            self._gate = asyncio.get_running_loop().create_future()
+            try:
+                await self._gate
+            finally:
+                self._gate = None
+        self.check()
+
+    def check(self) -> None:
+        """Raises Unseated where the connection has ended with another one."""
+        if self._train._broken is not None:
+            raise Unseated(self._train._broken)
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        if self._gate is not None and not self._gate.done():
+            self._gate.set_result(None)
+
+    def leave(self, failure: Failure | None, *, in_transaction: bool) -> None:
+        """It has read its last reply, or never will; `failure`: of the connection, which is closed."""
+        if self.is_first or not self.is_sent or self._train._broken is not None:
+            self._train._remove(self, failure, in_transaction=in_transaction)
+        else:
+            self.is_abandoned = True
+
+    def _take(self, *, after_refusal: bool) -> tuple[bytes, int]:
+        octets, replies = self._kept, self._replies
+        self._kept, self.is_sent, self.has_reset = b"", True, after_refusal
+        return (RSET + octets, replies + 1) if after_refusal else (octets, replies)
