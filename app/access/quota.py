@@ -62,15 +62,16 @@ def quotas_of(
     The counts of a grant belong to the role and the service: they outlive the grant's replacement, and a grant for all
     services allows as much with each of them.
     """
-    role = f"role '{principal.role_name}'"
-    quotas = [
-        Quota(Scope.ROLE, role, principal.role_id, principal.role_limits),
-        Quota(Scope.API_KEY, f"API key '{principal.api_key_name}'", principal.api_key_id, principal.api_key_limits),
-    ]
-    if service_id is not None:
+    role, quotas = f"role '{principal.role_name}'", []
+    if principal.role_limits:
+        quotas.append(Quota(Scope.ROLE, role, principal.role_id, principal.role_limits))
+    if principal.api_key_limits:
+        name = f"API key '{principal.api_key_name}'"
+        quotas.append(Quota(Scope.API_KEY, name, principal.api_key_id, principal.api_key_limits))
+    rule = rule_for(principal, service_id) if service_id is not None else None
+    if service_id is not None and rule is not None and rule.limits:
         name, subject = f"{role} with service '{service_name}'", uuid5(principal.role_id, service_id.hex)
-        rule = rule_for(principal, service_id)
-        quotas.append(Quota(Scope.GRANT, name, subject, rule.limits if rule else {}))
+        quotas.append(Quota(Scope.GRANT, name, subject, rule.limits))
     if principal.browser is not None:
         assert client is not None, "a browser key is not used without its limits per client address"
         name = f"API key '{principal.api_key_name}' for one client address"

@@ -40,7 +40,7 @@ def _moment_text(moment: datetime) -> str:
     """UTC, so that moments compare as text; the form in which Tortoise itself writes and reads them."""
     if moment.tzinfo is None:
         raise ValueError("a moment needs its time zone")
-    return moment.astimezone(UTC).isoformat(" ")
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat(" ")
 
 
 # These replace what Tortoise registers, which keeps whatever offset a moment came with.

@@ -1,7 +1,7 @@
 """Draft to content bytes: header section and MIME tree (RFC 5322, RFC 2045)."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import sha256
 from mimetypes import MimeTypes
@@ -34,7 +34,7 @@ def compose(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_
 
 
 def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> str:
-    fields = [structured_field("Date", format_datetime(date)), address_field("From", [sender])]
+    fields = [f"Date: {_date(date)}\r\n", address_field("From", [sender])]
     for name, mailboxes in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", (reply_to,) if reply_to else ())):
         if mailboxes:
             fields.append(address_field(name, mailboxes))
@@ -46,6 +46,18 @@ def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, mes
         fields.append(unsubscribe_fields(draft.unsubscribe))
     fields += (unstructured_field(name, value) for name, value in draft.headers)
     return "".join(fields)
+
+
+def _date(moment: datetime) -> str:
+    """RFC 5322 section 3.3. The names are English, whatever the locale."""
+    if moment.tzinfo is not UTC:
+        return format_datetime(moment)
+    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    return f"{day}, {moment.day:02} {month} {moment.year:04} {moment:%H:%M:%S} +0000"
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _content(draft: Draft, mark: str) -> bytes:

@@ -4,6 +4,7 @@ import re
 from base64 import encodebytes
 from binascii import b2a_qp
 from collections.abc import Sequence
+from functools import lru_cache
 
 from app.mail.header import structured_field
 
@@ -19,20 +20,26 @@ _PLAIN_TEXT = re.compile(r"[\t\r\n -~]*")
 
 def text_entity(text: str, subtype: str) -> bytes:
     """A text/`subtype` entity in UTF-8, 7-bit. Every line break becomes CRLF, and the last line gets one too."""
-    lines = _LINE_BREAK.split(text)
+    lines = _LINE_BREAK.split(text) if "\r" in text else text.split("\n")
     if lines[-1]:
         lines.append("")
     encoding, body = _encode_text("\r\n".join(lines), max(map(len, lines)))
+    return _entity(_text_header(subtype, encoding), body)
+
+
+@lru_cache(maxsize=16)
+def _text_header(subtype: str, encoding: str) -> str:
     header = structured_field("Content-Type", f"text/{subtype}", {"charset": "utf-8"})
-    return _entity(header + structured_field("Content-Transfer-Encoding", encoding), body)
+    return header + structured_field("Content-Transfer-Encoding", encoding)
 
 
 def _encode_text(text: str, longest_line: int) -> tuple[str, bytes]:
     octets = text.encode()
     if longest_line <= _LINE and _BOUNDARY_START not in text and _PLAIN_TEXT.fullmatch(text):
         return "7bit", octets
-    quoted, base64 = b2a_qp(octets), _base64(octets)
-    return ("quoted-printable", quoted) if len(quoted) <= len(base64) else ("base64", base64)
+    quoted = b2a_qp(octets)
+    size = -(-len(octets) // 3) * 4 + -(-len(octets) // 57) * 2  # of its base64, line ends included
+    return ("quoted-printable", quoted) if len(quoted) <= size else ("base64", _base64(octets))
 
 
 def file_entity(

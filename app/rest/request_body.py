@@ -94,7 +94,7 @@ def _nested(pairs: Sequence[tuple[str, str]], settings: Settings) -> dict[str, A
 def _draft(body: dict[str, Any] | None, files: tuple[Attachment, ...], query: bytes, settings: Settings) -> Draft:
     if body is not None and not body and not files:
         raise InvalidInput("No valid data in request.")
-    asked = _nested(read_pairs(query, "query", settings.max_form_fields), settings)
+    asked = _nested(read_pairs(query, "query", settings.max_form_fields), settings) if query else {}
     fields = _with_query(body, asked)
     problems = [
         problem

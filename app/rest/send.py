@@ -47,7 +47,9 @@ class Sender:
             message = f"The method {request.method} is not supported; use POST."
             return error_response(405, message, headers={"Allow": "POST"})
         principal = await self._submitter.keys.authenticate(
-            offered_key(request.headers, request.query_params.get("api_key")),
+            offered_key(
+                request.headers, request.query_params.get("api_key") if request.scope["query_string"] else None
+            ),
             origin=request.client.host if request.client else None,
             page_origin=offered_origin(request.headers),
         )
@@ -113,7 +115,7 @@ class Sender:
 
 def _prefers_async(request: Request) -> bool:
     """RFC 7240 section 4.1."""
-    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    preferences = ",".join(request.headers.getlist("prefer")).split(",") if "prefer" in request.headers else ()
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 

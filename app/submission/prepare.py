@@ -95,7 +95,7 @@ class Preparer:
         draft, principal = submission.draft, submission.principal
         draft = fix_recipients(apply_template(draft, template.content) if template else draft, principal)
         draft = escape_variables(draft) if restrictions(principal, service.id).templates else draft
-        return replace(submission, draft=draft)
+        return submission if draft is submission.draft else replace(submission, draft=draft)
 
     def asked(
         self, given: Submission, applied: Submission, service: Service, template: UsedTemplate | None

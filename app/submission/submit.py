@@ -1,6 +1,6 @@
 """THE use case behind both doors: Draft in, Receipt or refusal out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -109,14 +109,25 @@ class Submitter:
         template = await permitted_template(submission.draft, submission.principal, service.id)
         submission, fallbacks = await self._permitted_mail(submission, service, template)
         draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
-        submission = replace(submission, draft=draft)
+        if draft is not submission.draft:
+            submission = replace(submission, draft=draft)
         key = submission.key or self._make_key()
         prepared = await at_once_if_little(draft, self._preparer.prepare, submission, service, template, key, moment)
-        message = _new_message(key, submission, service, prepared, template, idempotency)
-        quotas = self.quotas(submission.principal, service.id, service.name)
-        message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
+        message = _new_message(
+            key,
+            submission,
+            service,
+            prepared,
+            template=template,
+            idempotency=idempotency,
+            verdict_awaited=awaited,
+            quotas=self.quotas(submission.principal, service.id, service.name),
+            fallbacks=fallbacks,
+        )
         receipt = await self._put(message, submission.principal, service)
         self._wakeup.work_arrived()
+        if is_shown and not awaited:
+            return receipt
         return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
 
     async def _put(self, message: NewMessage, principal: Principal, service: Service) -> Receipt:
@@ -194,8 +205,12 @@ def _new_message(
     submission: Submission,
     service: Service,
     prepared: Prepared,
+    *,
     template: UsedTemplate | None,
     idempotency: Idempotency | None,
+    verdict_awaited: bool,
+    quotas: Sequence[Quota],
+    fallbacks: Sequence[UUID],
 ) -> NewMessage:
     return NewMessage(
         id=key,
@@ -215,6 +230,9 @@ def _new_message(
         tags=submission.draft.tags,
         schedule=submission.schedule,
         on_doubt=submission.on_doubt,
+        verdict_awaited=verdict_awaited,
         idempotency=idempotency,
+        quotas=quotas,
+        fallbacks=fallbacks,
         revision=submission.principal.revision,
     )
