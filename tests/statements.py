@@ -10,10 +10,13 @@ from app.database import connection
 @asynccontextmanager
 async def told() -> AsyncIterator[list[str]]:
     """Every statement that the open SQLite database is given while the block runs."""
-    client: Any = connection._database().db()
+    client: Any = connection._plain_client()
     seen: list[str] = []
-    await client._connection.set_trace_callback(seen.append)
+    connections = [client._connection, await client._reader._connection()]
+    for each in connections:
+        await each.set_trace_callback(seen.append)
     try:
         yield seen
     finally:
-        await client._connection.set_trace_callback(None)
+        for each in connections:
+            await each.set_trace_callback(None)

@@ -3,8 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from tortoise.exceptions import IntegrityError, OperationalError
 
 from app.clock import now
-from app.database import connection
 from app.database.configuration import sqlite_path
 from app.database.connection import (
     close_database,
@@ -27,6 +25,7 @@ from app.database.connection import (
 )
 from app.database.key import new_key
 from app.settings import Settings
+from tests.statements import told
 
 INSERT = "INSERT INTO worker (id, hostname, pid, started_at, beat_at) VALUES ($1, 'host', $2, $3, $3)"
 
@@ -93,7 +92,7 @@ async def test_a_unit_inside_a_unit_or_a_transaction_is_a_savepoint(database: Se
 
 
 async def test_those_that_come_together_share_a_commit(sqlite_database: Settings) -> None:
-    async with watched() as statements:
+    async with told() as statements:
         await asyncio.gather(*(in_transaction(insert(pid)) for pid in range(100)))
     assert statements.count("COMMIT") <= 2
     assert len(await pids()) == 100
@@ -188,15 +187,3 @@ async def test_a_commit_that_fails_is_nobodys_success(sqlite_database: Settings)
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [IntegrityError] * 3
     assert await pids() == []
-
-
-@asynccontextmanager
-async def watched() -> AsyncIterator[list[str]]:
-    """The statements that the open SQLite database runs meanwhile."""
-    client: Any = connection._plain_client()
-    statements: list[str] = []
-    await client.on_thread(lambda opened: opened.set_trace_callback(statements.append))
-    try:
-        yield statements
-    finally:
-        await client.on_thread(lambda opened: opened.set_trace_callback(None))
