@@ -52,6 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
     bounds = Bounds()
     _awaited = _Awaited.NOTHING
     _timer: asyncio.TimerHandle | None = None
+    _deadline = 0.0
     _header_bytes = 0
     _fed = 0
     _crowded = False
@@ -65,6 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(_Awaited.NOTHING)
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -124,16 +127,32 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1.")
 
     def _await(self, what: _Awaited) -> None:
-        """Start the clock for it anew."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Start the clock for it anew. One timer is there for all of it, since most of what is awaited comes at once:
+        it rings after the shortest of the times, and is set again for what is left."""
         if what is not self._awaited:
             self._fed = 0
         self._awaited = what
-        if what is not _Awaited.NOTHING:
-            seconds = self.bounds.header_timeout if what is _Awaited.HEADER else self.bounds.body_timeout
-            self._timer = self.loop.call_later(seconds, self._time_is_up)
+        if what is _Awaited.NOTHING:
+            return
+        bounds = self.bounds
+        seconds = bounds.header_timeout if what is _Awaited.HEADER else bounds.body_timeout
+        self._deadline = self.loop.time() + seconds
+        if self._timer is None:
+            self._set_timer(seconds)
+
+    def _set_timer(self, seconds: float) -> None:
+        shortest = min(self.bounds.header_timeout, self.bounds.body_timeout)
+        self._timer = self.loop.call_later(min(seconds, shortest), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._awaited is _Awaited.NOTHING or self.transport.is_closing():
+            return
+        left = self._deadline - self.loop.time()
+        if left > 0:
+            self._set_timer(left)
+        else:
+            self._time_is_up()
 
     def _time_is_up(self) -> None:
         if self.cycle is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from dataclasses import replace
 
@@ -71,7 +71,9 @@ async def test_those_that_wait_together_share_a_commit(
     service: Service, principal: Principal, acceptance: Acceptance
 ) -> None:
     mails = [new_message(service, principal) for _ in range(50)]
-    watched = told() if dialect() == "sqlite" else nullcontext([])  # one connection, which can be watched
+    watched: AbstractAsyncContextManager[list[str]] = (
+        told() if dialect() == "sqlite" else nullcontext([])
+    )  # one connection, which can be watched
     async with watched as statements:
         answers = await accept(acceptance, mails)
     assert all(isinstance(answer, Receipt) for answer in answers)
