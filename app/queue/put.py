@@ -77,8 +77,8 @@ class Receipt:
     verdict_awaited: bool = False
     is_shown: bool = True
     tightest: Standing | None = None
-    accepted: NewMessage | None = field(default=None, repr=False)
-    accepted_at: datetime | None = None
+    accepted: NewMessage | None = field(default=None, repr=False, compare=False)
+    accepted_at: datetime | None = field(default=None, compare=False)
 
 
 async def put(message: NewMessage, moment: datetime, engine: Engine) -> Receipt:
