@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import NoneType
 from typing import ParamSpec, TypeVar
 
 from app.mail.draft import Draft
@@ -28,41 +29,47 @@ async def at_once_if_little(draft: Draft, work: Callable[P, T], *args: P.args, *
 def is_little(draft: Draft) -> bool:
     """Whether all that its author gave is little, and stays so when its placeholders are filled."""
     subject, text, html = draft.subject or "", draft.text or "", draft.html or ""
-    bodies = len(text) + len(html) * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 1)
-    parts = len(draft.to) + len(draft.cc) + len(draft.bcc) + len(draft.attachments) + len(draft.headers)
-    if bodies + len(subject) + _MAILBOX * (parts + len(draft.links)) > _LITTLE:
+    size = len(text) + len(html) * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 1)
+    parts = len(draft.to) + len(draft.cc) + len(draft.bcc) + len(draft.attachments) + len(draft.links)
+    if size + _MAILBOX * (parts + len(draft.headers)) > _LITTLE:
         return False
-    values = [draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers]
-    words = len(subject) + _names(draft) + _size([value for value in values if value])
-    files = sum([len(file.content) for file in draft.attachments])
+    size += sum([len(file.content) for file in draft.attachments])
+    lengths = _lengths([given for given in (*_names(draft), *_values(draft)) if given])
+    if lengths is None or size + sum(lengths) > _LITTLE:
+        return False
     braces = subject.count("{") + text.count("{") + html.count("{")
-    return bodies + files + words * (1 + braces) <= _LITTLE
+    return size + sum(lengths) + max(lengths, default=0) * braces <= _LITTLE
 
 
-def _names(draft: Draft) -> int:
-    given = [draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name, draft.template]
+def _names(draft: Draft) -> list[object]:
+    given: list[object] = [draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name]
+    given += [draft.template, draft.template_id]
     if draft.unsubscribe is not None:
         given += [draft.unsubscribe.url, draft.unsubscribe.email]
-    for file in draft.attachments:
-        given += [file.name, file.content_type, file.content_id]
     for mailbox in (*draft.to, *draft.cc, *draft.bcc):
         given += [mailbox.email, mailbox.name]
-    return sum([len(text) for text in given if text])
+    for file in draft.attachments:
+        given += [file.name, file.content_type, file.content_id]
+    return given + [link.url for link in draft.links]
 
 
-def _size(values: list[object]) -> int:
-    """Of everything in them, at any depth; of very much, some number above `_LITTLE`."""
-    size = 0
-    while values and size <= _LITTLE:
+def _values(draft: Draft) -> list[object]:
+    return [draft.subject, draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers]
+
+
+def _lengths(values: list[object]) -> list[int] | None:
+    """Of every text in them, at any depth, and what is not text counts, too; None where there is very much."""
+    lengths, left = [], _LITTLE
+    while values:
         value = values.pop()
         if type(value) is str:
-            size += len(value)
-        elif isinstance(value, dict):
-            size += _VALUE * len(value)
-            values += [*value, *value.values()] if size <= _LITTLE else []
-        elif isinstance(value, list | tuple):
-            size += _VALUE * len(value)
-            values += value if size <= _LITTLE else []
-        elif not isinstance(value, int | float | None):
-            return _LITTLE + 1
-    return size
+            lengths.append(len(value))
+        elif isinstance(value, dict | list | tuple):
+            lengths.append(_VALUE * len(value))
+            left -= lengths[-1]
+            if left < 0:
+                return None
+            values += [*value, *value.values()] if isinstance(value, dict) else value
+        elif not isinstance(value, (int, float, NoneType)):
+            return None
+    return lengths
