@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from app.mail.reply import Reply
 from app.smtp.connection import Connection
+from app.smtp.content import Chunks
 from app.smtp.exchange import WITHHELD, Exchange, read_envelope
 from app.smtp.failure import Phase, SmtpFailure
 
@@ -38,14 +39,15 @@ async def send_at_once(exchange: Exchange) -> None:
 
 
 async def send_in_chunks(exchange: Exchange) -> None:
-    """MAIL, RCPT and an empty chunk in one write; once the server has taken that, the content, in as many chunks as it
-    takes. The empty one shows that the server knows BDAT before it gets octets that it might take for commands.
-    Recipients that it leaves without a reply may be sent the mail by DATA. Raises SmtpFailure."""
-    accepted = await _introduce(exchange)
+    """MAIL, RCPT and one octet in one write; once the server has taken that, the rest, in as many chunks as it takes.
+    The octet shows that the server knows BDAT before it gets lines that it might take for commands; Postfix takes no
+    empty chunk. Recipients that it leaves without a reply may be sent the mail by DATA. Raises SmtpFailure."""
+    chunks = exchange.content.chunks()
+    accepted = await _introduce(exchange, chunks.take(1))
     if not accepted:
         return
     try:
-        reply = await _content(exchange, accepted)
+        reply = await _content(exchange, accepted, chunks)
     except SmtpFailure as error:
         if error.failure.reply is None or error.failure.reply.code == 421:
             raise
@@ -53,10 +55,10 @@ async def send_in_chunks(exchange: Exchange) -> None:
     exchange.replies.update(dict.fromkeys(accepted, reply))
 
 
-async def _introduce(exchange: Exchange) -> list[str]:
+async def _introduce(exchange: Exchange, octet: bytes) -> list[str]:
     """Those of the recipients for whom the server takes content; the others have their reply."""
     connection = exchange.connection
-    connection.send(Phase.MAIL, exchange.turn, *exchange.commands, _bdat(b"", last=False))
+    connection.send(Phase.MAIL, exchange.turn, *exchange.commands, _bdat(octet, last=False), payload=octet)
     await exchange.turn.wait()
     refusals: dict[str, Reply] = {}
     try:
@@ -74,11 +76,10 @@ async def _introduce(exchange: Exchange) -> list[str]:
     return accepted
 
 
-async def _content(exchange: Exchange, accepted: list[str]) -> Reply:
+async def _content(exchange: Exchange, accepted: list[str], chunks: Chunks) -> Reply:
     """All chunks, and the reply that is the verdict; until the last one is begun, the server cannot have taken the
     mail. A refusal amid the content is as good as one after it, though the connection is closed then."""
     connection, timeouts, turn = exchange.connection, exchange.timeouts, exchange.turn
-    chunks = exchange.content.chunks()
     framed = (_bdat(chunk, last=False) + b"\r\n" + chunk for chunk in chunks)
     owed = await connection.upload(framed, timeouts.content, replies=True)
     if not await exchange.may_finish(accepted):

@@ -45,6 +45,11 @@ class Chunks:
         self._chunks = chunks
         self.last = next(chunks, b"")
 
+    def take(self, count: int) -> bytes:
+        """So many octets off the beginning, while nothing has been iterated over."""
+        taken, self.last = self.last[:count], self.last[count:]
+        return taken
+
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._chunks:
             yield self.last

@@ -54,11 +54,19 @@ async def nothing(message_id: UUID) -> bool:
 
 @asynccontextmanager
 async def delivering(
-    engine: EmbeddedEngine, attempt: Attempt = nothing, uptime: Uptime | None = None
+    engine: EmbeddedEngine, attempt: Attempt = nothing, uptime: Uptime | None = None, *, ahead: int = 0
 ) -> AsyncIterator[None]:
     stop = asyncio.Event()
     delivery = asyncio.create_task(
-        run_delivery(engine, attempt, stop, connections_per_service=3, look_every=0.01, uptime=uptime or Uptime(0))
+        run_delivery(
+            engine,
+            attempt,
+            stop,
+            connections_per_service=3,
+            messages_ahead=ahead,
+            look_every=0.01,
+            uptime=uptime or Uptime(0),
+        )
     )
     try:
         yield
@@ -86,6 +94,16 @@ async def test_a_service_may_have_a_number_of_connections_of_its_own(service: Se
         await engine.until_told(service)
         await execute("UPDATE service SET max_connections = 1 WHERE id = $1", service.id)
         await engine.until({service.id: 1})
+
+
+async def test_more_mails_than_connections_are_made_ready_for_a_service_without_limits(service: Service) -> None:
+    engine = NotingEngine()
+    async with delivering(engine, ahead=4):
+        await engine.until({service.id: 15})
+        await execute("UPDATE service SET max_connections = 2 WHERE id = $1", service.id)
+        await engine.until({service.id: 10})
+        await execute("UPDATE service SET recipients_per_day = 1000 WHERE id = $1", service.id)
+        await engine.until({service.id: 2})
 
 
 async def test_mail_of_a_service_that_becomes_active_is_tried(service: Service, put_mail: Put) -> None:

@@ -28,7 +28,7 @@ async def sent(receiver: Receiver, server: Server, content: bytes = CONTENT) -> 
         connection.close()
 
 
-async def test_an_empty_chunk_goes_with_the_first_envelope_and_content_with_those_behind(
+async def test_one_octet_goes_with_the_first_envelope_and_content_with_those_behind(
     server_for: MakeServer, clock: Clock
 ) -> None:
     async with Receiver(keep=True, extensions=BDAT) as receiver, line(receiver, server_for, clock) as sending:
@@ -36,7 +36,7 @@ async def test_an_empty_chunk_goes_with_the_first_envelope_and_content_with_thos
         await sending.send_each(contents)
         size, last = len(CONTENT), len(contents[2])
         assert receiver.sessions[0].commands[1:] == [
-            *(f"MAIL FROM:<0@example.org> SIZE={size}", "RCPT TO:<r0@0.example>", "BDAT 0", f"BDAT {size} LAST"),
+            *(f"MAIL FROM:<0@example.org> SIZE={size}", "RCPT TO:<r0@0.example>", "BDAT 1", f"BDAT {size - 1} LAST"),
             *("RSET", f"MAIL FROM:<1@example.org> SIZE={size}", "RCPT TO:<r0@1.example>", f"BDAT {size} LAST"),
             *("RSET", f"MAIL FROM:<2@example.org> SIZE={last} BODY=8BITMIME", "RCPT TO:<r0@2.example>"),
             f"BDAT {last} LAST",
@@ -87,9 +87,11 @@ async def test_a_server_that_does_not_know_bdat_never_takes_content_for_commands
     script = Script().on(Stage.EHLO, "250 receiver.invalid\n250 PIPELINING\n250 CHUNKING")
     async with Receiver(keep=True, script=script) as receiver, line(receiver, server_for, clock) as sending:
         content = b"NOOP smuggled\r\n"
-        results = await sending.send_each([content] * 3)
-        assert codes(results) == [{250}] * 3
-        assert "NOOP" not in receiver.sessions[0].verbs
+        first, *others = await sending.send_each([content] * 3)
+        assert first.failure is not None
+        assert (first.failure.in_doubt, first.try_again) == (False, True)
+        assert codes([*others, await sending.send(3, content=content)]) == [{250}] * 3
+        assert not any("NOOP" in session.verbs for session in receiver.sessions)
         assert [mail.content for mail in receiver.mails] == [content] * 3
 
 
@@ -106,7 +108,7 @@ async def test_any_other_refusal_of_bdat_is_the_verdict(after: int, server_for: 
 
 
 async def test_a_refusal_amid_the_chunks_is_the_verdict(server_for: MakeServer) -> None:
-    script = Script().on(Stage.BDAT, "250 2.0.0 empty", times=1).on(Stage.BDAT, "552 5.3.4 enough")
+    script = Script().on(Stage.BDAT, "250 2.0.0 one", times=1).on(Stage.BDAT, "552 5.3.4 enough")
     async with Receiver(keep=True, script=script, extensions=BDAT) as receiver:
         result, _ = await sent(receiver, server_for(receiver), LARGE)
         assert codes([result]) == [{552}]
