@@ -1,0 +1,72 @@
+"""wrk with 32 connections that are kept alive: as many requests as the server takes."""
+
+import asyncio
+import json
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.load.requests import Post
+from benchmarks.process import LOAD_CORE, pinned
+
+CONNECTIONS = 32
+WARM_UP = 1.0
+TO_BE_ANSWERED = 1.0
+"""Seconds of GETs at the end, by which every POST has its answer."""
+SCRIPT = Path(__file__).with_name("load.lua")
+
+
+class LoadFailed(RuntimeError):
+    """Requests were refused, or not answered: what was measured is worth nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What was sent, all of it answered with 2xx. `rate` and `cpu` are of the seconds that count."""
+
+    sent: int
+    rate: float
+    cpu: float
+    began: float
+
+    @property
+    def cpu_each(self) -> float:
+        """Microseconds of CPU for each request."""
+        return self.cpu * 1e6
+
+
+async def post_all(url: str, post: Post, seconds: float, cpu: Callable[[], float], first: int = 1) -> Load:
+    """Send for so many seconds, numbered from `first` on; `cpu` says what CPU time the server has taken so far."""
+    if shutil.which("wrk") is None:
+        raise LoadFailed("wrk is missing: run benchmarks/peers/install")
+    with tempfile.NamedTemporaryFile("w", suffix=".http", newline="") as request:
+        request.write(post.raw())
+        request.flush()
+        began = time.monotonic()
+        start, end = began + WARM_UP, began + WARM_UP + seconds
+        lasting = math.ceil(WARM_UP + seconds + TO_BE_ANSWERED)
+        options = ["-t1", f"-c{CONNECTIONS}", f"-d{lasting}s", "--timeout", "30s", "-s", str(SCRIPT), _root(url)]
+        arguments = map(str, (request.name, first, start, end, "/health/live"))
+        with pinned(LOAD_CORE):
+            wrk = await asyncio.create_subprocess_exec("wrk", *options, "--", *arguments, stdout=asyncio.subprocess.PIPE)
+        cpu_at_start = await _at(start, cpu)
+        cpu_at_end = await _at(end, cpu)
+        output, _ = await wrk.communicate()
+    told = json.loads(output.decode().strip().splitlines()[-1])
+    if told["refused"] or told["broken"] or not told["measured"]:
+        raise LoadFailed(f"{url}: not every request was answered with 2xx: {told}")
+    return Load(told["sent"], told["measured"] / seconds, (cpu_at_end - cpu_at_start) / told["measured"], began)
+
+
+async def _at(moment: float, cpu: Callable[[], float]) -> float:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+    return cpu()
+
+
+def _root(url: str) -> str:
+    return urlsplit(url)._replace(path="/", query="").geturl()
