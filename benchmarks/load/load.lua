@@ -1,13 +1,13 @@
--- wrk: POSTs that are all different until the deadline, then GETs, so that every POST is answered when wrk stops.
--- Arguments: the file of the request with @SEQ@ for its number, the first number, and on CLOCK_MONOTONIC the seconds
--- from which on, and until which, POSTs count; the path of the GET.
+-- wrk: POSTs that are all different until the deadline, then nothing. It says `answered` when every POST has its answer.
+-- Arguments: the file of the request with @SEQ@ for its number, the first number, on CLOCK_MONOTONIC the seconds from
+-- which on, and until which, POSTs count, and how many connections there are.
 
 local ffi = require("ffi")
 ffi.cdef [[
   typedef struct { long sec; long nsec; } moment_t;
   int clock_gettime(int clock, moment_t *moment);
 ]]
-local CLOCK_MONOTONIC, DIGITS = 1, "%08d"
+local CLOCK_MONOTONIC, DIGITS, FOR_EVER = 1, "%08d", 3600 * 1000
 local moment = ffi.new("moment_t")
 local threads = {}
 
@@ -33,20 +33,27 @@ function init(args)
   end
   rest = text:sub(begin)
   number, measured, from, till = tonumber(args[2]), 0, tonumber(args[3]), tonumber(args[4])
-  first = number
-  filler = "GET " .. args[5] .. " HTTP/1.1\r\nHost: bench\r\n\r\n"
+  first, waiting = number, tonumber(args[5])
+end
+
+function delay()
+  if now() < till then return 0 end
+  waiting = waiting - 1
+  if waiting == 0 then
+    io.write("answered\n")
+    io.flush()
+  end
+  return FOR_EVER
 end
 
 function request()
-  if not asked then -- wrk asks once before it begins, to see what it gets; it does not send that
-    asked = true
-    return filler
-  end
-  local time = now()
-  if time >= till then return filler end
-  if time >= from then measured = measured + 1 end
   local name = DIGITS:format(number)
-  number = number + 1
+  if asked then
+    local time = now()
+    if time >= from and time < till then measured = measured + 1 end
+    number = number + 1
+  end
+  asked = true -- wrk asks once before it begins, to see what it gets; it does not send that
   return table.concat(pieces, name) .. name .. rest
 end
 

@@ -5,7 +5,7 @@ from email.message import EmailMessage
 
 from aiosmtplib import SMTP
 
-from benchmarks.peers.sending import MAIL, given_work, run_clients
+from benchmarks.peers.sending import MAIL, run_clients
 
 
 def message_to(recipients: list[str]) -> EmailMessage:
@@ -18,14 +18,11 @@ def message_to(recipients: list[str]) -> EmailMessage:
     return message
 
 
-async def client(batches: Iterator[list[str]]) -> int:
+async def client(port: int, batches: Iterator[list[str]]) -> None:
     """One connection."""
-    sent = 0
-    async with SMTP(hostname="127.0.0.1", port=given_work().port, start_tls=False) as smtp:
+    async with SMTP(hostname="127.0.0.1", port=port, start_tls=False) as smtp:
         for recipients in batches:
             await smtp.send_message(message_to(recipients))
-            sent += 1
-    return sent
 
 
 if __name__ == "__main__":

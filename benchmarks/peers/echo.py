@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from benchmarks.peers.serving import LIVE_ROUTE, serve
+from benchmarks.peers.serving import serve
 
 
 async def echo(request: Request) -> JSONResponse:
@@ -14,4 +14,4 @@ async def echo(request: Request) -> JSONResponse:
 
 
 if __name__ == "__main__":
-    serve(Starlette(routes=[Route("/echo", echo, methods=["POST"]), LIVE_ROUTE]))
+    serve(Starlette(routes=[Route("/echo", echo, methods=["POST"])]))

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from fastapi_mail import ConnectionConfig, FastMail, MessageSchema, MessageType, MultipartSubtypeEnum
 from pydantic import NameEmail, SecretStr
 
-from benchmarks.peers.sending import MAIL, given_work, run_clients
+from benchmarks.peers.sending import MAIL, run_clients
 
 
-def mailer() -> FastMail:
+def mailer(port: int) -> FastMail:
     """As its documentation sets it up, without TLS and login."""
     config = ConnectionConfig(
         MAIL_USERNAME="",
@@ -16,7 +16,7 @@ def mailer() -> FastMail:
         MAIL_FROM="shop@sender.example",
         MAIL_FROM_NAME="The shop",
         MAIL_SERVER="127.0.0.1",
-        MAIL_PORT=given_work().port,
+        MAIL_PORT=port,
         MAIL_STARTTLS=False,
         MAIL_SSL_TLS=False,
         USE_CREDENTIALS=False,
@@ -25,9 +25,9 @@ def mailer() -> FastMail:
     return FastMail(config)
 
 
-async def client(batches: Iterator[list[str]]) -> int:
+async def client(port: int, batches: Iterator[list[str]]) -> None:
     """One mail after the other."""
-    fast_mail, sent = mailer(), 0
+    fast_mail = mailer(port)
     for recipients in batches:
         message = MessageSchema(
             subject=MAIL["subject"],
@@ -38,8 +38,6 @@ async def client(batches: Iterator[list[str]]) -> int:
             multipart_subtype=MultipartSubtypeEnum.alternative,
         )
         await fast_mail.send_message(message)
-        sent += 1
-    return sent
 
 
 if __name__ == "__main__":

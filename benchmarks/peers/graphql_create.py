@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from strawberry.asgi import GraphQL
 
-from benchmarks.peers.serving import LIVE_ROUTE, serve
+from benchmarks.peers.serving import serve
 from benchmarks.peers.stored import store, storing
 
 
@@ -67,5 +67,5 @@ class Mutation:
 
 if __name__ == "__main__":
     door: GraphQL[None, None] = GraphQL(strawberry.Schema(query=Query, mutation=Mutation))
-    routes = [Route("/graphql", door), LIVE_ROUTE]
+    routes = [Route("/graphql", door)]
     serve(Starlette(routes=routes, lifespan=storing(sys.argv[1])))

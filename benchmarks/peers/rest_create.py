@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from benchmarks.peers.serving import LIVE_ROUTE, serve
+from benchmarks.peers.serving import serve
 from benchmarks.peers.stored import store, storing
 
 
@@ -22,5 +22,5 @@ async def send(request: Request) -> JSONResponse:
 
 
 if __name__ == "__main__":
-    routes = [Route("/send", send, methods=["POST"]), LIVE_ROUTE]
+    routes = [Route("/send", send, methods=["POST"])]
     serve(Starlette(routes=routes, lifespan=storing(sys.argv[1])))

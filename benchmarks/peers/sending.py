@@ -15,21 +15,38 @@ from pathlib import Path
 MAIL: dict[str, str] = json.loads(Path(__file__).with_name("mail.json").read_text())
 
 
-@dataclass(frozen=True, slots=True)
+WARM_UP = 1.0
+
+
+@dataclass(slots=True)
 class Work:
-    """What to do."""
+    """What to do, and what was done of it since the warm-up."""
 
     port: int
     connections: int
     seconds: float
     first: int
     recipients: int
+    taken: int = 0
+    counted: int = 0
+    counts_from: float = 0.0
+    cpu: float = 0.0
 
     def batches(self) -> Iterator[list[str]]:
         """The recipients of each mail, until the time is up."""
-        numbers, until = count(self.first), time.perf_counter() + self.seconds
-        while time.perf_counter() < until:
+        numbers, began = count(self.first), time.perf_counter()
+        while (at := time.perf_counter()) < began + WARM_UP + self.seconds:
+            if at >= began + WARM_UP and not self.counts_from:
+                self.counts_from, self.cpu = at, time.process_time()
+            self.taken += 1
+            self.counted += bool(self.counts_from)
             yield [f"m{next(numbers):08d}@load.example" for _ in range(self.recipients)]
+
+    def tell(self) -> None:
+        """Write what it took."""
+        took, cpu = time.perf_counter() - self.counts_from, time.process_time() - self.cpu
+        last = self.first + self.taken * self.recipients - 1
+        print(json.dumps({"sent": self.counted, "seconds": took, "cpu": cpu, "last": last}), flush=True)
 
 
 def given_work() -> Work:
@@ -38,24 +55,18 @@ def given_work() -> Work:
     return Work(int(port), int(connections), float(seconds), int(first), int(more[0]) if more else 1)
 
 
-def tell(sent: int, began: float, cpu: float, work: Work) -> None:
-    """Write what it took."""
-    took, last = time.perf_counter() - began, work.first + sent * work.recipients - 1
-    print(json.dumps({"sent": sent, "seconds": took, "cpu": time.process_time() - cpu, "last": last}))
-
-
-Client = Callable[[Iterator[list[str]]], Awaitable[int]]
+Client = Callable[[int, Iterator[list[str]]], Awaitable[None]]
 
 
 def run_clients(client: Client) -> None:
-    """Run as many clients as there are connections; each takes its mails' recipients from the same iterator, and
-    returns how many mails it sent."""
+    """Run as many clients as there are connections, each with the port; each takes its mails' recipients from the same
+    iterator."""
     work = given_work()
 
     async def run() -> None:
-        began, cpu, batches = time.perf_counter(), time.process_time(), work.batches()
-        sent = await asyncio.gather(*(client(batches) for _ in range(work.connections)))
-        tell(sum(sent), began, cpu, work)
+        batches = work.batches()
+        await asyncio.gather(*(client(work.port, batches) for _ in range(work.connections)))
+        work.tell()
 
     import uvloop
 

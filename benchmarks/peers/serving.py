@@ -5,19 +5,6 @@ import socket
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-
-LIVE = "/health/live"
-
-
-async def live(request: Request) -> PlainTextResponse:
-    """What the load asks for when it has sent all."""
-    return PlainTextResponse("live")
-
-
-LIVE_ROUTE = Route(LIVE, live)
 
 
 def serve(app: Starlette) -> None:
