@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result import Metric, Row, Table, from_json
+from benchmarks.result import Bound, Metric, Row, Table, from_json
 from benchmarks.spread import spread
 
 BEGIN = "<!-- measured: begin -->"
@@ -63,17 +63,15 @@ def _goals(row: Row, metrics: Sequence[Metric]) -> str:
     told = []
     for metric in metrics:
         bound, value = row.bounds.get(metric.key), row.median(metric.key)
-        if bound is None or value is None:
-            continue
-        aim = f" / {bound.aim:g}" if bound.aim is not None else ""
-        told.append(f"{metric.heading}: {bound.must:g}{aim}, {_verdict(value, bound.must, bound.aim, metric.lower)}")
+        if bound is not None and value is not None:
+            goals = " / ".join("-" if goal is None else f"{goal:g}" for goal in (bound.must, bound.aim))
+            told.append(f"{metric.heading}: {goals}, {_verdict(metric, value, bound)}")
     return "; ".join(told)
 
 
-def _verdict(value: float, must: float, aim: float | None, lower: bool) -> str:
-    def reached(goal: float) -> bool:
-        return value <= goal if lower else value >= goal
-
-    if aim is not None and reached(aim):
+def _verdict(metric: Metric, value: float, bound: Bound) -> str:
+    if bound.aim is not None and metric.reaches(value, bound.aim):
         return "aim reached"
-    return "reached" if reached(must) else "**not reached**"
+    if bound.must is None:
+        return "**aim not reached**"
+    return "reached" if metric.reaches(value, bound.must) else "**not reached**"

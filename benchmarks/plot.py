@@ -57,9 +57,7 @@ def plot(table: Table) -> str:
 
 
 def _most(row: Row, metric: Metric) -> float:
-    bound = row.bounds.get(metric.key)
-    goals = [goal for goal in (bound.must, bound.aim) if goal is not None] if bound else []
-    return max([row.median(metric.key) or 0.0, *goals])
+    return max([row.median(metric.key) or 0.0, *_goals(row, metric).values()])
 
 
 def _legend(table: Table, metric: Metric) -> str:
@@ -86,4 +84,5 @@ def _goals(row: Row, metric: Metric) -> dict[str, float]:
     bound = row.bounds.get(metric.key)
     if bound is None:
         return {}
-    return {"must": bound.must} | ({"aim": bound.aim} if bound.aim is not None else {})
+    goals = {"must": bound.must, "aim": bound.aim}
+    return {name: goal for name, goal in goals.items() if goal is not None}

@@ -1,6 +1,6 @@
 """What a table of measurements holds, and how it is kept as JSON."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,16 @@ class Metric:
     digits: int = 0
     lower: bool = False
 
+    def reaches(self, value: float, goal: float) -> bool:
+        """Whether the value is as good as the goal."""
+        return value <= goal if self.lower else value >= goal
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """What a metric of a row must reach, and what it aims at."""
 
-    must: float
+    must: float | None
     aim: float | None = None
 
 
@@ -74,7 +78,7 @@ class Table:
         """Every "must" that is not reached."""
         for row, metric, bound in self._bounds():
             value = row.median(metric.key)
-            if value is not None and (value > bound.must if metric.lower else value < bound.must):
+            if value is not None and bound.must is not None and not metric.reaches(value, bound.must):
                 reached = f"{value:.{max(metric.digits, 2)}f}"
                 yield f"{self.name}: {row.name}: {metric.heading} is {reached}, and must be {bound.must:g}"
 
@@ -83,9 +87,6 @@ class Table:
             for metric in self.metrics:
                 if metric.key in row.bounds:
                     yield row, metric, row.bounds[metric.key]
-
-
-Progress = Callable[[str], None]
 
 
 def as_json(table: Table) -> dict[str, Any]:
