@@ -4,8 +4,8 @@
     python -m benchmarks accept end_to_end --rounds 5
     python -m benchmarks --quick --out /tmp/performance # does it run at all?
 
-The exit status is 1 when a mail was lost or came twice, or a peer is missing. A goal that is not reached is told, and is
-no failure, unless `--strict` is given.
+The exit status is 1 when a mail was lost or came twice, or a peer is missing. A goal that is not reached is told, and
+is no failure, unless `--strict` is given.
 """
 
 import argparse
@@ -25,7 +25,20 @@ from benchmarks.process import LOAD_CORE, ROOT
 from benchmarks.result import Table, as_json, from_json
 from benchmarks.run import Bench
 
-TABLES = ("accept", "latency", "end_to_end", "round_trips", "mime", "dkim", "claim", "memory", "attachment", "cold_start", "subscribers")
+TABLES = (
+    "accept",
+    "latency",
+    "end_to_end",
+    "round_trips",
+    "mime",
+    "dkim",
+    "claim",
+    "memory",
+    "attachment",
+    "cold_start",
+    "subscribers",
+)
+RESULTS = "results.json"
 
 
 def main() -> int:
@@ -43,7 +56,9 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.partition("\n")[0] if __doc__ else ""
+    )
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"which ones, of: {', '.join(TABLES)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3, help="how long each load lasts")
@@ -60,22 +75,27 @@ def _options() -> argparse.Namespace:
 
 async def measure(bench: Bench, names: Iterable[str], out: Path) -> dict[str, Any]:
     """Measure these tables; after each one the results so far are in `out`. Tables of an earlier run stay there."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "results.json"
-    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"tables": []}
+    kept = _kept(out)
     measured: list[Table] = []
     for name in names:
         module = importlib.import_module(f"benchmarks.tables.{name}")
         measured.append(await module.measure(bench))
-        _write(out, file, kept, measured, bench)
+        _write(out, kept, measured, bench)
     return {"tables": [as_json(table) for table in measured]}
 
 
-def _write(out: Path, file: Path, kept: dict[str, Any], measured: list[Table], bench: Bench) -> None:
+def _kept(out: Path) -> dict[str, Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / RESULTS
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"tables": []}
+    return kept
+
+
+def _write(out: Path, kept: dict[str, Any], measured: list[Table], bench: Bench) -> None:
     by_name = {table["name"]: table for table in kept["tables"]} | {table.name: as_json(table) for table in measured}
     tables = [by_name[name] for name in TABLES if name in by_name]
     results = {"machine": describe_machine(), "rounds": bench.rounds, "seconds": bench.seconds, "tables": tables}
-    file.write_text(json.dumps(results, indent=1) + "\n")
+    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
     (out / f"{measured[-1].name}.svg").write_text(plot(measured[-1]))
     write_page(out.with_suffix(".md"), results)
 

@@ -101,7 +101,9 @@ def _key(kind: str) -> object:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-    return generate_private_key(65537, 2048) if kind == "rsa" else Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    return (
+        generate_private_key(65537, 2048) if kind == "rsa" else Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    )
 
 
 CASES: dict[str, Callable[[], Work]] = {

@@ -26,7 +26,7 @@ from app.settings import Settings
 AT_ONCE = 100
 WARM_UP = 100
 LEASE = 60
-TAKEN = Reply(250, None, "taken")
+TAKEN = Reply(250, "taken")
 
 
 class Claims:

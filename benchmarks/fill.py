@@ -4,6 +4,10 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncpg
 
 JOBS_TABLE = "heliograph_pgqueuer"
 _SQLITE_ID = "printf('0190{block:04x}-0000-7000-8000-%012x', n)"
@@ -59,7 +63,7 @@ def _copy(table: str, columns: list[str], changes: Mapping[str, str], series: st
     return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table}, {series} WHERE {table}.{where}"
 
 
-async def _columns(session: "asyncpg.Connection[asyncpg.Record]", table: str) -> list[str]:  # noqa: F821
+async def _columns(session: "asyncpg.Connection[asyncpg.Record]", table: str) -> list[str]:
     found = await session.fetch(
         "SELECT column_name FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position", table
     )

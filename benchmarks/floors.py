@@ -39,7 +39,7 @@ async def obvious_sample(bench: Bench, module: str, kind: str, slow: int = 0) ->
     environment = {"LD_PRELOAD": str(SHIM), "SLOWSYNC_MS": str(slow)} if slow else {}
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="obvious-"))
-        given = await stack.enter_async_context(bench.database(kind))
+        given = await stack.enter_async_context(bench.database(kind, empty=True))
         url = given or f"sqlite://{Path(folder)}/mail.db"
         opened = f"{url}?journal_mode=WAL&synchronous=FULL" if given is None else url.replace("postgresql:", "asyncpg:")
         async with running(python(f"benchmarks.peers.{module}", opened), SERVER_CORE, environment) as program:

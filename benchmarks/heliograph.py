@@ -1,9 +1,10 @@
 """Heliograph as its operator runs it, with all features on: key, role, senders, rate limits, validation, log."""
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.journeys.program import Heliograph, Process, Server
 SECRET = "thirty-two characters are enough for a test"
 ADMIN_KEY = "benchmark-admin-key-0123456789"
 SHIM = ROOT / "benchmarks" / "peers" / "build" / "slowsync.so"
+DATABASE = "heliograph.db"
 ENOUGH = 100_000_000
 """A rate limit that is counted, and never reached."""
 
@@ -32,7 +34,7 @@ class Installed:
         return {
             "env_file": "no.env",
             "port": 0,
-            "database_url": self.database_url or f"sqlite://{folder}/heliograph.db",
+            "database_url": self.database_url or f"sqlite://{folder}/{DATABASE}",
             "secret_keys": SECRET,
             "admin_api_key": ADMIN_KEY,
             "smtp_loopback": True,
@@ -72,15 +74,37 @@ class Ours:
 
 @asynccontextmanager
 async def installation(given: Installed) -> AsyncIterator[Heliograph]:
-    """A folder and settings; the database is migrated."""
+    """A folder and settings; the database is migrated, of SQLite a copy of one that was."""
     with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as name:
         installed = Heliograph(Path(name), given.environment()).having(**given.settings(Path(name)))
         try:
-            with pinned(SERVER_CORE):
-                await installed.migrate()
+            if given.database_url is None:
+                (installed.folder / DATABASE).write_bytes(await _migrated(given))
             yield installed
         finally:
             await installed.close()
+
+
+_migrated_files: dict[Path, bytes] = {}
+
+
+async def _migrated(given: Installed) -> bytes:
+    """A new SQLite database of this source, which is migrated once in a run."""
+    if given.checkout not in _migrated_files:
+        with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as name:
+            plain = Installed(None, given.checkout)
+            await Heliograph(Path(name), plain.environment()).having(**plain.settings(Path(name))).migrate()
+            with closing(sqlite3.connect(Path(name) / DATABASE)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _migrated_files[given.checkout] = (Path(name) / DATABASE).read_bytes()
+    return _migrated_files[given.checkout]
+
+
+async def migrate_postgres(database_url: str, checkout: Path) -> None:
+    """Make the tables of this source in an empty PostgreSQL database."""
+    given = Installed(database_url, checkout)
+    with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as name:
+        await Heliograph(Path(name), given.environment()).having(**given.settings(Path(name))).migrate()
 
 
 @asynccontextmanager

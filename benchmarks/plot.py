@@ -41,19 +41,14 @@ def plot(table: Table) -> str:
     scale = room / (max((_most(row, metric) for row in rows), default=0) or 1)
     bars = [piece for place, row in enumerate(rows) for piece in _bar(row, metric, TOP + place * ROW_HEIGHT, scale)]
     axis = f'<line class="axis" x1="{NAMES}" x2="{NAMES}" y1="{TOP - 6}" y2="{height - BOTTOM}"/>'
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
-            f' aria-label="{escape(table.title)}">',
-            f"<style>{STYLE}</style>",
-            f'<text class="title" x="12" y="24">{escape(table.title)}</text>',
-            f'<text class="small" x="12" y="44">{escape(_legend(table, metric))}</text>',
-            *bars,
-            axis,
-            "</svg>",
-            "",
-        ]
-    )
+    box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(table.title)}"'
+    head = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
+        f"<style>{STYLE}</style>",
+        f'<text class="title" x="12" y="24">{escape(table.title)}</text>',
+        f'<text class="small" x="12" y="44">{escape(_legend(table, metric))}</text>',
+    ]
+    return "\n".join([*head, *bars, axis, "</svg>", ""])
 
 
 def _most(row: Row, metric: Metric) -> float:

@@ -16,11 +16,11 @@ import pstats
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.heliograph import Installed, equip, installation, started
+from benchmarks.heliograph import ADMIN_KEY, Installed, equip, installation, started
 from benchmarks.layers import Statistics, seconds_by_layer
 from benchmarks.load.wrk import post_all
 from benchmarks.process import LOAD_CORE, ROOT, SERVER_CORE, pinned, tree_cpu_seconds
@@ -82,18 +82,18 @@ async def _profiled(given: Installed) -> AsyncIterator[Profiled]:
 
 async def profile_accept(bench: Bench, door: str, kind: str) -> Profile:
     """Of accepting alone, without a worker."""
-    async with bench.database(kind) as url, _profiled(Installed(url, bench.checkout)) as installed:
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(bench.database(kind))
+        installed = await stack.enter_async_context(_profiled(Installed(url, bench.checkout)))
         process = await installed.begun("serve", "--no-worker")
-        try:
-            async with answering(process, "live", installed.settings["HELIOGRAPH_ADMIN_API_KEY"]) as server:
-                _, key = await equip(server, 2525, 10)
-                post, pid = DOORS[door](key), process.running.pid
-                plain = await post_all(server.url, post, bench.seconds, lambda: tree_cpu_seconds(pid))
-                process.running.send_signal(signal.SIGUSR1)
-                await post_all(server.url, post, bench.seconds, lambda: 0.0, first=plain.sent + 1)
-                return Profile(plain.cpu_each, await installed.statistics(process))
-        finally:
-            await process.kill()
+        stack.push_async_callback(process.kill)
+        server = await stack.enter_async_context(answering(process, "live", ADMIN_KEY))
+        _, key = await equip(server, 2525, 10)
+        post, pid = DOORS[door](key), process.running.pid
+        plain = await post_all(server.url, post, bench.seconds, lambda: tree_cpu_seconds(pid))
+        process.running.send_signal(signal.SIGUSR1)
+        await post_all(server.url, post, bench.seconds, lambda: 0.0, first=plain.sent + 1)
+        return Profile(plain.cpu_each, await installed.statistics(process))
 
 
 async def profile_deliver(bench: Bench, door: str, kind: str) -> Profile:

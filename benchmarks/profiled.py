@@ -33,7 +33,7 @@ class Profiles:
             threads.append((thread.name, profile := cProfile.Profile(time.thread_time)))
             profile.runcall(run, thread)
 
-        threading.Thread.run = profiled_run  # type: ignore[method-assign]
+        threading.Thread.run = profiled_run  # type: ignore[method-assign,assignment]
 
     def begin(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGUSR1."""
@@ -53,7 +53,7 @@ class Profiles:
 def _statistics(profile: cProfile.Profile) -> dict[Any, Any]:
     """As pstats has them, without ending the profile of a thread that goes on."""
     profile.snapshot_stats()
-    return profile.stats  # type: ignore[attr-defined,no-any-return]
+    return profile.stats
 
 
 def main() -> int:

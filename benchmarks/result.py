@@ -95,9 +95,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "name": table.name,
         "title": table.title,
         "plotted": table.plotted,
-        "metrics": [
-            {"key": m.key, "heading": m.heading, "digits": m.digits, "lower": m.lower} for m in table.metrics
-        ],
+        "metrics": [{"key": m.key, "heading": m.heading, "digits": m.digits, "lower": m.lower} for m in table.metrics],
         "rows": [_row_as_json(row) for row in table.rows],
         "notes": list(table.notes),
     }

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from benchmarks.heliograph import migrate_postgres
 from benchmarks.process import LOAD_CORE, ROOT, Program, pinned, python, running
 from benchmarks.result import Bound, Row
 from tests.postgres import Postgres, running_postgres
@@ -29,16 +31,21 @@ class Bench:
     checkout: Path = ROOT
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
     _postgres: Postgres | None = None
+    _template: str | None = None
 
     @asynccontextmanager
-    async def database(self, kind: str) -> AsyncIterator[str | None]:
-        """The URL of a new database; None stands for a SQLite file in the installation's folder."""
+    async def database(self, kind: str, *, empty: bool = False) -> AsyncIterator[str | None]:
+        """The URL of a new database, migrated unless it is to be `empty`; None stands for a SQLite file in a folder."""
         if kind == "sqlite":
             yield None
             return
         if self._postgres is None:
             raise Wrong("no PostgreSQL runs")
-        url = await asyncio.to_thread(self._postgres.create)
+        if not empty and self._template is None:
+            migrated = await asyncio.to_thread(self._postgres.create)
+            await migrate_postgres(migrated, self.checkout)
+            self._template = urlsplit(migrated).path[1:]
+        url = await asyncio.to_thread(self._postgres.create, "template0" if empty else self._template or "")
         try:
             yield url
         finally:
@@ -100,7 +107,7 @@ class Sink:
     async def all_arrived(self, first: int, last: int, within: float) -> dict[str, float]:
         """Wait for the mails of these numbers. Raises Wrong if one is missing by then, or came twice."""
         deadline = time.monotonic() + within
-        while (told := await self.report(first, last))["missing"] and time.monotonic() < deadline:
+        while (told := await self.report(first, last))["missing"] and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         if told["missing"] or told["doubled"] or told["others"]:
             raise Wrong(f"of the mails {first} to {last}: {told}")

@@ -59,9 +59,9 @@ async def post_all(url: str, post: Post, seconds: float, cpu: Callable[[], float
     told = json.loads(output.splitlines()[-1])
     if "answered\n" not in output:
         raise LoadFailed(f"{url}: not every request was answered within {ANSWERED_WITHIN} s: {told}")
-    if told["refused"] or told["broken"] or not told["measured"]:
+    if told["refused"] or told["broken"] or not told["sent"]:
         raise LoadFailed(f"{url}: not every request was answered with 2xx: {told}")
-    return Load(told["sent"], told["measured"] / seconds, (cpu_at_end - cpu_at_start) / told["measured"], began)
+    return Load(told["sent"], told["measured"] / seconds, (cpu_at_end - cpu_at_start) / max(told["measured"], 1), began)
 
 
 async def _ended(wrk: asyncio.subprocess.Process) -> str:

@@ -13,7 +13,12 @@ def main() -> None:
     with get_connection("django.core.mail.backends.smtp.EmailBackend") as connection:
         for recipients in work.batches():
             mail = EmailMultiAlternatives(
-                MAIL["subject"], MAIL["text"], MAIL["from"], recipients, connection=connection, reply_to=[MAIL["replyTo"]]
+                MAIL["subject"],
+                MAIL["text"],
+                MAIL["from"],
+                recipients,
+                connection=connection,
+                reply_to=[MAIL["replyTo"]],
             )
             mail.attach_alternative(MAIL["html"], "text/html")
             mail.send()

@@ -1,6 +1,6 @@
 """The obvious build of the REST route: Starlette reads JSON, Tortoise creates a row, the answer has its id.
 
-    python -m benchmarks.peers.rest_create sqlite://mail.db
+python -m benchmarks.peers.rest_create sqlite://mail.db
 """
 
 import sys

@@ -1,6 +1,6 @@
 """How each Python sender among the peers is run: so many mails side by side, for so long; it tells what it took.
 
-    python -m benchmarks.peers.<sender> PORT CONNECTIONS SECONDS FIRST [RECIPIENTS]
+python -m benchmarks.peers.<sender> PORT CONNECTIONS SECONDS FIRST [RECIPIENTS]
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """What the obvious builds store of a mail, by Tortoise: one row, one transaction."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -32,7 +33,7 @@ def storing(url: str) -> Lifespan:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        modules = {"models": ["benchmarks.peers.stored"]}
+        modules: dict[str, Iterable[str | ModuleType]] = {"models": ["benchmarks.peers.stored"]}
         await Tortoise.init(db_url=url, modules=modules, _enable_global_fallback=True)
         await Tortoise.generate_schemas()
         yield

@@ -50,14 +50,18 @@ async def measure(bench: Bench) -> Table:
                 bench.tell(f"[claim] filling {name} with {depth:,}")
                 queue = await _queue(bench, stack, kind, depth)
                 bounds = {} if depth == depths[0] else BOUND
-                cases.append(Case(f"{name}, {depth:,} pending", partial(_claim, bench, queue, "relay"), bounds, ours=True))
+                cases.append(
+                    Case(f"{name}, {depth:,} pending", partial(_claim, bench, queue, "relay"), bounds, ours=True)
+                )
             behind = f"{name}, another service behind {depths[-1]:,}"
             cases.append(Case(behind, partial(_claim, bench, queue, OTHER), BOUND, ours=True))
         rows = await rounds_of(bench, "claim", cases)
     each = len(depths) + 1
     for place, row in enumerate(rows):
         row.compare("ms", rows[place // each * each], "ms", "x_short")
-    return Table("claim", "Claiming and settling 100 mails, over the same in the shortest queue", METRICS, "x_short", rows)
+    return Table(
+        "claim", "Claiming and settling 100 mails, over the same in the shortest queue", METRICS, "x_short", rows
+    )
 
 
 async def _queue(bench: Bench, stack: AsyncExitStack, kind: str, depth: int) -> Queue:

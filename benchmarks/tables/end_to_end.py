@@ -31,9 +31,9 @@ SENDERS = {
     f"FastAPI-mail, {CONNECTIONS} at once": "fastapi_mail_sender",
     "Django, one connection": "django_sender",
 }
-NOTES = (
+NOTE = (
     "Heliograph and Postfix take each mail from a client and acknowledge it once it is on the disk; the others keep"
-    " nothing, and have no client. An echo request is a request to the bare Starlette echo of the accept table.",
+    " nothing, and have no client. An echo request is a request to the bare Starlette echo of the accept table."
 )
 
 
@@ -51,7 +51,9 @@ async def measure(bench: Bench) -> Table:
         *(Case(name, partial(_sender, bench, module)) for name, module in SENDERS.items()),
     ]
     rows = await rounds_of(bench, "end_to_end", cases)
-    table = Table("end_to_end", "End to end on one core, durable, beside relays and senders", METRICS, "rate", rows, NOTES)
+    table = Table(
+        "end_to_end", "End to end on one core, durable, beside relays and senders", METRICS, "rate", rows, (NOTE,)
+    )
     for row in rows[1:]:
         row.compare("rate", table.row(POSTFIX), "rate", "x_postfix")
         row.compare("rate", table.row(NODEMAILER), "rate", "x_nodemailer")

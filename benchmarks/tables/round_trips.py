@@ -18,10 +18,13 @@ PIPELINED = Bound(2.1, 1.1)
 CHUNKED = Bound(None, 0.25)
 SLOW = 50.0
 PLACES = [(delay, recipients) for delay in (20.0, SLOW) for recipients in (1, 10)]
-PEERS = {"nodemailer": ["node", "benchmarks/peers/nodemailer.mjs"], "aiosmtplib": python("benchmarks.peers.aiosmtplib_sender")}
-NOTES = (
+PEERS = {
+    "nodemailer": ["node", "benchmarks/peers/nodemailer.mjs"],
+    "aiosmtplib": python("benchmarks.peers.aiosmtplib_sender"),
+}
+NOTE = (
     "One connection with a backlog; every reply of the server leaves 20 or 50 ms late. A wait is a moment at which the"
-    " server has answered everything that the client had sent; delays per mail are the time over that delay.",
+    " server has answered everything that the client had sent; delays per mail are the time over that delay."
 )
 
 
@@ -45,7 +48,7 @@ async def measure(bench: Bench) -> Table:
     ]
     rows = await rounds_of(bench, "round_trips", cases)
     title = "Waits for a distant SMTP server per mail, one connection"
-    return Table("round_trips", title, METRICS, "waits", rows, NOTES)
+    return Table("round_trips", title, METRICS, "waits", rows, (NOTE,))
 
 
 def _place(delay: float, recipients: int) -> str:
