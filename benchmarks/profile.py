@@ -98,18 +98,21 @@ async def profile_accept(bench: Bench, door: str, kind: str) -> Profile:
 
 async def profile_deliver(bench: Bench, door: str, kind: str) -> Profile:
     """Of delivering alone, by workers that find a backlog: one without a profile, then one with it."""
-    async with bench.database(kind) as url, sink() as receiver, _profiled(Installed(url, bench.checkout)) as installed:
-        async with started(installed, worker=False) as server:
-            _, key = await equip(server, receiver.port, 10)
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(bench.database(kind))
+        receiver = await stack.enter_async_context(sink())
+        installed = await stack.enter_async_context(_profiled(Installed(url, bench.checkout)))
+        server = await stack.enter_async_context(started(installed, worker=False))
+        _, key = await equip(server, receiver.port, 10)
 
-            async def deliver(before: int, *, profile: bool) -> tuple[int, Profile]:
-                load = await post_all(server.url, DOORS[door](key), bench.seconds, lambda: 0.0, first=before + 1)
-                found = await _deliver_all(installed, receiver, load.sent, before + load.sent, profile=profile)
-                return before + load.sent, found
+        async def deliver(before: int, *, profile: bool) -> tuple[int, Profile]:
+            load = await post_all(server.url, DOORS[door](key), bench.seconds, lambda: 0.0, first=before + 1)
+            found = await _deliver_all(installed, receiver, load.sent, before + load.sent, profile=profile)
+            return before + load.sent, found
 
-            sent, plain = await deliver(0, profile=False)
-            _, profiled = await deliver(sent, profile=True)
-            return Profile(plain.each, profiled.threads)
+        sent, plain = await deliver(0, profile=False)
+        _, profiled = await deliver(sent, profile=True)
+        return Profile(plain.each, profiled.threads)
 
 
 async def _deliver_all(installed: Profiled, receiver: Sink, mails: int, last: int, *, profile: bool) -> Profile:

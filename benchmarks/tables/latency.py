@@ -24,7 +24,8 @@ METRICS = (
 )
 NOTE = (
     f"An open loop at {SHARE:g} of the rate that the echo reaches in the same round, on 128 connections; a latency"
-    " counts from the moment its request was due. All of it is delivered meanwhile, by the same process on the same core."
+    " counts from the moment its request was due. All of it is delivered meanwhile, by the same process on the same"
+    " core."
 )
 
 

@@ -21,8 +21,8 @@ METRICS = (
 )
 NOTE = (
     "Each WebSocket speaks graphql-transport-ws, is authenticated and acknowledged, and stays open; then mail is"
-    " accepted as in the accept table (SQLite FULL, REST). HELIOGRAPH_MAX_CONNECTIONS and HELIOGRAPH_GRAPHQL_MAX_SOCKETS_PER_KEY"
-    " are raised for this."
+    " accepted as in the accept table (SQLite FULL, REST). HELIOGRAPH_MAX_CONNECTIONS and"
+    " HELIOGRAPH_GRAPHQL_MAX_SOCKETS_PER_KEY are raised for this."
 )
 
 
