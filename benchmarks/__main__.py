@@ -1,0 +1,104 @@
+"""Measure everything, side by side with floors and peers, and write it down.
+
+    python -m benchmarks                                # every table, three rounds, into docs/performance
+    python -m benchmarks accept end_to_end --rounds 5
+    python -m benchmarks --quick --out /tmp/performance # does it run at all?
+
+The exit status is 1 when a mail was lost or came twice, or a peer is missing. A goal that is not reached is told, and
+is no failure, unless `--strict` is given.
+"""
+
+import argparse
+import asyncio
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine
+from benchmarks.page import page_tables, write_page
+from benchmarks.plot import plot
+from benchmarks.process import LOAD_CORE, ROOT
+from benchmarks.result import Table, as_json, from_json
+from benchmarks.run import Bench
+
+TABLES = (
+    "accept",
+    "latency",
+    "end_to_end",
+    "round_trips",
+    "mime",
+    "dkim",
+    "claim",
+    "memory",
+    "attachment",
+    "cold_start",
+    "subscribers",
+)
+RESULTS = "results.json"
+
+
+def main() -> int:
+    """The program; returns its exit status."""
+    options = _options()
+    os.sched_setaffinity(0, {LOAD_CORE} if (os.cpu_count() or 1) > LOAD_CORE else os.sched_getaffinity(0))
+    seconds = 1.0 if options.quick else options.seconds
+    bench = Bench(1 if options.quick else options.rounds, seconds, options.quick, options.checkout)
+    with bench.postgres():
+        results = asyncio.run(measure(bench, options.tables or TABLES, options.out))
+    print(page_tables([from_json(table) for table in results["tables"]]))
+    short = [line for table in results["tables"] for line in from_json(table).short_of()]
+    print("\n".join(f"SHORT OF THE GOAL: {line}" for line in short) or "every goal is reached")
+    return 1 if short and options.strict else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.partition("\n")[0] if __doc__ else ""
+    )
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"which ones, of: {', '.join(TABLES)}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3, help="how long each load lasts")
+    parser.add_argument("--quick", action="store_true", help="one short round: whether it runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "performance", help="for results.json and plots")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="measure the Heliograph of this source")
+    parser.add_argument("--strict", action="store_true", help="a goal that is not reached is a failure")
+    options = parser.parse_args()
+    if unknown := set(options.tables) - set(TABLES):
+        parser.error(f"no such table: {', '.join(sorted(unknown))}")
+    options.checkout = options.checkout.resolve()
+    return options
+
+
+async def measure(bench: Bench, names: Iterable[str], out: Path) -> dict[str, Any]:
+    """Measure these tables; after each one the results so far are in `out`. Tables of an earlier run stay there."""
+    kept = _kept(out)
+    measured: list[Table] = []
+    for name in names:
+        module = importlib.import_module(f"benchmarks.tables.{name}")
+        measured.append(await module.measure(bench))
+        _write(out, kept, measured, bench)
+    return {"tables": [as_json(table) for table in measured]}
+
+
+def _kept(out: Path) -> dict[str, Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / RESULTS
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"tables": []}
+    return kept
+
+
+def _write(out: Path, kept: dict[str, Any], measured: list[Table], bench: Bench) -> None:
+    by_name = {table["name"]: table for table in kept["tables"]} | {table.name: as_json(table) for table in measured}
+    tables = [by_name[name] for name in TABLES if name in by_name]
+    results = {"machine": describe_machine(), "rounds": bench.rounds, "seconds": bench.seconds, "tables": tables}
+    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
+    (out / f"{measured[-1].name}.svg").write_text(plot(measured[-1]))
+    write_page(out.with_suffix(".md"), results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

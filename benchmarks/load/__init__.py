@@ -1,0 +1,1 @@
+"""Load: the requests, wrk, and an open loop."""

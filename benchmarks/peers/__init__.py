@@ -1,0 +1,1 @@
+"""Floors and peers: programs of their own that are measured beside Heliograph."""
