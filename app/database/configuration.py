@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 APP_LABEL = "heliograph"
 MODELS = (
+    "app.database.models",
     "app.limits.models",
     "app.services.models",
     "app.domains.models",

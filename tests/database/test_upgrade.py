@@ -18,6 +18,7 @@ from app.settings import Settings
 ForeignKeys = Callable[[], Awaitable[dict[tuple[str, str], tuple[str, str]]]]
 
 ROWS_PER_TABLE = 3
+COUNTED_BY_TRIGGERS = "revision"
 
 
 @pytest.fixture
@@ -248,7 +249,9 @@ async def _columns() -> dict[str, dict[str, str]]:
 async def _counts(settings: Settings) -> dict[str, int]:
     await open_database(settings)
     try:
-        ours = [table for table in await _columns() if not table.startswith(JOBS_TABLE)]
+        ours = [
+            table for table in await _columns() if not table.startswith(JOBS_TABLE) and table != COUNTED_BY_TRIGGERS
+        ]
         return {table: (await rows(f"SELECT count(*) AS n FROM {table}"))[0]["n"] for table in ours}
     finally:
         await close_database()
