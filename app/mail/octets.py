@@ -39,6 +39,21 @@ class LongText(str):
         return b"".join(self.source.pieces()).decode()
 
 
+def in_memory(value: object) -> object:
+    """A value of JSON, changed in place: in it no long text, where one stands, but what it says."""
+    outermost = [value]
+    pending: list[object] = [outermost]
+    while pending:
+        container = pending.pop()
+        if isinstance(container, dict | list):
+            for place, inner in list(container.items() if isinstance(container, dict) else enumerate(container)):
+                if isinstance(inner, LongText):
+                    container[place] = inner.whole()
+                else:
+                    pending.append(inner)
+    return outermost[0]
+
+
 def pieces_of(octets: bytes | Octets) -> Iterator[bytes]:
     """The octets piece by piece, wherever they are."""
     if isinstance(octets, bytes):

@@ -16,6 +16,7 @@ from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
 from app.mail.reply import parts_of
+from app.queue.content import SlicedContent, give_content
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
@@ -39,8 +40,9 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A mail, checked and composed, ready to be accepted. `content` holds the final bytes. `fallbacks`: the services by
-    which its author lets it leave while its own one's server cannot be talked to, in this order."""
+    """A mail, checked and composed, ready to be accepted. `content`: the final bytes, or the slices of a large one.
+    `fallbacks`: the services by which its author lets it leave while its own one's server cannot be talked to, in this
+    order."""
 
     id: UUID
     service_id: UUID
@@ -53,7 +55,7 @@ class NewMessage:
     sender: Mailbox
     subject: str | None
     recipients: Sequence[EnvelopeRecipient]
-    content: bytes
+    content: bytes | SlicedContent
     template: UsedTemplate | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
     tags: Sequence[str] = ()
@@ -190,7 +192,10 @@ async def _insert(message: NewMessage, moment: datetime, due_at: datetime, route
 
 
 async def _insert_parts(message: NewMessage, due_at: datetime) -> None:
-    await execute("INSERT INTO message_content (message_id, octets) VALUES ($1, $2)", message.id, message.content)
+    if isinstance(message.content, SlicedContent):
+        await give_content(message.content, message.id)
+    else:
+        await execute("INSERT INTO message_content (message_id, octets) VALUES ($1, $2)", message.id, message.content)
     await execute_many(
         "INSERT INTO recipient (id, message_id, position, kind, email, name, address, state, attempt_number, due_at)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)",

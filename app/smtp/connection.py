@@ -6,7 +6,7 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -198,12 +198,12 @@ class Connection:
             response = await self._protocol.read_response()
         return self._judged(response.code, response.message, phase)
 
-    async def upload(self, chunks: Iterable[bytes], seconds: float) -> None:
+    async def upload(self, chunks: Iterable[bytes] | AsyncIterable[bytes], seconds: float) -> None:
         """Send content but for its last chunk, at the pace of the server. Raises SmtpFailure (CONTENT), with the
         reply of a server that refused the content before its end."""
         try:
             async with self.within(Phase.CONTENT, seconds):
-                for chunk in chunks:
+                async for chunk in _each(chunks):
                     self._protocol.put(chunk)
                     await self._protocol.room()
                     await asyncio.sleep(0)  # there is always room where the server is quick, and others wait
@@ -322,6 +322,15 @@ class Connection:
 
     def _lost(self, _: SMTPProtocol) -> None:
         self.client.close()
+
+
+async def _each(chunks: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(chunks, AsyncIterable):
+        async for chunk in chunks:
+            yield chunk
+    else:
+        for chunk in chunks:
+            yield chunk
 
 
 @contextlib.asynccontextmanager

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import dataclass
 from functools import partial
 
+from app.mail.content import Content
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.smtp.connection import Connection
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
+from app.smtp.large import LargeChunks
 from app.smtp.server import Timeouts
 
 _CHUNK = 64 * 1024
@@ -40,7 +42,7 @@ class TransactionResult:
 async def transact(
     connection: Connection,
     envelope: Envelope,
-    content: bytes,
+    content: bytes | Content,
     timeouts: Timeouts,
     may_finish: MayFinish = _always,
 ) -> TransactionResult:
@@ -102,7 +104,7 @@ async def _introduce(
     connection: Connection,
     envelope: Envelope,
     due: list[str],
-    content: bytes,
+    content: bytes | Content,
     timeouts: Timeouts,
     replies: dict[str, Reply],
 ) -> list[str]:
@@ -206,19 +208,18 @@ async def _end_without_content(connection: Connection, timeouts: Timeouts) -> No
 
 
 async def _content(
-    connection: Connection, content: bytes, timeouts: Timeouts, may_finish: Callable[[], Awaitable[bool]]
+    connection: Connection, content: bytes | Content, timeouts: Timeouts, may_finish: Callable[[], Awaitable[bool]]
 ) -> Reply:
     """Send the content and the final dot; until the last chunk is begun, the server cannot have taken the mail.
 
     A refusal amid the content is as good as one after it, though the connection is closed then.
     """
-    *chunks, last = _chunks(content)
     try:
-        await connection.upload((_stuffed(content, *chunk) for chunk in chunks), timeouts.content)
+        last = await _all_but_the_last(connection, content, timeouts.content)
         if not await may_finish():
             connection.close()
             raise SmtpFailure(_WITHHELD)
-        reply = await connection.finish(_stuffed(content, *last) + b".\r\n", timeouts.dot)
+        reply = await connection.finish(last + b".\r\n", timeouts.dot)
     except SmtpFailure as error:
         if error.failure.reply is None or error.failure.reply.code == 421:
             raise
@@ -227,6 +228,17 @@ async def _content(
     connection.messages_sent += 1
     _is(reply, 2, connection, Phase.DOT)
     return reply
+
+
+async def _all_but_the_last(connection: Connection, content: bytes | Content, seconds: float) -> bytes:
+    """Send all chunks but the last one, which is returned."""
+    if not isinstance(content, bytes):
+        large = LargeChunks(content)
+        await connection.upload(large, seconds)
+        return large.last
+    *chunks, last = _chunks(content)
+    await connection.upload((_stuffed(content, *chunk) for chunk in chunks), seconds)
+    return _stuffed(content, *last)
 
 
 _WITHHELD = Failure(Phase.CONTENT, Cause.WITHHELD, "The end of the mail was withheld, so the server did not take it.")
@@ -258,7 +270,7 @@ def _is(reply: Reply, digit: int, connection: Connection, phase: Phase) -> bool:
     return True
 
 
-def _mail_parameters(extensions: Mapping[str, str], content: bytes, smtputf8: bool) -> list[bytes]:
+def _mail_parameters(extensions: Mapping[str, str], content: bytes | Content, smtputf8: bool) -> list[bytes]:
     parameters = []
     if "size" in extensions:
         parameters.append(f"SIZE={len(content)}".encode())
@@ -269,8 +281,10 @@ def _mail_parameters(extensions: Mapping[str, str], content: bytes, smtputf8: bo
     return parameters
 
 
-async def _is_well_formed(content: bytes) -> bool:
+async def _is_well_formed(content: bytes | Content) -> bool:
     """Whether every line ends in CRLF; content of several chunks is looked through in a thread."""
+    if not isinstance(content, bytes):
+        return True
     if len(content) <= _CHUNK:
         return _has_crlf_only(content)
     return await asyncio.to_thread(_has_crlf_only, content)

@@ -19,6 +19,7 @@ from app.domains.signing import ContentSigner
 from app.errors import InvalidInput, TooLarge
 from app.mail.draft import Draft
 from app.outbound.fetch import Fetcher
+from app.queue.content import SlicedContent, in_storage
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt, put
 from app.queue.wakeup import Wakeup
@@ -89,10 +90,11 @@ class Submitter:
         submission = replace(submission, draft=draft)
         key = submission.key or self._make_key()
         prepared = await asyncio.to_thread(self._preparer.prepare, submission, service, template, key, moment)
-        message = _new_message(key, submission, service, prepared, template, idempotency)
         quotas = self.quotas(submission.principal, service.id, service.name)
-        message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
-        receipt = await finish(put(message, now(), self._engine))
+        async with in_storage(prepared.content, self._settings.content_slice_bytes) as content:
+            message = _new_message(key, submission, service, prepared, content, template, idempotency)
+            message = replace(message, verdict_awaited=awaited, quotas=quotas, fallbacks=fallbacks)
+            receipt = await finish(put(message, now(), self._engine))
         self._wakeup.work_arrived()
         return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
 
@@ -155,6 +157,7 @@ def _new_message(
     submission: Submission,
     service: Service,
     prepared: Prepared,
+    content: bytes | SlicedContent,
     template: UsedTemplate | None,
     idempotency: Idempotency | None,
 ) -> NewMessage:
@@ -170,7 +173,7 @@ def _new_message(
         sender=prepared.sender,
         subject=prepared.draft.subject,
         recipients=prepared.recipients,
-        content=prepared.content,
+        content=content,
         template=template,
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,
