@@ -145,7 +145,7 @@ class _Scanner:
             del self.document[self._began :]
 
     def _mark(self, long: "_LongString") -> bytes:
-        """What stands for the string, quotes included; for one that is no JSON, one that is none for the same reason."""
+        """What stands for the string, in quotes; for one that is no JSON, one that is none for the same reason."""
         octets = long.finish()
         if long.flaw:
             return long.flaw

@@ -4,6 +4,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -59,7 +60,7 @@ class Spool:
     def write(self, octets: bytes | bytearray) -> None:
         """The next ones. Raises Unavailable where there is no room for them."""
         self._size += len(octets)
-        try:
+        with spooling():
             if self._file is None and self._size > self._over:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with this
                 weakref.finalize(self, self._file.close)
@@ -69,8 +70,6 @@ class Spool:
                 self._held += octets
             else:
                 self._file.write(octets)
-        except OSError as error:
-            raise Unavailable("The server has no room for the mail right now. Try again soon.") from error
 
     def finish(self) -> bytes | SpooledOctets:
         """All of them. Raises as `write` does."""
@@ -80,9 +79,16 @@ class Spool:
 
 
 def finished(file: IO[bytes], size: int) -> SpooledOctets:
-    """The octets of a file that is written. Raises Unavailable where there is no room for them."""
-    try:
+    """The octets of a file that is written, which may be closed then. Raises Unavailable where there is no room."""
+    with spooling():
         file.flush()
+        return SpooledOctets(os.fdopen(os.dup(file.fileno()), "rb", buffering=0), size)
+
+
+@contextmanager
+def spooling() -> Iterator[None]:
+    """What is written in the block is refused for now where there is no room for it."""
+    try:
+        yield
     except OSError as error:
         raise Unavailable("The server has no room for the mail right now. Try again soon.") from error
-    return SpooledOctets(os.fdopen(os.dup(file.fileno()), "rb", buffering=0), size)

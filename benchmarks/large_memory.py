@@ -15,7 +15,8 @@ import statistics
 import sys
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ from app.inbox.receiver import Receiver
 from benchmarks.large_attachment import MEBIBYTE, SMALL_SIZE, Arrivals, _asking
 from tests.journeys.doors import SEND_EMAIL, Doors
 from tests.journeys.installation import database_options, new_installation
-from tests.journeys.program import PATIENCE, Heliograph
+from tests.journeys.program import PATIENCE, Heliograph, Process
 
-WARMING_MAILS = 20
+WARMING_MAILS = 5
 SETTLE_SECONDS = 1.0
 
 
@@ -64,8 +65,11 @@ async def large_memory(installed: Heliograph, *, size: int, rounds: int) -> tupl
     installed = installed.having(lease=60, lease_renewal=20)
     await installed.migrate()
     arrivals, figures = Arrivals(), Figures(size)
-    async with Receiver(on_mail=arrivals.take) as receiver, installed.serving("--no-worker") as server:
-        worker = await installed.start("worker")
+    async with (
+        Receiver(on_mail=arrivals.take) as receiver,
+        installed.serving("--no-worker") as server,
+        _delivering(installed) as worker,
+    ):
         await server.doors.graphql.create_service("relay", port=receiver.port)
         arrivals.expect("small", os.urandom(SMALL_SIZE))
         for number in range(WARMING_MAILS):
@@ -84,6 +88,15 @@ async def large_memory(installed: Heliograph, *, size: int, rounds: int) -> tupl
                 figures.worst[way].append(max(times))
                 await asyncio.sleep(SETTLE_SECONDS)
     return figures, list(arrivals.broken())
+
+
+@asynccontextmanager
+async def _delivering(installed: Heliograph) -> AsyncIterator[Process]:
+    worker = await installed.start("worker")
+    try:
+        yield worker
+    finally:
+        await worker.kill()
 
 
 class Memory:
