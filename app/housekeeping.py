@@ -9,6 +9,7 @@ from app.clock import now
 from app.database.connection import execute
 from app.database.trouble import log_trouble
 from app.limits.counter import forget_old_counts, forget_the_future
+from app.queue.content import remove_unfinished
 from app.queue.expire import expire_overdue
 from app.queue.heartbeat import forget_lost_workers
 from app.services.circuit import probe_what_is_far_off
@@ -29,14 +30,15 @@ async def run_housekeeping(settings: Settings) -> None:
 
 
 async def purge(settings: Settings, moment: datetime) -> None:
-    """Delete captured mail, idempotency keys, lost workers and audit entries that are older than the settings keep
-    them, and counts that no limit needs any more."""
+    """Delete captured mail, idempotency keys, lost workers, audit entries and slices of mail never accepted that are
+    older than the settings keep them, and counts that no limit needs any more."""
     await execute(
         "DELETE FROM captured_mail WHERE received_at < $1", moment - timedelta(days=settings.captured_mail_days)
     )
     await execute(
         "DELETE FROM idempotency_key WHERE created_at < $1", moment - timedelta(seconds=settings.idempotency_ttl)
     )
+    await remove_unfinished(moment, settings.unfinished_content_age)
     await forget_old_counts(moment)
     await forget_the_future(moment)
     longest = max(settings.circuit_probe_interval, settings.circuit_auth_interval, settings.max_asked_delay)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AliasChoices,
     BeforeValidator,
+    DirectoryPath,
     Field,
     FilePath,
     IPvAnyAddress,
@@ -136,6 +137,11 @@ class Settings(BaseSettings):
     attachment_fetch_timeout: Seconds = 10
     attachment_max_redirects: Annotated[int, Field(ge=0)] = 3
     max_message_bytes: Count = 50 * 1024 * 1024
+    spool_over: Count = 256 * 1024
+    spool_string_over: Count = 64 * 1024
+    spool_folder: DirectoryPath | None = None
+    content_slice_bytes: Count = 256 * 1024
+    unfinished_content_age: Seconds = 3600
     max_subject_chars: Count = 998
     max_name_chars: Annotated[int, Field(gt=0, le=256)] = 256
     max_headers: Count = 50

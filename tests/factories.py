@@ -15,6 +15,7 @@ from app.database.key import new_key
 from app.first_start import first_start
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
+from app.queue.content import load_content
 from app.queue.put import NewMessage
 from app.services.models import Service
 from app.services.secret import sealer_from
@@ -92,6 +93,12 @@ async def message_row(message_id: UUID) -> dict[str, Any]:
     (row,) = await rows("SELECT * FROM message WHERE id = $1", message_id)
     moments = ("scheduled_at", "expires_at", "due_at", "lease_until", "claimed_at", "created_at", "settled_at")
     return {**row, **{name: as_moment(row[name]) for name in moments}}
+
+
+async def stored_content(message_id: UUID) -> bytes:
+    """The final bytes of the message, however they are stored."""
+    content = await load_content(message_id)
+    return content if isinstance(content, bytes) else b"".join([piece async for piece in content.pieces()])
 
 
 async def recipient_states(message_id: UUID) -> list[str]:

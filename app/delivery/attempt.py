@@ -23,10 +23,12 @@ from app.delivery.outcome import fault_of, judge_attempt
 from app.delivery.throttle import wait_for_turn
 from app.delivery.uptime import Uptime
 from app.domains.signing import CannotSign, ContentSigner
+from app.mail.content import Content
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.queue.allowance import TurnPolicy
-from app.queue.claim import Claim, ClaimedRecipient, claim_message, load_content, release_claim
+from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
+from app.queue.content import load_content
 from app.queue.outage import ServiceNote
 from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
@@ -167,12 +169,14 @@ class Attempter:
             server, content = self._resolve(service), await load_content(claim.message_id)
             return _Dispatch(claim, lease, service, server, await self._signed(claim, content, server))
 
-    async def _signed(self, claim: Claim, content: bytes, server: Server) -> bytes:
+    async def _signed(self, claim: Claim, content: bytes | Content, server: Server) -> bytes | Content:
         """The content as it leaves: never unsigned where it should be signed and cannot be."""
         if self._signer is None:
             return content
         try:
-            return await self._signer.sign(content, server.host, claim.revision)
+            if isinstance(content, bytes):
+                return await self._signer.sign(content, server.host, claim.revision)
+            return await self._signer.sign_large(content, server.host, claim.revision)
         except CannotSign as error:
             logger.error("message %s: %s", _shown(claim), error)
             raise SmtpFailure(Failure(Phase.CONTENT, Cause.NOT_SIGNED, str(error))) from error
@@ -274,7 +278,7 @@ class _Dispatch:
     lease: Lease
     service: Service
     server: Server
-    content: bytes
+    content: bytes | Content
     said_size: list[str] = field(default_factory=list)
     """What the last session's EHLO said about SIZE."""
 

@@ -14,7 +14,8 @@ from app.domains.domain import with_parents
 from app.domains.key_pair import key_name, read_key
 from app.domains.models import DkimKeyState
 from app.errors import HeliographError, InvalidInput
-from app.mail.dkim import PrivateKey, Signer, header_value, sign
+from app.mail.content import Content, Topped
+from app.mail.dkim import BodyDigest, PrivateKey, Signer, header_value, sign, signature_fields
 from app.services.secret import Sealer, SealError
 
 _LARGE = 64 * 1024
@@ -51,12 +52,10 @@ class ContentSigner:
 
         Call it outside of transactions. Raises CannotSign.
         """
-        domain = author_domain(content)
-        signers = await self._known_signers(domain, revision) if domain else []
+        signers, unsigned = await self._signers_of(content, host, revision), rewritten(host)
         if not signers:
             return content
-        arguments = (content, signers[: _most_signatures(host)], _dated(content))
-        unsigned = rewritten(host)
+        arguments = (content, signers, _dated(content))
         if len(content) < _LARGE:
             return sign(*arguments, unsigned=unsigned)
         return await asyncio.to_thread(sign, *arguments, unsigned=unsigned)
@@ -69,6 +68,21 @@ class ContentSigner:
             known = await self._signers(domain)
             self._known.keep(domain, known, revision)
         return known
+
+    async def sign_large(self, content: Content, host: str | None = None, revision: int | None = None) -> Content:
+        """As `sign`, of content that is read piece by piece: once here, and once more when it leaves. Raises what
+        reading it raises, too."""
+        head = content.head
+        signers, unsigned = await self._signers_of(head, host, revision), rewritten(host)
+        if not signers:
+            return content
+        body = await _body_digest(content)
+        fields = await asyncio.to_thread(signature_fields, head, body, signers, _dated(head), unsigned=unsigned)
+        return Topped(fields, content)
+
+    async def _signers_of(self, content: bytes, host: str | None, revision: int | None) -> Sequence[Signer]:
+        domain = author_domain(content)
+        return (await self._known_signers(domain, revision))[: _most_signatures(host)] if domain else ()
 
     async def _signers(self, domain: str) -> list[Signer]:
         found = await _active_keys(domains := with_parents(domain))
@@ -92,6 +106,14 @@ class ContentSigner:
 
     def _open(self, key_id: UUID, sealed: str) -> PrivateKey:
         return read_key(self._sealer.open(sealed, key_id))
+
+
+async def _body_digest(content: Content) -> BodyDigest:
+    digest, header = BodyDigest(), len(content.head)
+    async for piece in content.pieces():
+        body, header = piece[header:], max(header - len(piece), 0)
+        await asyncio.to_thread(digest.update, body)
+    return digest
 
 
 async def _active_keys(domains: Sequence[str]) -> Sequence[Mapping[str, Any]]:

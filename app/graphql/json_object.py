@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.errors import ErrorCode, Problem
+from app.mail.octets import in_memory
 
 
 def json_object(value: Any, field: str, problems: list[Problem]) -> dict[str, Any]:
@@ -10,6 +11,7 @@ def json_object(value: Any, field: str, problems: list[Problem]) -> dict[str, An
     if value is None:
         return {}
     if isinstance(value, dict):
+        in_memory(value)
         return value
     problems.append(Problem(ErrorCode.INVALID_INPUT, f"{field} must be an object.", (field,)))
     return {}

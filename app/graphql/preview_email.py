@@ -100,11 +100,11 @@ class EmailPreview:
     def of(cls, preview: Preview, most: int) -> Self:
         prepared = preview.prepared
         draft = prepared.draft
-        parts = (prepared.content, draft.text or "", draft.html or "")
+        parts = (preview.content, draft.text or "", draft.html or "")
         return cls(
-            source=prepared.content[:most].decode("utf-8", "ignore"),
+            source=preview.content[:most].decode("utf-8", "ignore"),
             truncated=any(len(part) > most for part in parts),
-            size_bytes=len(prepared.content),
+            size_bytes=len(preview.content),
             server_size_limit=preview.size_limit,
             message_id_header=prepared.message_id_header,
             date=prepared.date,

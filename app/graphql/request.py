@@ -17,8 +17,10 @@ from starlette.requests import Request
 
 from app.errors import ErrorCode, TooLarge
 from app.graphql.errors import RequestErrorCode
+from app.json_body import JsonBody
 from app.json_text import TooDeep, parse_json
 from app.settings import Settings
+from app.spool import Spooling
 
 JSON = "application/json"
 GRAPHQL_RESPONSE_JSON = "application/graphql-response+json"
@@ -41,6 +43,7 @@ class RequestLimits:
     url_chars: int = 64 * 1024
     json_values: int = 20_000
     document_chars: int = 50_000
+    spooling: Spooling = Spooling()  # noqa: RUF009 - frozen
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RequestLimits":
@@ -50,6 +53,7 @@ class RequestLimits:
             url_chars=settings.graphql_max_url_chars,
             json_values=settings.max_json_values,
             document_chars=settings.graphql_max_document_chars,
+            spooling=Spooling.of(settings),
         )
 
 
@@ -134,21 +138,20 @@ def wants_html(headers: Headers) -> bool:
 
 
 async def read_request(request: Request, limits: RequestLimits) -> GraphQLRequest:
-    """The GraphQL request in the URL of a GET, or in the body of a POST. Raises HttpError 400, 413, 414 or 415, and
-    TooLarge."""
+    """The GraphQL request in the URL of a GET, or in the body of a POST. Raises HttpError 400, 413, 414 or 415,
+    TooLarge and Unavailable."""
     if request.method != "POST":
         return parse_url(request.scope["query_string"], limits)
     _check_content_type(request.headers)
-    chunks = await _read_body(request, limits.body_bytes)
-    if sum(map(len, chunks)) <= _PARSED_AT_ONCE:
-        return parse_body(b"".join(chunks), limits)
-    return await asyncio.to_thread(lambda: parse_body(b"".join(chunks), limits))
+    body = await _read_body(request, limits)
+    if body.size <= _PARSED_AT_ONCE:
+        return _parse_body(body, limits)
+    return await asyncio.to_thread(_parse_body, body, limits)
 
 
-def parse_body(body: bytes, limits: RequestLimits) -> GraphQLRequest:
-    """The GraphQL request in a JSON body. Raises HttpError 400 or 413, and TooLarge."""
+def _parse_body(body: JsonBody, limits: RequestLimits) -> GraphQLRequest:
     try:
-        parameters = parse_json(body, limits.json_values)
+        parameters = body.parse(limits.json_values, files_anywhere=True)
     except (ValueError, TooDeep):
         raise _bad_request("The body is not JSON in UTF-8, or nests too deeply.") from None
     if not isinstance(parameters, dict):
@@ -244,17 +247,17 @@ def _check_content_type(headers: Headers) -> None:
         raise _unsupported("Send the body uncompressed.", {"Accept-Encoding": "identity"})
 
 
-async def _read_body(request: Request, max_body_bytes: int) -> list[bytes]:
+async def _read_body(request: Request, limits: RequestLimits) -> JsonBody:
+    max_body_bytes = limits.body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > max_body_bytes:
         raise _too_large(max_body_bytes)
-    chunks, size = [], 0
+    body = JsonBody(limits.spooling)
     async for chunk in request.stream():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_body_bytes:
+        if body.size + len(chunk) > max_body_bytes:
             raise _too_large(max_body_bytes)
-    return chunks
+        body.feed(chunk)
+    return body
 
 
 def _optional(parameters: Mapping[str, Any], name: str, kind: type, said: str) -> Any:

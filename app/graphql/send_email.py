@@ -19,7 +19,7 @@ from app.graphql.json_object import json_object
 from app.graphql.mailbox_input import MailboxInput, mailboxes
 from app.graphql.types import Message, UserError, user_errors
 from app.mail.draft import Attachment, Draft, Unsubscribe
-from app.mail.transfer_encoding import decode_base64
+from app.mail.transfer_encoding import read_base64
 from app.queue.accepted import as_stored
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
@@ -293,8 +293,10 @@ def _attachments(given: list[AttachmentInput], problems: list[Problem]) -> tuple
 
 
 def _attachment(given: AttachmentInput, path: tuple[str, ...], problems: list[Problem]) -> Attachment:
-    octets = decode_base64(given.content)
+    octets = read_base64(given.content)
     if octets is None:
         message = f"The content of '{given.name[:80]}' is not valid base64."
         problems.append(Problem(ErrorCode.INVALID_INPUT, message, path))
-    return Attachment(given.name, octets or b"", given.content_type or None, given.content_id or None)
+    return Attachment(
+        given.name, b"" if octets is None else octets, given.content_type or None, given.content_id or None
+    )

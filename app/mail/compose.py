@@ -8,9 +8,10 @@ from mimetypes import MimeTypes
 from os.path import splitext
 
 from app.mail.address import Mailbox
+from app.mail.content import Composed
 from app.mail.draft import Attachment, Draft
 from app.mail.header import address_field, structured_field, unstructured_field
-from app.mail.mime import file_entity, multipart_entity, text_entity
+from app.mail.mime import Entity, file_entity, multipart_entity, text_entity
 from app.mail.unsubscribe import unsubscribe_fields
 
 _SEPARATOR = re.compile(r"[/\\]")
@@ -28,9 +29,15 @@ def compose(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_
     brackets; `date` is timezone-aware. The same arguments give the same bytes.
     Raises ValueError if a header field would hold a control character.
     """
+    laid_out = lay_out(draft, sender=sender, reply_to=reply_to, message_id=message_id, date=date)
+    return b"".join(laid_out.pieces())
+
+
+def lay_out(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> Composed:
+    """The bytes that `compose` gives, of which those of attachments are made when they are read."""
     header = _header_section(draft, sender, reply_to, message_id, date)
     mark = sha256(message_id.encode()).hexdigest()[:24]
-    return b"".join((header.encode(), _content(draft, mark)))
+    return Composed((header.encode(), *_content(draft, mark)))
 
 
 def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> str:
@@ -60,7 +67,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def _content(draft: Draft, mark: str) -> bytes:
+def _content(draft: Draft, mark: str) -> Entity:
     """mixed(alternative(text, related(html, inline files)), files), each level only where it is needed."""
     inline = [attachment for attachment in draft.attachments if draft.html and attachment.content_id]
     files = [attachment for attachment in draft.attachments if not (draft.html and attachment.content_id)]
@@ -76,7 +83,7 @@ def _content(draft: Draft, mark: str) -> bytes:
     return multipart_entity("mixed", [*bodies, *(_file(attachment, "attachment") for attachment in files)], mark=mark)
 
 
-def _html(html: str, inline: list[Attachment], mark: str) -> bytes:
+def _html(html: str, inline: list[Attachment], mark: str) -> Entity:
     root = text_entity(html, "html")
     if not inline:
         return root
@@ -84,7 +91,7 @@ def _html(html: str, inline: list[Attachment], mark: str) -> bytes:
     return multipart_entity("related", entities, mark=mark, root_type="text/html")
 
 
-def _file(attachment: Attachment, disposition: str) -> bytes:
+def _file(attachment: Attachment, disposition: str) -> Entity:
     name = file_name(attachment.name)
     return file_entity(
         attachment.content,

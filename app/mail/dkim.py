@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -65,11 +65,62 @@ def sign(content: bytes, signers: Sequence[Signer], timestamp: int, *, unsigned:
     somebody on the way writes them anew. The same arguments give the same bytes.
     """
     header, body = _parted(content)
-    body_hash = b64encode(_body_digest(content, body)).decode()
-    fields = [canonical_field(line) for line in _NEXT_FIELD.split(header)]
+    digest = BodyDigest()
+    for begin in range(body, len(content), _SLICE):
+        digest.update(content[begin : begin + _SLICE])
+    return b"".join((signature_fields(header, digest, signers, timestamp, unsigned=unsigned), content))
+
+
+def signature_fields(
+    header: bytes,
+    body: "BodyDigest",
+    signers: Sequence[Signer],
+    timestamp: int,
+    *,
+    unsigned: Collection[str] = (),
+) -> bytes:
+    """What `sign` puts on top of content with this header section and this body."""
+    body_hash = b64encode(body.digest()).decode()
+    fields = [canonical_field(line) for line in _NEXT_FIELD.split(header.removesuffix(b"\r\n\r\n"))]
     names, covered = _covered(fields, unsigned)
-    signatures = (_signature(signer, timestamp, names, body_hash, covered) for signer in signers)
-    return b"".join((*signatures, content))
+    return b"".join(_signature(signer, timestamp, names, body_hash, covered) for signer in signers)
+
+
+class BodyDigest:
+    """The digest of a body that comes in pieces, as `relaxed` has it: between two of them the interpreter's lock is
+    free."""
+
+    def __init__(self) -> None:
+        self._sha256 = sha256()
+        self._rest = b""
+        self._empty_lines = 0
+        self._any = False
+
+    def update(self, piece: bytes) -> None:
+        """The next octets of the body."""
+        lines = self._rest + piece if self._rest else piece
+        end = lines.rfind(b"\n") + 1
+        self._rest = lines[end:]
+        self._add(_canonical_lines(lines[:end]))
+
+    def digest(self) -> bytes:
+        """Of all that came; nothing comes after it."""
+        self._add(_canonical_lines(self._rest.rstrip(_BLANK)))
+        if self._any:
+            self._sha256.update(b"\r\n")
+        return self._sha256.digest()
+
+    def _add(self, lines: bytes) -> None:
+        """Empty lines count only where text follows."""
+        text = lines.rstrip(_BLANK)
+        if text:
+            while self._empty_lines:
+                some = min(self._empty_lines, _SLICE)
+                self._sha256.update(b"\r\n" * some)
+                self._empty_lines -= some
+            self._sha256.update(text)
+            self._any = True
+        self._empty_lines += lines.count(b"\n", len(text))
 
 
 def header_value(content: bytes, name: bytes) -> bytes | None:
@@ -100,36 +151,6 @@ def _covered(fields: Sequence[bytes], unsigned: Collection[str]) -> tuple[list[s
             names += [name] * (count[name] + (name in OVERSIGNED))
             lines += [field + b"\r\n" for other, field in named if other == name]
     return names, b"".join(lines)
-
-
-def _body_digest(content: bytes, start: int) -> bytes:
-    digest = sha256()
-    end = _end_of_text(content, start)
-    for part in _slices(content, start, end):
-        digest.update(_canonical_lines(part))
-    if end > start:
-        digest.update(b"\r\n")
-    return digest.digest()
-
-
-def _end_of_text(content: bytes, start: int) -> int:
-    """Where the last line that is not empty ends, without the white space at its end and its CRLF."""
-    end = len(content)
-    while end > start:
-        begin = max(start, end - _SLICE)
-        if text := content[begin:end].rstrip(_BLANK):
-            return begin + len(text)
-        end = begin
-    return start
-
-
-def _slices(content: bytes, start: int, end: int) -> Iterator[bytes]:
-    """Whole lines at a time, so that the interpreter's lock is free between two slices."""
-    while start < end:
-        cut = content.rfind(b"\n", start, start + _SLICE) + 1 or content.find(b"\n", start + _SLICE) + 1
-        cut = min(cut, end) if cut else end
-        yield content[start:cut]
-        start = cut
 
 
 def _canonical_lines(lines: bytes) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Self
 
 from app.mail.address import Mailbox
+from app.mail.octets import Octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,7 @@ class Attachment:
     """One file. `content` is decoded; `content_id` (without angle brackets) makes it inline, RFC 2392."""
 
     name: str
-    content: bytes
+    content: bytes | Octets
     content_type: str | None = None
     content_id: str | None = None
 

@@ -3,22 +3,48 @@
 import re
 from base64 import encodebytes
 from binascii import b2a_qp
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from app.mail.header import structured_field
+from app.mail.octets import Octets, in_slices, pieces_of
+from app.mail.transfer_encoding import Encoded
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _LINE = 78
 # Whole lines of base64, so that slices can be joined. The interpreter's lock is free between two of them, and while
 # they are joined, which it is not where two long octet strings are added: a large file keeps nobody waiting.
-_SLICE = 57 * 4096
+_LINE_OCTETS, _LINE_CHARS = 57, 76
+_SLICE = _LINE_OCTETS * 4096
 # No octets in quoted-printable or base64 can hold "=_" (RFC 2045 section 6.7), so no part can hold a boundary.
 _BOUNDARY_START = "=_"
 _PLAIN_TEXT = re.compile(r"[\t\r\n -~]*")
 
 
-def text_entity(text: str, subtype: str) -> bytes:
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """The body of a file's entity, made whenever it is read."""
+
+    octets: bytes | Octets
+
+    def __len__(self) -> int:
+        lines, rest = divmod(len(self.octets), _LINE_OCTETS)
+        return lines * (_LINE_CHARS + 2) + (-(-rest // 3) * 4 + 2 if rest else 0)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Lines of base64."""
+        if isinstance(self.octets, Encoded):
+            return _lines(self.octets.base64())
+        slices = in_slices(pieces_of(self.octets), _SLICE)
+        return (encodebytes(part).replace(b"\n", b"\r\n") for part in slices)
+
+
+Entity = tuple[bytes | EncodedFile, ...]
+"""The octets of an entity, those of files not made yet."""
+
+
+def text_entity(text: str, subtype: str) -> Entity:
     """A text/`subtype` entity in UTF-8, 7-bit. Every line break becomes CRLF, and the last line gets one too."""
     lines = _LINE_BREAK.split(text) if "\r" in text else text.split("\n")
     if lines[-1]:
@@ -43,8 +69,8 @@ def _encode_text(text: str, longest_line: int) -> tuple[str, bytes]:
 
 
 def file_entity(
-    content: bytes, content_type: str, *, name: str, disposition: str, content_id: str | None = None
-) -> bytes:
+    content: bytes | Octets, content_type: str, *, name: str, disposition: str, content_id: str | None = None
+) -> Entity:
     """A file's octets in base64, whatever its type, so that they arrive as they are.
 
     `disposition` is "attachment" or "inline" (RFC 2183); `content_id` comes without angle brackets.
@@ -54,24 +80,32 @@ def file_entity(
     header += structured_field("Content-Disposition", disposition, {"filename": name})
     if content_id:
         header += structured_field("Content-ID", f"<{content_id}>")
-    return _entity(header, _base64(content))
+    return _entity(header, EncodedFile(content))
 
 
-def multipart_entity(subtype: str, entities: Sequence[bytes], *, mark: str, root_type: str | None = None) -> bytes:
+def multipart_entity(subtype: str, entities: Sequence[Entity], *, mark: str, root_type: str | None = None) -> Entity:
     """A multipart/`subtype` of finished entities. `mark` (letters and digits) tells this mail's boundaries from
     those of any other; `root_type` is the type of a multipart/related's first entity (RFC 2387)."""
     boundary = f"{_BOUNDARY_START}{mark}_{subtype}"
     parameters = {"boundary": boundary} | ({"type": root_type} if root_type else {})
     delimiter = f"--{boundary}\r\n".encode()
-    parts = (part for entity in entities for part in (delimiter, entity, b"\r\n"))
+    parts = (part for entity in entities for part in (delimiter, *entity, b"\r\n"))
     header = structured_field("Content-Type", f"multipart/{subtype}", parameters)
     return _entity(header, *parts, f"--{boundary}--\r\n".encode())
 
 
-def _entity(header: str, *body: bytes) -> bytes:
-    return b"".join((header.encode("ascii"), b"\r\n", *body))
+def _entity(header: str, *body: bytes | EncodedFile) -> Entity:
+    return (header.encode("ascii"), b"\r\n", *body)
+
+
+def _lines(base64: Iterable[bytes]) -> Iterator[bytes]:
+    """The characters in lines of 76, each with its CRLF."""
+    slices = in_slices(base64, _LINE_CHARS * 4096)
+    return (
+        b"".join([part[start : start + _LINE_CHARS] + b"\r\n" for start in range(0, len(part), _LINE_CHARS)])
+        for part in slices
+    )
 
 
 def _base64(octets: bytes) -> bytes:
-    slices = (octets[start : start + _SLICE] for start in range(0, len(octets), _SLICE))
-    return b"".join([encodebytes(part).replace(b"\n", b"\r\n") for part in slices])
+    return b"".join(EncodedFile(octets).pieces())

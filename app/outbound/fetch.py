@@ -15,6 +15,7 @@ from app.outbound.resolve import AddressRefused, Resolve, resolve_host
 from app.outbound.response import file_name, media_type, read_header
 from app.outbound.url import check_url, host_of, port_of, shown_url
 from app.settings import Settings
+from app.spool import Spool
 
 if TYPE_CHECKING:  # else imported where a file is fetched, so that starting stays quick
     from httpcore2 import AsyncConnectionPool, Response
@@ -70,7 +71,7 @@ class Session:
 
     async def fetch(self, text: str) -> Attachment:
         """The file at a URL. Raises InvalidInput, which says what happened and shows of the URL no more than scheme,
-        host and path, and of its server no address; TooLarge."""
+        host and path, and of its server no address; TooLarge, Unavailable."""
         url = check_url(text, self._settings.attachment_hosts)
         seconds = self._settings.attachment_fetch_timeout
         try:
@@ -120,9 +121,11 @@ class Session:
             raise _Unfit(f"its server answered with status {answer.status}", retryable=again)
         if header.get("content-encoding", "identity").strip().lower() != "identity":
             raise _Unfit("its server sent it compressed, without being asked to")
-        content = b"".join([chunk async for chunk in self._chunks(url, answer, header.get("content-length", ""))])
+        spool = Spool(self._settings.spool_over, self._settings.spool_folder)
+        async for chunk in self._chunks(url, answer, header.get("content-length", "")):
+            spool.write(chunk)
         name = file_name(header, url.path, self._settings.max_name_chars)
-        return Attachment(name, content, media_type(header, self._settings.max_name_chars))
+        return Attachment(name, spool.finish(), media_type(header, self._settings.max_name_chars))
 
     async def _chunks(self, url: "URL", answer: "Response", announced: str) -> AsyncIterator[bytes]:
         most = self._settings.max_attachment_bytes

@@ -293,9 +293,3 @@ async def end_lease(claim: Claim, *, settled: bool) -> list[dict[str, object]]:
         0 if settled else 1,
         settled,
     )
-
-
-async def load_content(message_id: UUID) -> bytes:
-    """The final bytes of an accepted message."""
-    found = await rows("SELECT octets FROM message_content WHERE message_id = $1", message_id)
-    return bytes(found[0]["octets"])

@@ -80,6 +80,33 @@ class Content(Model):
         table = "message_content"
 
 
+class LargeContent(Model):
+    """The content of a message that is stored in slices; of no message until that is accepted, or if it never is."""
+
+    id = fields.UUIDField(primary_key=True, default=new_key)
+    message: fields.ForeignKeyNullableRelation[Message] = fields.ForeignKeyField(
+        "heliograph.Message", related_name="large_contents", null=True, on_delete=fields.CASCADE
+    )
+    begun_at = fields.DatetimeField()
+
+    class Meta:
+        table = "large_content"
+
+
+class ContentSlice(Model):
+    """Octets of a large content: its slices, in the order of their numbers from 0, are the whole of it."""
+
+    id = fields.UUIDField(primary_key=True, default=new_key)
+    content: fields.ForeignKeyRelation[LargeContent] = fields.ForeignKeyField(
+        "heliograph.LargeContent", related_name="slices", on_delete=fields.CASCADE
+    )
+    number = fields.IntField()
+    octets = fields.BinaryField()
+
+    class Meta:
+        table = "content_slice"
+
+
 class Recipient(Model):
     """One recipient of one message. `address` is the wire form of `email`. `reply_*` is the last SMTP reply;
     `detail` says what happened where there was no reply. `tried_since`: when the attempts began that did not get it

@@ -17,6 +17,7 @@ from app.events.record import EventType, Happening, record
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
 from app.mail.reply import parts_of
+from app.queue.content import SlicedContent, give_content
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
@@ -40,9 +41,9 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A mail, checked and composed, ready to be accepted. `content` holds the final bytes. `fallbacks`: the services by
-    which its author lets it leave while its own one's server cannot be talked to, in this order. `revision`: of the
-    facts that it was checked by; None: they may be any."""
+    """A mail, checked and composed, ready to be accepted. `content`: the final bytes, or the slices of a large one.
+    `fallbacks`: the services by which its author lets it leave while its own one's server cannot be talked to, in this
+    order. `revision`: of the facts that it was checked by; None: they may be any."""
 
     id: UUID
     service_id: UUID
@@ -55,7 +56,7 @@ class NewMessage:
     sender: Mailbox
     subject: str | None
     recipients: Sequence[EnvelopeRecipient]
-    content: bytes
+    content: bytes | SlicedContent
     template: UsedTemplate | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
     tags: Sequence[str] = ()
@@ -321,9 +322,13 @@ def _columns(place: _Placed, moment: datetime) -> tuple[object, ...]:
 
 
 async def _insert_parts(placed: Sequence[_Placed]) -> None:
+    contents = [(place.message.id, place.message.content) for place in placed]
+    for message_id, content in contents:
+        if isinstance(content, SlicedContent):
+            await give_content(content, message_id)
     await execute_many(
         "INSERT INTO message_content (message_id, octets) VALUES ($1, $2)",
-        [(place.message.id, place.message.content) for place in placed],
+        [(message_id, content) for message_id, content in contents if isinstance(content, bytes)],
     )
     await execute_many(
         "INSERT INTO recipient (id, message_id, position, kind, email, name, address, state, attempt_number, due_at)"

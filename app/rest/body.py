@@ -8,7 +8,7 @@ from app.errors import ErrorCode, InvalidInput, Problem
 from app.mail.address import Mailbox, parse_mailboxes
 from app.mail.characters import shown
 from app.mail.draft import Attachment, Draft, Link
-from app.mail.transfer_encoding import decode_base64
+from app.mail.transfer_encoding import read_base64
 
 FIELDS = frozenset(
     {
@@ -135,12 +135,12 @@ def _attached(body: Mapping[str, Any], problems: list[Problem]) -> Iterator[Atta
 def _entry(entry: Any, path: tuple[str, ...], problems: list[Problem]) -> Iterator[Attachment | Link]:
     match entry:
         case {"name": str(name), "content": str(content)} if path[0] != "import_url":
-            octets = decode_base64(content)
+            octets = read_base64(content)
             if octets is None:
                 message = f"The content of '{shown(name)}' in '{path[0]}' is not valid base64."
                 problems.append(Problem(ErrorCode.INVALID_INPUT, message, (*path, "content")))
             texts = (_attachment_text(entry, (*path, field), problems) for field in ("content_type", "content_id"))
-            yield Attachment(name, octets or b"", *texts)
+            yield Attachment(name, b"" if octets is None else octets, *texts)
         case str(url) | {"url": str(url)} if _URL.match(url):
             yield from (Link(one, path) for one in _BETWEEN_URLS.split(url))
         case str() | {"url": _} | {"service": _} | {"path": _}:

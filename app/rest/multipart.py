@@ -3,6 +3,8 @@
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import IO, BinaryIO, cast
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -12,6 +14,7 @@ from app.errors import InvalidInput, Refusal, TooLarge
 from app.mail.characters import shown
 from app.mail.draft import Attachment
 from app.settings import Settings
+from app.spool import Spooling, finished, spooling
 
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{1,200}")
 _OCTETS = "application/octet-stream"
@@ -28,7 +31,8 @@ class MultipartForm:
 async def read_multipart(content_type: str, chunks: AsyncGenerator[bytes, None], settings: Settings) -> MultipartForm:
     """The form that the chunks are. Whatever a file's field is called, it is attached: none gets lost.
 
-    Raises InvalidInput where it is malformed, cut off or not UTF-8, TooLarge where it has too many parts.
+    Raises InvalidInput where it is malformed, cut off or not UTF-8, TooLarge where it has too many parts,
+    Unavailable where there is no room for its files.
     """
     try:
         parser = _Parser(
@@ -37,12 +41,14 @@ async def read_multipart(content_type: str, chunks: AsyncGenerator[bytes, None],
             max_files=settings.max_attachments,
             max_fields=settings.max_form_fields,
             max_part_size=settings.max_body_bytes,
+            spooling=Spooling.of(settings),
         )
-        form = await parser.parse()
+        with spooling():
+            form = await parser.parse()
     except MultiPartException as error:
         raise _refusal(error.message, settings) from None
     try:
-        return await _read_parts(form)
+        return await _read_parts(form, settings.spool_over)
     finally:
         for _, value in form.multi_items():
             if isinstance(value, UploadFile):
@@ -62,8 +68,11 @@ class _Parser(MultiPartParser):
         max_files: int,
         max_fields: int,
         max_part_size: int,
+        spooling: Spooling,
     ) -> None:
         whole = self._whole(stream)
+        self.spool_max_size = spooling.over
+        self._folder = spooling.folder
         super().__init__(headers, whole, max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
 
     def on_headers_finished(self) -> None:
@@ -71,6 +80,11 @@ class _Parser(MultiPartParser):
         if b"filename" not in options and b"filename*=" in (self._current_part.content_disposition or b"").lower():
             raise MultiPartException("A file's name must be given as 'filename', never only as 'filename*'.")
         super().on_headers_finished()
+        if self._current_part.file is not None and self._folder is not None:
+            self._files_to_close_on_error[-1].close()
+            opened = SpooledTemporaryFile(self.spool_max_size, dir=str(self._folder))  # noqa: SIM115 - closed like its own
+            self._files_to_close_on_error[-1] = opened
+            self._current_part.file.file = cast(BinaryIO, opened)
 
     def on_end(self) -> None:
         self._ended = True
@@ -102,7 +116,7 @@ def _refusal(message: str, settings: Settings) -> Refusal:
     return InvalidInput(f"The multipart body cannot be read. {message}")
 
 
-async def _read_parts(form: FormData) -> MultipartForm:
+async def _read_parts(form: FormData, spool_over: int) -> MultipartForm:
     pairs: list[tuple[str, str]] = []
     files: list[Attachment] = []
     for given, value in form.multi_items():
@@ -110,15 +124,17 @@ async def _read_parts(form: FormData) -> MultipartForm:
         if isinstance(value, str):
             pairs.append((name, _text(value, "The field", name)))
         elif value.filename or value.size:  # a file input that nobody filled in sends neither
-            files.append(await _attachment(value))
+            files.append(await _attachment(value, spool_over))
     return MultipartForm(tuple(pairs), tuple(files))
 
 
-async def _attachment(file: UploadFile) -> Attachment:
+async def _attachment(file: UploadFile, spool_over: int) -> Attachment:
     given = file.filename or ""
     content_type = (file.content_type or "").strip()
     unknown = content_type.partition(";")[0].strip().lower() in ("", _OCTETS)
-    return Attachment(_text(given, "The file name", given), await file.read(), None if unknown else content_type)
+    size = file.size or 0
+    content = finished(cast(IO[bytes], file.file), size) if size > spool_over else await file.read()
+    return Attachment(_text(given, "The file name", given), content, None if unknown else content_type)
 
 
 def _text(latin_1: str, what: str, name: str) -> str:

@@ -9,13 +9,15 @@ from typing import Any
 from starlette.requests import Request
 
 from app.errors import InvalidInput, TooLarge
-from app.json_text import TooDeep, parse_json
+from app.json_body import JsonBody
+from app.json_text import TooDeep
 from app.mail.draft import Attachment, Draft
 from app.mail.nesting import is_deeper
 from app.rest.body import read_draft
 from app.rest.form import nest, read_pairs, too_deep
 from app.rest.multipart import read_multipart
 from app.settings import Settings
+from app.spool import Spooling
 
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
@@ -30,7 +32,8 @@ _PARSED_AT_ONCE = 64 * 1024
 async def read_request_draft(request: Request, settings: Settings) -> Draft:
     """The draft that the request asks for: JSON, a form, a form with files, or without a body the query.
 
-    Raises InvalidInput with all that is wrong, TooLarge as soon as a limit is passed, ClientDisconnect.
+    Raises InvalidInput with all that is wrong, TooLarge as soon as a limit is passed, Unavailable,
+    ClientDisconnect.
     """
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
@@ -40,14 +43,14 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
             form = await read_multipart(content_type, chunks, settings)
             size = sum(len(value) for _, value in form.pairs)
         else:
-            octets = bytearray()
+            body = JsonBody(Spooling.of(settings), lambda octets: not _is_form(octets, media_type))
             async for chunk in chunks:
-                octets += chunk
-            size = len(octets)
+                body.feed(chunk)
+            size = body.size
 
     def read() -> Draft:
         if media_type != _MULTIPART:
-            return _draft(_fields(octets, media_type, settings), (), query, settings)
+            return _draft(_fields(body, media_type, settings), (), query, settings)
         fields = _nested(form.pairs, settings) if form.pairs or form.files else None
         return _draft(fields, form.files, query, settings)
 
@@ -69,22 +72,28 @@ async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         raise TooLarge(f"The request body is larger than {limit} bytes.")
 
 
-def _fields(octets: bytearray, media_type: str, settings: Settings) -> dict[str, Any] | None:
-    """The fields of a body that is JSON or a form; None where it is empty."""
+def _is_form(octets: bytes | bytearray, media_type: str) -> bool:
+    """Whether it is a form, as far as its type and its beginning tell: for some clients JSON has no type."""
     first = _VISIBLE.search(octets)
-    if first is None:
+    return media_type in ("", _FORM) and (first is None or first[0] != b"{")
+
+
+def _fields(body: JsonBody, media_type: str, settings: Settings) -> dict[str, Any] | None:
+    """The fields of a body that is JSON or a form; None where it is empty."""
+    octets = body.document
+    if _VISIBLE.search(octets) is None:
         return None
-    if media_type in ("", _FORM) and first[0] != b"{":
+    if _is_form(octets, media_type):
         return _nested(read_pairs(octets, "form", settings.max_form_fields), settings)
     try:
-        body = parse_json(octets, settings.max_json_values)
+        parsed = body.parse(settings.max_json_values)
     except TooDeep:
         raise InvalidInput(f"The JSON must be at most {settings.max_json_depth} levels deep.") from None
     except ValueError:
         raise InvalidInput("Invalid or malformed JSON.") from None
-    if not isinstance(body, dict):
+    if not isinstance(parsed, dict):
         raise InvalidInput("No valid data in request. The body must be a JSON object.")
-    return body
+    return parsed
 
 
 def _nested(pairs: Sequence[tuple[str, str]], settings: Settings) -> dict[str, Any]:

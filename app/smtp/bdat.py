@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from app.mail.reply import Reply
 from app.smtp.connection import Connection
-from app.smtp.content import Chunks
+from app.smtp.content import Chunks, each
 from app.smtp.exchange import WITHHELD, Exchange, read_envelope
 from app.smtp.failure import Phase, SmtpFailure
+from app.smtp.large import LargeChunks
 
 
 async def send_at_once(exchange: Exchange) -> None:
@@ -19,7 +20,7 @@ async def send_at_once(exchange: Exchange) -> None:
     connection, turn = exchange.connection, exchange.turn
     if not await exchange.may_finish(exchange.due):
         raise SmtpFailure(WITHHELD)
-    payload = exchange.content.chunks().last
+    payload = (await exchange.content.chunks().begin()).last
     connection.send(Phase.MAIL, turn, *exchange.commands, _bdat(payload, last=True), payload=payload)
     turn.end(is_clean=False)
     connection.invite()
@@ -42,7 +43,7 @@ async def send_in_chunks(exchange: Exchange) -> None:
     """MAIL, RCPT and one octet in one write; once the server has taken that, the rest, in as many chunks as it takes.
     The octet shows that the server knows BDAT before it gets lines that it might take for commands; Postfix takes no
     empty chunk. Recipients that it leaves without a reply may be sent the mail by DATA. Raises SmtpFailure."""
-    chunks = exchange.content.chunks()
+    chunks = await exchange.content.chunks().begin()
     accepted = await _introduce(exchange, chunks.take(1))
     if not accepted:
         return
@@ -76,11 +77,11 @@ async def _introduce(exchange: Exchange, octet: bytes) -> list[str]:
     return accepted
 
 
-async def _content(exchange: Exchange, accepted: list[str], chunks: Chunks) -> Reply:
+async def _content(exchange: Exchange, accepted: list[str], chunks: Chunks | LargeChunks) -> Reply:
     """All chunks, and the reply that is the verdict; until the last one is begun, the server cannot have taken the
     mail. A refusal amid the content is as good as one after it, though the connection is closed then."""
     connection, timeouts, turn = exchange.connection, exchange.timeouts, exchange.turn
-    framed = (_bdat(chunk, last=False) + b"\r\n" + chunk for chunk in chunks)
+    framed = (_bdat(chunk, last=False) + b"\r\n" + chunk async for chunk in each(chunks))
     owed = await connection.upload(framed, timeouts.content, replies=True)
     if not await exchange.may_finish(accepted):
         connection.close()

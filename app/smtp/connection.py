@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -13,6 +13,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from app.mail.reply import Reply, Severity
 from app.outbound.resolve import Resolve, resolve_host
 from app.smtp.auth import authenticate
+from app.smtp.content import each
 from app.smtp.failure import (
     Cause,
     Failure,
@@ -215,14 +216,16 @@ class Connection:
             self._known_replies[line] = (self.server, reply)
         return reply
 
-    async def upload(self, chunks: Iterable[bytes], seconds: float, *, replies: bool = False) -> int:
+    async def upload(
+        self, chunks: Iterable[bytes] | AsyncIterable[bytes], seconds: float, *, replies: bool = False
+    ) -> int:
         """Send content but for its last chunk, at the pace of the server. Raises SmtpFailure (CONTENT), with the
         reply of a server that refused the content before its end. With `replies` each chunk has one (BDAT); how many
         of them are still to come."""
         owed = 0
         try:
             async with self.within(Phase.CONTENT, seconds):
-                for chunk in chunks:
+                async for chunk in each(chunks):
                     if replies:
                         self._protocol.put_behind(chunk, 1)
                         owed += 1

@@ -1,17 +1,19 @@
 """The octets of a mail as they go to a server: looked through once, and handed out chunk by chunk."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
-CHUNK = 64 * 1024
+from app.mail.content import Content as StoredContent
+from app.smtp.large import CHUNK, LargeChunks, doubled
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`is_well_formed`: every line ends in CRLF."""
+    """`octets`: all of them, or where they are read from. `is_well_formed`: every line ends in CRLF."""
 
-    octets: bytes
+    octets: bytes | StoredContent
     is_well_formed: bool
 
     @property
@@ -27,15 +29,21 @@ class Content:
     @property
     def is_small(self) -> bool:
         """Whether it is one chunk."""
-        return len(self.octets) <= CHUNK
+        return isinstance(self.octets, bytes) and len(self.octets) <= CHUNK
 
-    def chunks(self) -> "Chunks":
+    def chunks(self) -> "Chunks | LargeChunks":
         """The octets as they are, for BDAT (RFC 3030)."""
-        return Chunks(self.octets[start:end] for start, end in _cuts(self.octets))
+        octets = self.octets
+        if not isinstance(octets, bytes):
+            return LargeChunks(octets, stuffed=False)
+        return Chunks(octets[start:end] for start, end in _cuts(octets))
 
-    def stuffed(self) -> "Chunks":
+    def stuffed(self) -> "Chunks | LargeChunks":
         """The octets for DATA, without the final dot: a dot that begins a line is doubled (RFC 5321 section 4.5.2)."""
-        return Chunks(_stuffed(self.octets, start, end) for start, end in _cuts(self.octets))
+        octets = self.octets
+        if not isinstance(octets, bytes):
+            return LargeChunks(octets, stuffed=True)
+        return Chunks(_stuffed(octets, start, end) for start, end in _cuts(octets))
 
 
 class Chunks:
@@ -44,6 +52,10 @@ class Chunks:
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self.last = next(chunks, b"")
+
+    async def begin(self) -> Self:
+        """As LargeChunks has it."""
+        return self
 
     def take(self, count: int) -> bytes:
         """So many octets off the beginning, while nothing has been iterated over."""
@@ -56,8 +68,21 @@ class Chunks:
             self.last = chunk
 
 
-async def look_through(octets: bytes) -> Content:
-    """The content that these octets are; those of several chunks are looked through in a thread."""
+async def each(chunks: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Both kinds, one by one."""
+    if isinstance(chunks, AsyncIterable):
+        async for chunk in chunks:
+            yield chunk
+    else:
+        for chunk in chunks:
+            yield chunk
+
+
+async def look_through(octets: bytes | StoredContent) -> Content:
+    """The content that these octets are; those of several chunks are looked through in a thread. What is stored in
+    slices is well formed."""
+    if not isinstance(octets, bytes):
+        return Content(octets, True)
     if len(octets) <= CHUNK:
         return Content(octets, _has_crlf_only(octets))
     return Content(octets, await asyncio.to_thread(_has_crlf_only, octets))
@@ -80,6 +105,4 @@ def _cuts(octets: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _stuffed(octets: bytes, start: int, end: int) -> bytes:
-    stuffed = octets[start:end].replace(b"\r\n.", b"\r\n..")
-    begins_line = octets[max(start - 1, 0) : start] in (b"", b"\n")
-    return b"." + stuffed if begins_line and stuffed.startswith(b".") else stuffed
+    return doubled(octets[start:end], begins_line=octets[max(start - 1, 0) : start] in (b"", b"\n"))

@@ -92,7 +92,7 @@ async def _content(exchange: Exchange, accepted: list[str]) -> Reply:
     A refusal amid the content is as good as one after it, though the connection is closed then.
     """
     connection, turn, timeouts = exchange.connection, exchange.turn, exchange.timeouts
-    chunks = exchange.content.stuffed()
+    chunks = await exchange.content.stuffed().begin()
     if not exchange.content.is_small:
         await connection.upload(chunks, timeouts.content)
     if connection.invite():

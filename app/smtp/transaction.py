@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from app.mail.content import Content as StoredContent
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply
 from app.smtp.bdat import send_at_once, send_in_chunks
@@ -36,7 +37,7 @@ class TransactionResult:
 async def transact(
     connection: Connection,
     envelope: Envelope,
-    content: bytes,
+    content: bytes | StoredContent,
     timeouts: Timeouts,
     may_finish: MayFinish = _always,
 ) -> TransactionResult:

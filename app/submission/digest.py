@@ -8,6 +8,7 @@ from datetime import datetime
 from app.access.principal import Principal
 from app.errors import InvalidInput
 from app.mail.draft import Attachment, Draft
+from app.mail.octets import pieces_of
 from app.queue.doubt import OnDoubt
 from app.queue.schedule import AT_ONCE, Schedule
 
@@ -38,8 +39,10 @@ def key_of_page(principal: Principal, key: str) -> str:
 
 
 def _attachment(attachment: Attachment) -> list[str | None]:
-    content = hashlib.sha256(attachment.content).hexdigest()
-    return [attachment.name, content, attachment.content_type, attachment.content_id]
+    content = hashlib.sha256()
+    for piece in pieces_of(attachment.content):
+        content.update(piece)
+    return [attachment.name, content.hexdigest(), attachment.content_type, attachment.content_id]
 
 
 def _plain(value: object) -> object:

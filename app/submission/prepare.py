@@ -11,7 +11,8 @@ from app.access.principal import Action, Principal
 from app.errors import ErrorCode, Forbidden, InvalidInput, TooLarge
 from app.mail.address import Mailbox, wire_address
 from app.mail.check import check_draft
-from app.mail.compose import compose
+from app.mail.compose import lay_out
+from app.mail.content import Composed
 from app.mail.draft import Draft, DraftLimits
 from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, make_envelope
 from app.mail.placeholders import fill
@@ -52,7 +53,8 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A draft that passed every guard, composed. `draft`: with its placeholders filled, and the text that it got."""
+    """A draft that passed every guard, composed. `draft`: with its placeholders filled, and the text that it got.
+    `content`: in memory only where it is no larger than a slice of stored content."""
 
     draft: Draft
     sender: Mailbox
@@ -61,7 +63,7 @@ class Prepared:
     envelope: Envelope
     message_id_header: str
     date: datetime
-    content: bytes
+    content: bytes | Composed
 
 
 async def permitted_service(name: str, principal: Principal, known: KnownServices | None = None) -> Service:
@@ -123,13 +125,15 @@ class Preparer:
         assert sender is not None, "a draft without a sender has a problem"
         filled = self._with_text(filled) if submission.text_from_html else filled
         header = message_id_for(key, sender)
-        content = compose(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
+        content = lay_out(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
         most = self._settings.max_browser_message_bytes if of_page else self._settings.max_message_bytes
         if len(content) > most:
             raise TooLarge(f"The composed mail has {len(content)} bytes; the limit is {most}.")
         envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
         recipients = envelope_recipients(filled)
-        return Prepared(filled, sender, reply_to, recipients, envelope, header, moment, content)
+        is_large = len(content) > self._settings.content_slice_bytes
+        final = content if is_large else b"".join(content.pieces())
+        return Prepared(filled, sender, reply_to, recipients, envelope, header, moment, final)
 
     def _with_text(self, draft: Draft) -> Draft:
         """An empty text says that there shall be none."""

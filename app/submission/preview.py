@@ -33,11 +33,12 @@ class JudgedRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The mail as it would leave. `refusal`: what submitting it would raise, None where it would be accepted; some of
-    the `recipients` may be the reason. `automatic_text`: its text was made from the html. `size_limit`: the SIZE that
-    the service's server announced, where it is known."""
+    """The mail as it would leave; `content`: its octets, signed. `refusal`: what submitting it would raise, None where
+    it would be accepted; some of the `recipients` may be the reason. `automatic_text`: its text was made from the html.
+    `size_limit`: the SIZE that the service's server announced, where it is known."""
 
     prepared: Prepared
+    content: bytes
     recipients: tuple[JudgedRecipient, ...]
     refusal: Forbidden | None
     automatic_text: bool
@@ -50,6 +51,7 @@ class _Signed:
     """The mail with its signatures, as a worker signs it. `unsignable`: why it cannot be, though it has to."""
 
     prepared: Prepared
+    content: bytes
     is_signed: bool = False
     unsignable: str | None = None
 
@@ -114,13 +116,14 @@ class Previewer:
             return await asyncio.to_thread(self._preview, applied, service, signed, mail, broken, refusal)
 
     async def _signed(self, prepared: Prepared, host: str | None) -> _Signed:
+        unsigned = await asyncio.to_thread(_whole, prepared)
         if self._signer is None:
-            return _Signed(prepared)
+            return _Signed(prepared, unsigned)
         try:
-            content = await self._signer.sign(prepared.content, host)
+            content = await self._signer.sign(unsigned, host)
         except CannotSign as error:
-            return _Signed(prepared, unsignable=str(error))
-        return _Signed(replace(prepared, content=content), is_signed=content is not prepared.content)
+            return _Signed(prepared, unsigned, unsignable=str(error))
+        return _Signed(prepared, content, is_signed=content is not unsigned)
 
     def _preview(
         self,
@@ -143,12 +146,17 @@ class Previewer:
             is_signed=signed.is_signed,
             unsignable=signed.unsignable,
             smtputf8=prepared.envelope.smtputf8,
-            size=len(prepared.content),
+            size=len(signed.content),
             size_limit=service.announced_size,
         )
         recipients = tuple(_judged(prepared, mail, broken))
         findings = lint(outgoing, self._limits)
-        return Preview(prepared, recipients, refusal, automatic, service.announced_size, findings)
+        return Preview(prepared, signed.content, recipients, refusal, automatic, service.announced_size, findings)
+
+
+def _whole(prepared: Prepared) -> bytes:
+    """A preview holds the mail in memory, however large it is."""
+    return prepared.content if isinstance(prepared.content, bytes) else b"".join(prepared.content.pieces())
 
 
 def _judged(prepared: Prepared, mail: AskedMail, broken: tuple[Violation, ...]) -> Iterator[JudgedRecipient]:

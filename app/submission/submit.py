@@ -20,6 +20,7 @@ from app.errors import InvalidInput, Refusal, TooLarge
 from app.mail.draft import Draft
 from app.outbound.fetch import Fetcher
 from app.queue.acceptance import Acceptance
+from app.queue.content import SlicedContent, in_storage
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt
 from app.queue.wakeup import Wakeup
@@ -113,18 +114,20 @@ class Submitter:
             submission = replace(submission, draft=draft)
         key = submission.key or self._make_key()
         prepared = await at_once_if_little(draft, self._preparer.prepare, submission, service, template, key, moment)
-        message = _new_message(
-            key,
-            submission,
-            service,
-            prepared,
-            template=template,
-            idempotency=idempotency,
-            verdict_awaited=awaited,
-            quotas=self.quotas(submission.principal, service.id, service.name),
-            fallbacks=fallbacks,
-        )
-        receipt = await self._put(message, submission.principal, service)
+        async with in_storage(prepared.content, self._settings.content_slice_bytes) as content:
+            message = _new_message(
+                key,
+                submission,
+                service,
+                prepared,
+                content=content,
+                template=template,
+                idempotency=idempotency,
+                verdict_awaited=awaited,
+                quotas=self.quotas(submission.principal, service.id, service.name),
+                fallbacks=fallbacks,
+            )
+            receipt = await self._put(message, submission.principal, service)
         self._wakeup.work_arrived()
         if is_shown and not awaited:
             return receipt
@@ -206,6 +209,7 @@ def _new_message(
     service: Service,
     prepared: Prepared,
     *,
+    content: bytes | SlicedContent,
     template: UsedTemplate | None,
     idempotency: Idempotency | None,
     verdict_awaited: bool,
@@ -224,7 +228,7 @@ def _new_message(
         sender=prepared.sender,
         subject=prepared.draft.subject,
         recipients=prepared.recipients,
-        content=prepared.content,
+        content=content,
         template=template,
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from app.mail.address import Mailbox
 from app.mail.compose import compose
-from app.mail.dkim import OVERSIGNED, PrivateKey, Signer, sign
+from app.mail.dkim import OVERSIGNED, BodyDigest, PrivateKey, Signer, sign
 from app.mail.draft import Attachment, Draft
 
 SIGNED_AT = 1735689600
@@ -118,6 +118,18 @@ def test_every_one_of_250_mails_is_verified_by_both_its_keys(seed: int) -> None:
 def test_bodies_of_any_white_space_are_verified(lines: list[bytes]) -> None:
     body = b"".join(line + b"\r\n" for line in lines)
     assert verified(sign(b"From: a@b\r\nSubject:  x \r\n\t y\t\r\n\r\n" + body, [ed25519()], 1), ed25519()) == [True]
+
+
+@given(
+    st.lists(st.sampled_from([b"\r\n", b" ", b"\t", b"a", b" b", b" \r\n"]), max_size=12).map(b"".join),
+    st.integers(1, 5),
+)
+def test_a_body_has_one_digest_however_it_is_cut(body: bytes, size: int) -> None:
+    whole, cut = BodyDigest(), BodyDigest()
+    whole.update(body)
+    for start in range(0, len(body), size):
+        cut.update(body[start : start + size])
+    assert cut.digest() == whole.digest()
 
 
 @pytest.mark.parametrize("filling", [b"line of text\r\n", b"wide  gap \t\r\n", b"\r\n", b"unbroken"])

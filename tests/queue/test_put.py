@@ -10,14 +10,13 @@ import pytest
 from app.access.manage import delete_role
 from app.access.principal import Principal
 from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
-from app.queue.claim import load_content
 from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Job
 from app.queue.lookup import list_recipients
 from app.queue.put import Idempotency, find_receipt, put
 from app.queue.remove import remove_service
 from app.services.models import Service
-from tests.factories import NOW, after, count, message_row, new_message, recipient_states
+from tests.factories import NOW, after, count, message_row, new_message, recipient_states, stored_content
 from tests.queue.conftest import Put
 
 TABLES = ("message", "message_content", "recipient", "idempotency_key", "event")
@@ -47,7 +46,7 @@ async def test_everything_about_a_mail_is_stored_at_once(put_mail: Put) -> None:
     row = await message_row(message_id)
     assert (row["state"], row["due_at"], row["created_at"], row["settled_at"]) == ("queued", NOW, NOW, None)
     assert (row["fence"], row["lease_owner"], row["size_bytes"]) == (0, None, 29)
-    assert await load_content(message_id) == b"Subject: Hello\r\n\r\nIt works.\r\n"
+    assert await stored_content(message_id) == b"Subject: Hello\r\n\r\nIt works.\r\n"
     recipients = (await list_recipients([message_id]))[message_id]
     assert [(r.email, r.state, r.attempt_number, r.next_attempt_at) for r in recipients] == [
         ("bob@example.com", "queued", 0, NOW),

@@ -16,12 +16,14 @@ MULTIPART = "multipart/form-data; boundary=XX"
 Part = tuple[str, str | bytes]
 
 
-async def asked(body: bytes = b"", content_type: str | None = None, query: str = "", **settings: int) -> Draft:
+async def asked(body: bytes = b"", content_type: str | None = None, query: str = "", **settings: object) -> Draft:
     """The draft of a request that arrives as a whole."""
     return await asked_in_chunks([body], content_type, query, **settings)
 
 
-async def asked_in_chunks(chunks: Iterable[bytes], content_type: str | None, query: str = "", **settings: int) -> Draft:
+async def asked_in_chunks(
+    chunks: Iterable[bytes], content_type: str | None, query: str = "", **settings: object
+) -> Draft:
     """The draft of a request that arrives in these chunks."""
     pending = [*chunks]
 

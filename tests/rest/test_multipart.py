@@ -2,7 +2,9 @@
 
 import email
 import email.policy
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -14,8 +16,10 @@ from app.errors import InvalidInput, Refusal, TooLarge
 from app.inbox.receiver import Receiver
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Link
+from app.mail.octets import pieces_of
 from app.rest.request_body import read_request_draft
 from app.settings import Settings
+from app.spool import SpooledOctets
 from tests.factories import count
 from tests.rest.asked import MULTIPART, Part, asked, asked_in_chunks, file_part, multipart
 from tests.rest.conftest import MAIL, URL, error_of
@@ -57,8 +61,18 @@ async def test_a_large_file_arrives_whole_in_small_chunks(opened: list[SpooledTe
     content = bytes(range(256)) * 12_000 + b"\r\n--X\r\n--XY"
     body = multipart((file_part("file", "a.bin"), content))
     draft = await asked_in_chunks([body[at : at + 5000] for at in range(0, len(body), 5000)], MULTIPART)
-    assert draft.attachments == (Attachment("a.bin", content),)
+    (file,) = draft.attachments
+    assert isinstance(file.content, SpooledOctets)
+    assert (file.name, len(file.content), b"".join(file.content.pieces())) == ("a.bin", len(content), content)
     assert len(opened) == 1
+    assert opened[0].closed, "what is attached is a file of its own"
+
+
+async def test_large_files_are_kept_in_the_folder_that_is_set(tmp_path: Path) -> None:
+    body = multipart((file_part("file", "a.bin"), b"octets" * 100))
+    (file,) = (await asked(body, MULTIPART, spool_over=10, spool_folder=tmp_path)).attachments
+    assert b"".join(pieces_of(file.content)) == b"octets" * 100
+    assert os.listdir(tmp_path) == [], "no file has a name"
 
 
 @pytest.mark.parametrize(

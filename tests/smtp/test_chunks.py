@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.smtp import content as module
-from app.smtp.content import Content, look_through
+from app.smtp.content import Chunks, Content, look_through
 
 
 def stuffed(content: bytes) -> bytes:
@@ -21,6 +21,8 @@ def test_a_dot_that_begins_a_line_is_doubled_wherever_the_content_is_cut(lines: 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "CHUNK", size)
         plain, doubled = Content(content, True).chunks(), Content(content, True).stuffed()
+        assert isinstance(plain, Chunks)
+        assert isinstance(doubled, Chunks)
         cut = [*plain]
         cut.append(plain.last)
         assert b"".join(doubled) + doubled.last == stuffed(content)

@@ -13,14 +13,13 @@ from app.access.principal import Principal
 from app.errors import ErrorCode, Forbidden, NotFound, Refusal
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft, Link
-from app.queue.claim import load_content
 from app.queue.embedded import EmbeddedEngine
 from app.queue.put import Receipt
 from app.queue.wakeup import Wakeup
 from app.settings import Settings
 from app.submission.prepare import Submission
 from app.submission.submit import Submitter
-from tests.factories import count, make_principal, make_service
+from tests.factories import count, make_principal, make_service, stored_content
 from tests.outbound.conftest import LOOPBACK, WebServer, answer, serving
 
 DRAFT = Draft(to=(Mailbox("bob@example.com"),), subject="Hello", from_email="ada@example.com")
@@ -69,7 +68,7 @@ async def test_links_become_attachments_behind_the_others(
     draft = linking(web, "/b.txt", "/a.txt", attachments=(OWN,))
     receipt = await submit(submitter(sqlite_database, wakeup), principal, draft)
 
-    parts = list(message_from_bytes(await load_content(receipt.message_id)).walk())[1:]
+    parts = list(message_from_bytes(await stored_content(receipt.message_id)).walk())[1:]
     files = [(part.get_filename(), part.get_payload(decode=True)) for part in parts]
     assert files == [("own.txt", b"own"), ("b.txt", b"second"), ("a.txt", b"first")]
 
@@ -159,5 +158,5 @@ async def test_a_name_that_looks_like_a_path_is_neutralised(
 ) -> None:
     web.answers["/x"] = answer(b"octets", Content_Disposition='attachment; filename="../../etc/passwd"')
     receipt = await submit(submitter(sqlite_database, wakeup), principal, linking(web, "/x", text="Hello."))
-    mail = message_from_bytes(await load_content(receipt.message_id))
+    mail = message_from_bytes(await stored_content(receipt.message_id))
     assert [part.get_filename() for part in mail.walk() if part.get_filename()] == ["passwd"]

@@ -12,13 +12,12 @@ from app.access.restrictions import Restrictions
 from app.errors import ErrorCode, Forbidden, NotFound, Refusal
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft, Link, Unsubscribe
-from app.queue.claim import load_content
 from app.queue.put import Receipt
 from app.services.models import Service
 from app.settings import Settings
 from app.submission.prepare import Submission
 from app.submission.submit import Submitter
-from tests.factories import count, make_principal, make_service
+from tests.factories import count, make_principal, make_service, stored_content
 from tests.templates.stored import make
 
 ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@evil.example"
@@ -143,9 +142,9 @@ async def test_raw_variables_bring_no_html_into_a_template(submitter: Submitter)
     template = await make("Welcome", 7, subject="Hi", html="<b>{name}</b>")
     shop = await restricted(templates=(template.id,))
     draft = Draft(to=(Mailbox(BOB),), from_email=ADA, template="welcome", variables={"name": "<i>"})
-    assert b"<b>&lt;i&gt;</b>" in await load_content((await submit(submitter, shop, draft)).message_id)
+    assert b"<b>&lt;i&gt;</b>" in await stored_content((await submit(submitter, shop, draft)).message_id)
     free = await make_principal("free")
-    assert b"<b><i></b>" in await load_content((await submit(submitter, free, draft)).message_id)
+    assert b"<b><i></b>" in await stored_content((await submit(submitter, free, draft)).message_id)
 
 
 async def test_a_mail_accepted_before_is_answered_again_after_the_grant_changed(submitter: Submitter) -> None:

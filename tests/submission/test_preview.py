@@ -120,7 +120,7 @@ async def test_the_receiver_gets_the_preview_to_the_octet(
         async with delivering(receipt.message_id, wakeup, signer):
             (mail,) = receiver.mails
     prepared = preview.prepared
-    assert mail.content == prepared.content
+    assert mail.content == preview.content
     assert (mail.reverse_path, mail.recipients) == (prepared.envelope.reverse_path, prepared.envelope.recipients)
     domain = prepared.sender.email.rpartition("@")[2]
     assert (prepared.message_id_header, prepared.date) == (f"<{key.hex}@{domain}>", NOW)
@@ -185,7 +185,7 @@ async def test_each_recipient_has_the_verdict_of_the_grant(
         await submitter.submit(submission(seller, draft))
     assert preview.refusal is not None
     assert preview.refusal.problems == refused.value.problems
-    assert preview.prepared.content
+    assert preview.content
 
 
 async def test_a_mail_that_is_wrong_too_is_refused_for_its_grant_first(
@@ -223,7 +223,7 @@ async def test_the_lint_knows_the_whole_mail(
 async def test_a_mail_over_what_the_server_takes_is_found(
     submitter: Submitter, principal: Principal, service: Service
 ) -> None:
-    size = len((await submitter.preview(submission(principal))).prepared.content)
+    size = len((await submitter.preview(submission(principal))).content)
     for limit, found in ((size, []), (size - 1, [LintCode.OVER_SERVER_SIZE])):
         await note_announced_size(service, str(limit))
         preview = await submitter.preview(submission(principal))

@@ -13,7 +13,6 @@ from app.access.principal import Principal
 from app.errors import Conflict, ErrorCode, Forbidden, InvalidInput, NotFound, Refusal, TooLarge
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
-from app.queue.claim import load_content
 from app.queue.embedded import EmbeddedEngine
 from app.queue.lookup import list_recipients
 from app.queue.put import Receipt
@@ -22,7 +21,7 @@ from app.services.models import Service
 from app.settings import Settings
 from app.submission.prepare import Submission
 from app.submission.submit import Submitter
-from tests.factories import count, make_principal, make_service, message_row
+from tests.factories import count, make_principal, make_service, message_row, stored_content
 
 DRAFT = Draft(to=(Mailbox("bob@example.com", "Bob"),), subject="Hello", text="text", from_email="ada@example.com")
 WRONG = Draft(to=(Mailbox("bob"),), subject="a\nb", from_email="ada", from_name="\r", tags=("\x00",))
@@ -71,7 +70,7 @@ async def test_a_mail_is_stored_with_its_envelope_and_content(
         ("to", "bob@example.com", "Bob"),
         ("bcc", "eve@BÜCHER.example", None),
     ]
-    content = await load_content(receipt.message_id)
+    content = await stored_content(receipt.message_id)
     mail = message_from_bytes(content)
     assert row["size_bytes"] == len(content)
     assert mail["Message-ID"] == row["message_id_header"] == f"<{receipt.message_id.hex}@example.com>"
@@ -167,7 +166,7 @@ async def test_each_field_of_the_sender_comes_from_the_draft_else_from_the_servi
     submitter: Submitter, principal: Principal, own: dict[str, str], sender: str, reply_to: str | None
 ) -> None:
     receipt = await submit(submitter, principal, replace(DRAFT, **{"from_email": None, **own}))  # type: ignore[arg-type]
-    mail = message_from_bytes(await load_content(receipt.message_id))
+    mail = message_from_bytes(await stored_content(receipt.message_id))
 
     assert (mail["From"], mail["Reply-To"]) == (sender, reply_to)
 
@@ -320,7 +319,7 @@ async def test_mail_with_html_alone_gets_a_text_where_that_is_wanted(
 ) -> None:
     draft = replace(DRAFT, **{"text": None, "html": HTML, **fields})
     receipt = await submit(with_settings(submitter, wakeup, **changes), principal, draft, text_from_html=wanted)
-    mail = message_from_bytes(await load_content(receipt.message_id), policy=default)
+    mail = message_from_bytes(await stored_content(receipt.message_id), policy=default)
     found = mail.get_body(["plain"])
     assert (found.get_content() if found else None) == text
     assert mail.get_body(["html"])

@@ -16,7 +16,6 @@ from app.access.principal import Principal
 from app.errors import Conflict, ErrorCode, Refusal
 from app.mail.address import Mailbox
 from app.mail.draft import Draft
-from app.queue.claim import load_content
 from app.queue.lookup import list_recipients
 from app.queue.put import Receipt
 from app.settings import Settings
@@ -25,7 +24,7 @@ from app.submission.submit import Submitter
 from app.templates.content import Variable, VariableType
 from app.templates.manage import delete_template
 from app.templates.models import Template
-from tests.factories import count, make_principal, make_service, message_row
+from tests.factories import count, make_principal, make_service, message_row, stored_content
 from tests.templates.stored import change, make
 
 CONTENT: dict[str, Any] = {
@@ -66,7 +65,7 @@ async def refusal(submitter: Submitter, principal: Principal, draft: Draft, **fi
 
 
 async def mail_of(receipt: Receipt) -> Message:
-    return message_from_bytes(await load_content(receipt.message_id), policy=default)
+    return message_from_bytes(await stored_content(receipt.message_id), policy=default)
 
 
 def texts(mail: Message) -> list[str]:
