@@ -7,7 +7,7 @@ from dataclasses import dataclass
 CHUNK = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Content:
     """`is_well_formed`: every line ends in CRLF."""
 
@@ -31,10 +31,14 @@ class Content:
 
     def chunks(self) -> "Chunks":
         """The octets as they are, for BDAT (RFC 3030)."""
+        if self.is_small:
+            return Chunks(iter((self.octets,)))
         return Chunks(self.octets[start:end] for start, end in _cuts(self.octets))
 
     def stuffed(self) -> "Chunks":
         """The octets for DATA, without the final dot: a dot that begins a line is doubled (RFC 5321 section 4.5.2)."""
+        if self.is_small:
+            return Chunks(iter((_stuffed(self.octets, 0, len(self.octets)),)))
         return Chunks(_stuffed(self.octets, start, end) for start, end in _cuts(self.octets))
 
 
@@ -64,6 +68,8 @@ async def look_through(octets: bytes) -> Content:
 
 
 def _has_crlf_only(octets: bytes) -> bool:
+    if len(octets) <= CHUNK:
+        return octets.endswith(b"\r\n") and octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r")
     return octets.endswith(b"\r\n") and all(
         octets.count(b"\r\n", *cut) == octets.count(b"\n", *cut) == octets.count(b"\r", *cut) for cut in _cuts(octets)
     )
@@ -81,5 +87,5 @@ def _cuts(octets: bytes) -> Iterator[tuple[int, int]]:
 
 def _stuffed(octets: bytes, start: int, end: int) -> bytes:
     stuffed = octets[start:end].replace(b"\r\n.", b"\r\n..")
-    begins_line = octets[max(start - 1, 0) : start] in (b"", b"\n")
+    begins_line = not start or octets[start - 1 : start] == b"\n"
     return b"." + stuffed if begins_line and stuffed.startswith(b".") else stuffed
