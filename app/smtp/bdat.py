@@ -28,7 +28,7 @@ async def send_at_once(exchange: Exchange) -> None:
     refusals: dict[str, Reply] = {}
     try:
         accepted = await read_envelope(exchange, refusals)
-        reply = await exchange.reply(Phase.DOT, exchange.timeouts.dot)
+        reply = await connection.reply(Phase.DOT, exchange.timeouts.dot)
         _take_verdict(exchange, accepted, reply, refusals)
     except SmtpFailure as error:
         exchange.conclude(refusals, error)
@@ -64,7 +64,7 @@ async def _introduce(exchange: Exchange, octet: bytes) -> list[str]:
     refusals: dict[str, Reply] = {}
     try:
         accepted = await read_envelope(exchange, refusals)
-        reply = await exchange.reply(Phase.DATA, exchange.timeouts.data)
+        reply = await connection.reply(Phase.DATA, exchange.timeouts.data)
         if connection.unread:
             raise connection.protocol_failure(reply, Phase.DATA)
         if not exchange.is_positive(reply, 2, Phase.DATA):
@@ -89,7 +89,7 @@ async def _content(exchange: Exchange, accepted: list[str], chunks: Chunks | Lar
     connection.finish_chunks(turn, _bdat(chunks.last, last=True) + b"\r\n" + chunks.last)
     connection.invite()
     try:
-        verdicts = [await exchange.reply(Phase.DOT, timeouts.dot) for _ in range(owed + 1)]
+        verdicts = [await connection.reply(Phase.DOT, timeouts.dot) for _ in range(owed + 1)]
         refusals = [reply for reply in verdicts if not exchange.is_positive(reply, 2, Phase.DOT)]
         if refusals and verdicts[-1] not in refusals:
             raise connection.protocol_failure(verdicts[-1], Phase.DOT)

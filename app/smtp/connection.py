@@ -195,16 +195,15 @@ class Connection:
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
+        if (known := self._reply_at_hand()) is not None:
+            return known
         protocol = self._protocol
         try:
             if not protocol.has_reply:
                 await protocol.arrival(seconds)
+                if (known := self._reply_at_hand()) is not None:
+                    return known
             line = protocol.first_line()
-            if (known := self._known_replies.get(line)) is not None and known[0] is self.server:
-                protocol.drop(line)
-                if self.unread:
-                    self.close()
-                return known[1]
             response = protocol.take()
         except BaseException as error:
             self.close()
@@ -215,6 +214,16 @@ class Connection:
         if line and len(self._known_replies) < _KNOWN_REPLIES:
             self._known_replies[line] = (self.server, reply)
         return reply
+
+    def _reply_at_hand(self) -> Reply | None:
+        """The next reply, where it has arrived and is one that came before."""
+        line = self._protocol.first_line()
+        if not line or (known := self._known_replies.get(line)) is None or known[0] is not self.server:
+            return None
+        self._protocol.drop(line)
+        if self._protocol.unread:
+            self.close()
+        return known[1]
 
     async def upload(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], seconds: float, *, replies: bool = False

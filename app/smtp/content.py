@@ -9,7 +9,7 @@ from app.mail.content import Content as StoredContent
 from app.smtp.large import CHUNK, LargeChunks, doubled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Content:
     """`octets`: all of them, or where they are read from. `is_well_formed`: every line ends in CRLF."""
 
@@ -36,6 +36,8 @@ class Content:
         octets = self.octets
         if not isinstance(octets, bytes):
             return LargeChunks(octets, stuffed=False)
+        if len(octets) <= CHUNK:
+            return Chunks(iter((octets,)))
         return Chunks(octets[start:end] for start, end in _cuts(octets))
 
     def stuffed(self) -> "Chunks | LargeChunks":
@@ -43,6 +45,8 @@ class Content:
         octets = self.octets
         if not isinstance(octets, bytes):
             return LargeChunks(octets, stuffed=True)
+        if len(octets) <= CHUNK:
+            return Chunks(iter((doubled(octets, begins_line=True),)))
         return Chunks(_stuffed(octets, start, end) for start, end in _cuts(octets))
 
 
@@ -89,6 +93,8 @@ async def look_through(octets: bytes | StoredContent) -> Content:
 
 
 def _has_crlf_only(octets: bytes) -> bool:
+    if len(octets) <= CHUNK:
+        return octets.endswith(b"\r\n") and octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r")
     return octets.endswith(b"\r\n") and all(
         octets.count(b"\r\n", *cut) == octets.count(b"\n", *cut) == octets.count(b"\r", *cut) for cut in _cuts(octets)
     )
@@ -105,4 +111,4 @@ def _cuts(octets: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _stuffed(octets: bytes, start: int, end: int) -> bytes:
-    return doubled(octets[start:end], begins_line=octets[max(start - 1, 0) : start] in (b"", b"\n"))
+    return doubled(octets[start:end], begins_line=not start or octets[start - 1 : start] == b"\n")

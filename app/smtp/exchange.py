@@ -43,10 +43,6 @@ class Exchange:
         mail = mail_command(self.connection.extensions, self.envelope, self.due, self.content)
         return [mail, *map(rcpt_command, self.due)]
 
-    async def reply(self, phase: Phase, seconds: float) -> Reply:
-        """The next reply. Raises SmtpFailure."""
-        return await self.connection.reply(phase, seconds)
-
     def is_positive(self, reply: Reply, digit: int, phase: Phase) -> bool:
         """Whether the reply begins with `digit`. Raises SmtpFailure for a positive one that does not."""
         if reply.code // 100 == digit:
@@ -75,16 +71,16 @@ async def read_envelope(exchange: Exchange, refusals: dict[str, Reply]) -> list[
     """
     connection, timeouts = exchange.connection, exchange.timeouts
     if exchange.turn.has_reset:
-        reply = await exchange.reply(Phase.MAIL, timeouts.mail)
+        reply = await connection.reply(Phase.MAIL, timeouts.mail)
         if not exchange.is_positive(reply, 2, Phase.MAIL):
             raise connection.protocol_failure(reply, Phase.MAIL)
-    reply = await exchange.reply(Phase.MAIL, timeouts.mail)
+    reply = await connection.reply(Phase.MAIL, timeouts.mail)
     connection.in_transaction = begun = exchange.is_positive(reply, 2, Phase.MAIL)
     if not begun:
         refusals.update(dict.fromkeys(exchange.due, reply))
     accepted = exchange.accepted
     for address in exchange.due:
-        reply = await exchange.reply(Phase.RCPT, timeouts.rcpt)
+        reply = await connection.reply(Phase.RCPT, timeouts.rcpt)
         positive = exchange.is_positive(reply, 2, Phase.RCPT)
         if positive is not begun and (positive or reply.code == BAD_SEQUENCE):
             raise connection.protocol_failure(reply, Phase.RCPT)

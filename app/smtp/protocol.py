@@ -7,6 +7,7 @@ from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnect
 from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
 
 _NO_REPLY_CODE = -1
+_BLANK = 32
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CONTINUED = re.compile(rb"[0-9]{3}-")
 
@@ -103,14 +104,16 @@ class Protocol(SMTPProtocol):
 
     def first_line(self) -> bytes:
         """The next reply as it came, where it has arrived and is one line; else nothing."""
-        end = self._buffer.find(b"\n") + 1
-        return bytes(self._buffer[:end]) if end and self._buffer[3:4] == b" " else b""
+        buffer = self._buffer
+        end = buffer.find(b"\n") + 1
+        return bytes(buffer[:end]) if end > 4 and buffer[3] == _BLANK else b""
 
     def drop(self, line: bytes) -> None:
         """Take the reply that is this line, which is known."""
         del self._buffer[: len(line)]
         self._looked_at = 0
-        self._awaited = max(0, self._awaited - 1)
+        if self._awaited:
+            self._awaited -= 1
 
     @property
     def has_reply(self) -> bool:
@@ -119,6 +122,8 @@ class Protocol(SMTPProtocol):
 
     def early_reply(self) -> SMTPResponse | None:
         """Take the reply that came while content was still being sent, if there is one."""
+        if not self._buffer and not self._flooded:
+            return None
         try:
             response = self._next_reply()
         except SMTPResponseException as error:

@@ -42,14 +42,19 @@ class Train:
         return not self._line or self._line[0] is turn
 
     def _before(self, turn: "Turn") -> "Turn | None":
-        place = self._line.index(turn)
-        return self._line[place - 1] if place else None
+        if not self._line or self._line[0] is turn:
+            return None
+        return self._line[self._line.index(turn) - 1]
 
     def _behind(self, turn: "Turn") -> "Turn | None":
-        place = self._line.index(turn) + 1
-        return self._line[place] if place < len(self._line) else None
+        if self._line[-1] is turn:
+            return None
+        return self._line[self._line.index(turn) + 1]
 
     def _remove(self, turn: "Turn", failure: Failure | None, *, in_transaction: bool) -> None:
+        if len(self._line) == 1 and failure is None:
+            self._line.clear()
+            return
         was_first, behind = self._is_first(turn), self._behind(turn)
         self._line.remove(turn)
         if was_first and failure is not None:

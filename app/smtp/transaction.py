@@ -96,13 +96,21 @@ async def _carry_out(exchange: Exchange) -> None:
     if not exchange.due:
         return
     if connection.chunks_badly and connection.in_transaction and turn.is_first:
-        await connection.reset()
+        await _reset(connection)
     if not connection.chunking:
         await send_by_data(exchange)
     elif exchange.content.is_small and turn.is_clear and not turn.is_first:
         await send_at_once(exchange)
     else:
         await send_in_chunks(exchange)
+
+
+async def _reset(connection: Connection) -> None:
+    """After BDAT that was refused. Who does not know it takes its octets for the beginning of RSET."""
+    try:
+        await connection.reset()
+    except SmtpFailure as error:
+        raise SmtpFailure(Failure(Phase.MAIL, Cause.PROTOCOL, error.failure.message)) from error
 
 
 def _can_do_without(exchange: Exchange) -> bool:
