@@ -21,6 +21,7 @@ from typing import cast
 _NUMBER = re.compile(rb"<[a-z]*(\d+)")
 _LINE = b"\r\n"
 _DOT = b"\r\n.\r\n"
+_GOODBYE = b"221 bye\r\n"
 _DOUBLES_TOLD = 10
 
 
@@ -116,10 +117,10 @@ class Session(asyncio.Protocol):
         self._unanswered -= 1
         if self._transport.is_closing():
             return
-        if self._in_mail and not self._unanswered and not self._buffer:
+        if self._in_mail and not self._unanswered and not self._buffer and replies != _GOODBYE:
             self._ledger.waits += 1
         self._transport.write(replies)
-        if replies.endswith(b"221 bye\r\n"):
+        if replies.endswith(_GOODBYE):
             self._transport.close()
 
     def _replies(self) -> Iterator[bytes]:
@@ -184,8 +185,7 @@ class Session(asyncio.Protocol):
         if verb == b"BDAT":
             return self._bdat(line)
         if verb == b"QUIT":
-            self._in_mail = False
-            return b"221 bye\r\n"
+            return _GOODBYE
         return self._greeting if verb in (b"EHLO", b"HELO") else b"250 2.0.0 fine\r\n"
 
     def _bdat(self, line: bytes) -> bytes:

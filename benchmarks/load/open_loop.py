@@ -26,10 +26,14 @@ TICK = 0.0005
 class OpenLoop:
     """The schedule, the free connections and the latencies."""
 
-    def __init__(self, request: bytes, rate: float, seconds: float) -> None:
+    def __init__(
+        self, request: bytes, rate: float, seconds: float, warm_up: float = WARM_UP, overtime: float = OVERTIME
+    ) -> None:
         self._pieces = request.split(SEQUENCE.encode())
         self._rate = rate
-        self._count = int(rate * (WARM_UP + seconds))
+        self._uncounted = int(rate * warm_up)
+        self._count = self._uncounted + int(rate * seconds)
+        self._overtime = overtime
         self._due: deque[float] = deque()
         self.free: deque[Client] = deque()
         self.sent = 0
@@ -40,7 +44,7 @@ class OpenLoop:
     async def run(self) -> dict[str, float]:
         """Send all, wait for the answers, and tell."""
         began = time.perf_counter()
-        deadline = began + self._count / self._rate + OVERTIME
+        deadline = began + self._count / self._rate + self._overtime
         made = 0
         while (made < self._count or self._due) and (at := time.perf_counter()) < deadline:
             while made < self._count and began + made / self._rate <= at:
@@ -53,7 +57,9 @@ class OpenLoop:
             await asyncio.sleep(TICK)
         ended = time.perf_counter()
         self._latencies += [ended - due for due in left]
-        counted = self._latencies[int(self._rate * WARM_UP) :]
+        for client in self.free:
+            client.close()
+        counted = self._latencies[self._uncounted :]
         told = {f"p{percent:g}": percentile(counted, percent) * 1000 for percent in (50, 99, 99.9)}
         return told | {"max": max(counted) * 1000, "sent": self.sent, "unsent": len(left), "refused": self.refused}
 
@@ -90,6 +96,10 @@ class Client(asyncio.Protocol):
         """A request that was due at this time."""
         self._due = due
         self._transport.write(request)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         """The answer, or a part of it."""

@@ -77,6 +77,7 @@ def graphql_post(api_key: str) -> Post:
 
 def _filled(make: Callable[[str], str], size: int) -> str:
     """The body with a text of such a length that it has `size` octets, if that is not less than none."""
-    least = len(make("").replace(SEQUENCE, "0" * DIGITS))
-    text = (TEXT * (1 + size // len(TEXT)))[: max(0, size - least)]
+    text = TEXT * (1 + size // len(TEXT))
+    while text and len(make(text).replace(SEQUENCE, "0" * DIGITS)) > size:
+        text = text[:-1]
     return make(text)
