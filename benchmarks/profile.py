@@ -1,11 +1,12 @@
 """Where the microseconds of a mail go, layer by layer.
 
     python -m benchmarks.profile accept --door GraphQL
-    python -m benchmarks.profile deliver --database postgres --checkout ../before --top 30
+    python -m benchmarks.profile deliver --database postgres --checkout ../other --top 30
+    python -m benchmarks.profile accept --before ../before --out docs/performance     # both, as a table of the page
 
-Measures twice: the CPU of each mail without a profile, and then how the time of a profiled run (cProfile, every thread)
-is shared out; a layer's microseconds are its share of the former. What libraries take counts to the layer that calls
-them. cProfile makes many small calls look dearer than they are.
+Measures twice: the CPU of each mail without a profile, and then how the time of a profiled run (cProfile on CPU time,
+every thread) is shared out; a layer's microseconds are its share of the former. What libraries take counts to the layer
+that calls them. cProfile makes many small calls look dearer than they are.
 """
 
 import argparse
@@ -20,13 +21,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.heliograph import ADMIN_KEY, Installed, equip, installation, started
+from benchmarks.heliograph import ADMIN_KEY, Installed, equip, installation, started, working
+from benchmarks.keep import keep
 from benchmarks.layers import Statistics, seconds_by_layer
 from benchmarks.load.wrk import post_all
+from benchmarks.machine import describe_machine
+from benchmarks.page import page_tables
 from benchmarks.process import LOAD_CORE, ROOT, SERVER_CORE, pinned, tree_cpu_seconds
+from benchmarks.result import Metric, Row, Table
 from benchmarks.run import Bench, Sink, sink
 from benchmarks.tables.accept import DOORS
 from tests.journeys.program import Heliograph, Process, answering
+
+WARM_UP = 0.5
+SECOND_LOAD = 10_000_000
+"""The first number of the mails that are accepted under the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +94,16 @@ async def profile_accept(bench: Bench, door: str, kind: str) -> Profile:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(bench.database(kind))
         installed = await stack.enter_async_context(_profiled(Installed(url, bench.checkout)))
+        async with started(installed, worker=False) as server:
+            _, key = await equip(server, 2525, 10)
+            pid = server.running.pid
+            plain = await post_all(server.url, DOORS[door](key), bench.seconds, lambda: tree_cpu_seconds(pid))
         process = await installed.begun("serve", "--no-worker")
         stack.push_async_callback(process.kill)
         server = await stack.enter_async_context(answering(process, "live", ADMIN_KEY))
-        _, key = await equip(server, 2525, 10)
-        post, pid = DOORS[door](key), process.running.pid
-        plain = await post_all(server.url, post, bench.seconds, lambda: tree_cpu_seconds(pid))
+        await post_all(server.url, DOORS[door](key), WARM_UP, lambda: 0.0, first=plain.sent + 1)
         process.running.send_signal(signal.SIGUSR1)
-        await post_all(server.url, post, bench.seconds, lambda: 0.0, first=plain.sent + 1)
+        await post_all(server.url, DOORS[door](key), bench.seconds, lambda: 0.0, first=SECOND_LOAD)
         return Profile(plain.cpu_each, await installed.statistics(process))
 
 
@@ -117,7 +128,7 @@ async def profile_deliver(bench: Bench, door: str, kind: str) -> Profile:
 
 async def _deliver_all(installed: Profiled, receiver: Sink, mails: int, last: int, *, profile: bool) -> Profile:
     """What a worker takes for so many mails."""
-    process = await installed.begun("worker")
+    process = await (installed.begun("worker") if profile else working(installed))
     try:
         async with asyncio.timeout(60):
             while "delivers mail" not in process.output:  # noqa: ASYNC110 - another process writes it
@@ -135,26 +146,49 @@ async def _deliver_all(installed: Profiled, receiver: Sink, mails: int, last: in
 def main() -> int:
     """The program; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=["accept", "deliver"])
+    parser.add_argument("what", choices=list(RUNS))
     parser.add_argument("--door", choices=list(DOORS), default="REST")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="profile the Heliograph of this source")
+    parser.add_argument("--before", type=Path, help="profile that of this source as well, to compare")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--top", type=int, default=0, help="also list so many functions of each thread")
+    parser.add_argument("--out", type=Path, help="keep the table in this folder")
     options = parser.parse_args()
     os.sched_setaffinity(0, {LOAD_CORE} if (os.cpu_count() or 1) > LOAD_CORE else os.sched_getaffinity(0))
-    bench = Bench(1, options.seconds, checkout=options.checkout.resolve())
-    run = profile_accept if options.what == "accept" else profile_deliver
-    with bench.postgres():
-        profile = asyncio.run(run(bench, options.door, options.database))
-    _show(profile, options.top)
+    checkouts = {"now": options.checkout.resolve()}
+    if options.before is not None:
+        checkouts = {"before": options.before.resolve()} | checkouts
+    profiles = {}
+    for name, checkout in checkouts.items():
+        bench = Bench(1, options.seconds, checkout=checkout)
+        with bench.postgres():
+            profiles[name] = asyncio.run(RUNS[options.what](bench, options.door, options.database))
+    table = table_of(f"{options.what}, {options.door}, {options.database}", profiles)
+    print(page_tables([table]))
+    _show_functions(profiles["now"], options.top)
+    if options.out is not None:
+        table.name = f"profile_{options.what}_{options.door.lower()}"
+        keep(options.out, table, bench, describe_machine())
     return 0
 
 
-def _show(profile: Profile, top: int) -> None:
-    print(f"{profile.each:8.0f} us of CPU each")
-    for layer, microseconds in profile.by_layer():
-        print(f"{microseconds:8.1f} us {microseconds / profile.each:6.1%}  {layer}")
+RUNS = {"accept": profile_accept, "deliver": profile_deliver}
+
+
+def table_of(what: str, profiles: Mapping[str, Profile]) -> Table:
+    """A row for each layer, the dearest one first, and one for the whole."""
+    metrics = [Metric(name, f"CPU us/mail {name}", 1, lower=True) for name in profiles]
+    whole = Row("all of it", {name: [profile.each] for name, profile in profiles.items()}, ours=True)
+    by_layer: dict[str, Row] = {}
+    for name, profile in profiles.items():
+        for layer, microseconds in profile.by_layer():
+            by_layer.setdefault(layer, Row(layer)).add({name: microseconds})
+    rows = sorted(by_layer.values(), key=lambda row: -max(map(sum, row.samples.values())))
+    return Table("profile", f"Where the microseconds of a mail go: {what}", metrics, "now", [whole, *rows])
+
+
+def _show_functions(profile: Profile, top: int) -> None:
     for thread in profile.threads if top else ():
         print(f"thread {thread}")
         stats = pstats.Stats()

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.keep import keep
 from benchmarks.layers import OTHER, Statistics, attributed, layer_of
 from benchmarks.page import BEGIN, END, page_tables, write_page
 from benchmarks.plot import plot
 from benchmarks.result import Bound, Metric, Row, Table, as_json, from_json
+from benchmarks.run import Bench
 from benchmarks.spread import percentile, ratios, spread
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -89,6 +91,19 @@ def test_a_page_gets_the_tables_between_its_markers(tmp_path: Path) -> None:
     assert "![Accept & wait](performance/accept.svg)" in lines
     goal = "x echo: 0.3 / 0.5, **not reached**"
     assert f"| **ours <1>** | 0.20 (200%) | 40 (50%) | {goal} |" in lines
+
+
+def test_a_folder_keeps_the_tables_of_earlier_runs_in_the_order_of_the_page(tmp_path: Path) -> None:
+    page, out = tmp_path / "performance.md", tmp_path / "performance"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    for name in ("mime", "accept", "mime"):
+        table = a_table()
+        table.name = name
+        keep(out, table, Bench(rounds=2), {"CPU": "fast"})
+
+    assert [table["name"] for table in json.loads((out / "results.json").read_text())["tables"]] == ["accept", "mime"]
+    assert sorted(file.name for file in out.glob("*.svg")) == ["accept.svg", "mime.svg"]
+    assert page.read_text().count("### Accept & wait") == 2
 
 
 def test_what_a_library_takes_counts_to_who_calls_it() -> None:
