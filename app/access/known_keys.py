@@ -32,13 +32,16 @@ class KnownKeys:
 
     async def confirm(self, principal: Principal) -> Principal:
         """The principal, if it is not outdated; else who it is now. Raises what `authenticate` does."""
-        if principal.revision in (None, await read_revision()):
-            return principal
-        return await self.renew(principal)
+        while principal.revision not in (None, await read_revision()):
+            principal = await self.renew(principal)
+        return principal
 
     async def renew(self, principal: Principal) -> Principal:
-        """Who it is now, with the same secret from the same place. Raises what `authenticate` does."""
-        self._kept.forget()
+        """Who it is by now, as of another revision, with the same secret from the same place. Raises what
+        `authenticate` does."""
+        kept = self._kept.get(principal.digest)
+        if kept is not None and kept.principal.revision == principal.revision:
+            self._kept.forget()
         shown = Shown(principal.digest, principal.origin, principal.page_origin, principal.at_the_machine)
         return await self._principal(shown)
 

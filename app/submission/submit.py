@@ -139,9 +139,9 @@ class Submitter:
             try:
                 return await self._acceptance.put(message)
             except Outdated:
-                renewed = await self.keys.renew(principal)
-                revision = renewed.revision or 0
-                if renewed != principal or not await self._services.is_same(service, revision):
+                before, principal = principal, await self.keys.renew(principal)
+                revision = principal.revision or 0
+                if principal != before or not await self._services.is_same(service, revision):
                     raise
                 message = replace(message, revision=revision)
 

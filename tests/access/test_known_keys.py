@@ -164,6 +164,21 @@ async def test_who_asks_is_confirmed_or_renewed(database: Settings, keys: KnownK
     assert await keys.confirm(by_hand) is by_hand
 
 
+async def test_of_many_who_are_outdated_one_asks_the_database(sqlite_database: Settings, keys: KnownKeys) -> None:
+    text = await make_key()
+    known = await keys.authenticate(text)
+    await Role.all().update(name="renamed")
+    renewed = await keys.renew(known)
+    async with told() as statements:
+        assert await keys.renew(known) is renewed
+    assert (statements, renewed.role_name) == ([], "renamed")
+    await Role.all().update(name="other")
+    assert (await keys.renew(renewed)).role_name == "other"
+    await revoke_api_key(known.api_key_id, None)
+    with pytest.raises(Unauthenticated):
+        await keys.confirm(known)
+
+
 async def test_the_operator_at_the_machine_is_renewed_as_such(database: Settings, keys: KnownKeys) -> None:
     role = await create_role(RoleValues("shop"), None)
     _, text = await create_api_key(role.id, "web", None, None, allowed_networks=[f"{HERE}/32"])
