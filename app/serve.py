@@ -4,6 +4,7 @@ import asyncio
 import math
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -34,6 +35,7 @@ def serve(settings: Settings, *, with_worker: bool) -> None:
     Raises CommandFailed where it cannot listen, NotMigrated, SettingsError (also where the key of a stored secret is
     missing), and what the database raises.
     """
+    sys.setswitchinterval(settings.thread_switch_interval)
     sockets = _listen(settings.host, settings.port)  # before a key is made that only a start that succeeds can show
     made = asyncio.run(_prepare(settings))
     print(_greeting(settings, sockets[0].getsockname()[1], made), flush=True)

@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     keep_alive_timeout: Count = 5
     max_header_bytes: Count = 64 * 1024
     max_connections: Count = 1000
+    thread_switch_interval: Seconds = 0.001
     log_level: LogLevel = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
     log_requests: bool = True

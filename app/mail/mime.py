@@ -6,6 +6,7 @@ from binascii import b2a_qp
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from struct import Struct
 
 from app.mail.header import structured_field
 from app.mail.octets import Octets, in_slices, pieces_of
@@ -15,8 +16,9 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _LINE = 78
 # Whole lines of base64, so that slices can be joined. The interpreter's lock is free between two of them, and while
 # they are joined, which it is not where two long octet strings are added: a large file keeps nobody waiting.
-_LINE_OCTETS, _LINE_CHARS = 57, 76
-_SLICE = _LINE_OCTETS * 4096
+_LINE_OCTETS, _LINE_CHARS, _SLICE_LINES = 57, 76, 4096
+_SLICE = _LINE_OCTETS * _SLICE_LINES
+_LINES = Struct(f"{_LINE_CHARS}s" * _SLICE_LINES)
 # No octets in quoted-printable or base64 can hold "=_" (RFC 2045 section 6.7), so no part can hold a boundary.
 _BOUNDARY_START = "=_"
 _PLAIN_TEXT = re.compile(r"[\t\r\n -~]*")
@@ -100,11 +102,13 @@ def _entity(header: str, *body: bytes | EncodedFile) -> Entity:
 
 def _lines(base64: Iterable[bytes]) -> Iterator[bytes]:
     """The characters in lines of 76, each with its CRLF."""
-    slices = in_slices(base64, _LINE_CHARS * 4096)
-    return (
-        b"".join([part[start : start + _LINE_CHARS] + b"\r\n" for start in range(0, len(part), _LINE_CHARS)])
-        for part in slices
-    )
+    return map(_cut_in_lines, in_slices(base64, _LINES.size))
+
+
+def _cut_in_lines(part: bytes) -> bytes:
+    if len(part) == _LINES.size:
+        return b"\r\n".join((*_LINES.unpack(part), b""))
+    return b"".join([part[start : start + _LINE_CHARS] + b"\r\n" for start in range(0, len(part), _LINE_CHARS)])
 
 
 def _base64(octets: bytes) -> bytes:

@@ -1,6 +1,8 @@
 """Which keys sign which mail."""
 
 import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -101,3 +103,38 @@ async def test_a_key_that_is_retired_or_changed_signs_no_more(database: Settings
         await signed("a@example.com", signer)
     await retire_dkim_key(key.id, None)
     assert await signed("a@example.com", signer) == MAIL.format("a@example.com")
+
+
+async def test_content_that_is_read_piece_by_piece_is_signed_as_in_one_piece(sqlite_database: Settings) -> None:
+    await make("example.com", "s1")
+    await make("example.com", "s2", DkimAlgorithm.RSA)
+    whole = (MAIL.format("a@example.com") + "line  of text \r\n" * 99 + "\r\n\r\n").encode()
+    signer = ContentSigner(SEALER)
+    for size in (1, 100, 5000):
+        content = await signer.sign_large(Pieces(whole, size))
+        assert (len(content), content.isascii()) == (len(await signer.sign(whole)), True)
+        assert b"".join([piece async for piece in content.pieces()]) == await signer.sign(whole)
+    unsigned = Pieces(whole.replace(b"example.com", b"example.org"), 100)
+    assert await signer.sign_large(unsigned) is unsigned
+
+
+@dataclass
+class Pieces:
+    """Content that comes in pieces of this size."""
+
+    octets: bytes
+    size: int
+
+    @property
+    def head(self) -> bytes:
+        return self.octets[: self.octets.find(b"\r\n\r\n") + 4]
+
+    def __len__(self) -> int:
+        return len(self.octets)
+
+    def isascii(self) -> bool:
+        return self.octets.isascii()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.octets), self.size):
+            yield self.octets[start : start + self.size]
