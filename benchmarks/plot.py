@@ -6,7 +6,8 @@ from html import escape
 from benchmarks.result import Metric, Row, Table
 
 WIDTH = 880
-NAMES = 330
+LETTER = 7.4
+MARGIN = 22
 BAR_HEIGHT = 18
 ROW_HEIGHT = 28
 TOP = 62
@@ -37,10 +38,13 @@ def plot(table: Table) -> str:
     metric = table.metric(table.plotted)
     rows = [row for row in table.rows if row.samples.get(metric.key)]
     height = TOP + ROW_HEIGHT * len(rows) + BOTTOM
-    room = WIDTH - NAMES - VALUES
+    names = MARGIN + LETTER * max((len(row.name) for row in rows), default=0)
+    room = WIDTH - names - VALUES
     scale = room / (max((_most(row, metric) for row in rows), default=0) or 1)
-    bars = [piece for place, row in enumerate(rows) for piece in _bar(row, metric, TOP + place * ROW_HEIGHT, scale)]
-    axis = f'<line class="axis" x1="{NAMES}" x2="{NAMES}" y1="{TOP - 6}" y2="{height - BOTTOM}"/>'
+    bars = [
+        piece for place, row in enumerate(rows) for piece in _bar(row, metric, names, TOP + place * ROW_HEIGHT, scale)
+    ]
+    axis = f'<line class="axis" x1="{names:.1f}" x2="{names:.1f}" y1="{TOP - 6}" y2="{height - BOTTOM}"/>'
     box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(table.title)}"'
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
@@ -61,17 +65,17 @@ def _legend(table: Table, metric: Metric) -> str:
     return f"{metric.heading}, median of the rounds; {direction}{goals}"
 
 
-def _bar(row: Row, metric: Metric, y: int, scale: float) -> Iterator[str]:
+def _bar(row: Row, metric: Metric, names: float, y: int, scale: float) -> Iterator[str]:
     value = row.median(metric.key) or 0.0
     width = value * scale
     middle = y + BAR_HEIGHT - 4
-    yield f'<text x="{NAMES - 10}" y="{middle}" text-anchor="end">{escape(row.name)}</text>'
+    yield f'<text x="{names - 10:.1f}" y="{middle}" text-anchor="end">{escape(row.name)}</text>'
     kind = "ours" if row.ours else "peer"
-    yield f'<rect class="{kind}" x="{NAMES}" y="{y}" width="{max(width, 1):.1f}" height="{BAR_HEIGHT}"/>'
+    yield f'<rect class="{kind}" x="{names:.1f}" y="{y}" width="{max(width, 1):.1f}" height="{BAR_HEIGHT}"/>'
     far = max([width, *(goal * scale for goal in _goals(row, metric).values())])
-    yield f'<text x="{NAMES + far + 8:.1f}" y="{middle}">{value:,.{metric.digits}f}</text>'
+    yield f'<text x="{names + far + 8:.1f}" y="{middle}">{value:,.{metric.digits}f}</text>'
     for name, goal in _goals(row, metric).items():
-        x = NAMES + goal * scale
+        x = names + goal * scale
         yield f'<line class="{name}" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + BAR_HEIGHT + 3}"/>'
 
 

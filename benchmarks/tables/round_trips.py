@@ -17,6 +17,7 @@ METRICS = (
 PIPELINED = Bound(2.1, 1.1)
 CHUNKED = Bound(None, 0.25)
 SLOW = 50.0
+LEAST_SECONDS = 3.0
 PLACES = [(delay, recipients) for delay in (20.0, SLOW) for recipients in (1, 10)]
 PEERS = {
     "nodemailer": ["node", "benchmarks/peers/nodemailer.mjs"],
@@ -86,10 +87,12 @@ async def accept_backlog(server: Ours, mails: int, recipients: int) -> None:
 
 async def _peer(bench: Bench, command: Sequence[str], delay: float, recipients: int) -> Sample:
     async with sink(delay=delay) as receiver:
-        arguments = [str(receiver.port), "1", str(bench.seconds), "1", str(recipients)]
+        arguments = [str(receiver.port), "1", str(max(bench.seconds, LEAST_SECONDS)), "1", str(recipients)]
         async with running([*command, *arguments], SERVER_CORE) as program:
             told = await program.ask()
         arrived = await receiver.all_arrived(1, told["last"], 10)
+    if not told["sent"]:
+        raise Wrong("it was too slow to be measured")
     seconds = told["seconds"] / told["sent"]
     waits = arrived["waits"] / arrived["messages"]
     return {"waits": waits, "delays": seconds / delay * 1000, "rate": 1 / seconds}
