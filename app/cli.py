@@ -134,6 +134,8 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _worker(settings: Settings, options: argparse.Namespace) -> int:
+    sys.setswitchinterval(settings.thread_switch_interval)
+
     async def work() -> int:
         drain, loop = Drain(settings.drain_timeout), asyncio.get_running_loop()
 

@@ -4,9 +4,10 @@ What arrives goes on into a document, which is JSON as well and small: a mark st
 sends the body cannot know the marks, which are new for each one.
 """
 
+import asyncio
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -44,22 +45,36 @@ class JsonBody:
         self._body = bytearray()
         self.size = 0
 
+    async def take(self, chunk: bytes) -> None:
+        """As `feed`, and others get their turn between the pieces of what is large."""
+        for number, piece in enumerate(self._pieces(chunk)):
+            if number:
+                await asyncio.sleep(0)
+            self._put(piece)
+
     def feed(self, chunk: bytes) -> None:
         """The next octets. Raises Unavailable where there is no room for them."""
-        self.size += len(chunk)
-        if self._scanner is None:
-            self._body += chunk
-            if self.size > self._spooling.over and not self._is_judged:
-                self._begin()
-        else:
-            self._scanner.feed(chunk)
+        for piece in self._pieces(chunk):
+            self._put(piece)
 
-    def _begin(self) -> None:
-        self._is_judged = True
-        if self._is_json(self._body):
+    def _pieces(self, chunk: bytes) -> Iterator[bytes]:
+        self.size += len(chunk)
+        if self.size > self._spooling.over and not self._is_judged:
+            self._is_judged = True
+            self._body += chunk
+            if not self._is_json(self._body):
+                return
             self._scanner = _Scanner(self._spooling)
-            self._scanner.feed(bytes(self._body))
+            chunk = bytes(self._body)
             self._body.clear()
+        for start in range(0, len(chunk), _PIECE):
+            yield chunk[start : start + _PIECE]
+
+    def _put(self, piece: bytes) -> None:
+        if self._scanner is None:
+            self._body += piece
+        else:
+            self._scanner.feed(piece)
 
     @property
     def document(self) -> bytearray:
@@ -87,13 +102,11 @@ class _Scanner:
         self._began = 0
         self.document = bytearray()
 
-    def feed(self, chunk: bytes) -> None:
-        """The next octets."""
-        for start in range(0, len(chunk), _PIECE):
-            piece = chunk[start : start + _PIECE]
-            end = self._continue(piece) if self._is_open else 0
-            if end < len(piece):
-                self._go_on(piece, end)
+    def feed(self, piece: bytes) -> None:
+        """The next octets, any."""
+        end = self._continue(piece) if self._is_open else 0
+        if end < len(piece):
+            self._go_on(piece, end)
 
     def _go_on(self, piece: bytes, start: int) -> None:
         """From outside of any string."""

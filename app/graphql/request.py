@@ -256,7 +256,7 @@ async def _read_body(request: Request, limits: RequestLimits) -> JsonBody:
     async for chunk in request.stream():
         if body.size + len(chunk) > max_body_bytes:
             raise _too_large(max_body_bytes)
-        body.feed(chunk)
+        await body.take(chunk)
     return body
 
 

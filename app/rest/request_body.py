@@ -45,7 +45,7 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
         else:
             body = JsonBody(Spooling.of(settings), lambda octets: not _is_form(octets, media_type))
             async for chunk in chunks:
-                body.feed(chunk)
+                await body.take(chunk)
             size = body.size
 
     def read() -> Draft:
