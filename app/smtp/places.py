@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Hashable
 
+from app.smtp.failure import Failure, SmtpFailure
 from app.smtp.loan import Loan
 
 
@@ -41,6 +42,12 @@ class Places:
                 return True
         return False
 
+    def refuse(self, version: Hashable, failure: Failure) -> None:
+        """Raise SmtpFailure for all that wait and would share a loan of that version."""
+        for visitor in self._waiting:
+            if visitor.rides == version and not visitor.given.done():
+                visitor.given.set_exception(SmtpFailure(failure))
+
     def free(self) -> None:
         """A place is free again."""
         self._taken -= 1
@@ -55,7 +62,7 @@ class Places:
 
 
 class Visitor:
-    """`given`: a place of its own (None), or a loan that it shares."""
+    """`given`: a place of its own (None), or a loan that it shares. `rides`: of which version that may be."""
 
     __slots__ = ("given", "rides")
 

@@ -27,7 +27,8 @@ class Pool:
     that went wrong.
 
     While all connections are out, one whose transaction has written its end is lent to the next who waits, behind that
-    (RFC 2920); with CHUNKING (RFC 3030), done without where `chunking` is false, up to `window` of them.
+    (RFC 2920); with CHUNKING (RFC 3030), done without where `chunking` is false, up to `window` of them. A connection
+    that cannot be made is a failure of all who wait for one.
 
     A server that turns a connection away beside others of ours has no room for more: who borrows waits for one of
     those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one was
@@ -144,7 +145,9 @@ class Pool:
             return shared
         try:
             connection = await self._take(berth, version, server, fresh)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, SmtpFailure):
+                berth.places.refuse(version, error.failure)
             berth.places.free()
             raise
         loan = Loan(key, version, server, connection)
@@ -156,7 +159,7 @@ class Pool:
 
     def _give_back(self, berth: "_Berth", visitor: Visitor) -> None:
         """What was given to who was cancelled in the same moment."""
-        if visitor.given.done() and not visitor.given.cancelled():
+        if visitor.given.done() and not visitor.given.cancelled() and visitor.given.exception() is None:
             loan = visitor.given.result()
             if loan is None:
                 berth.places.free()

@@ -43,6 +43,16 @@ class Handler:
         return "250 2.0.0 taken"
 
 
+class Pipelining(Handler):
+    """Offers what aiosmtpd can do and does not offer."""
+
+    async def handle_EHLO(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*responses[:-1], "250-PIPELINING", responses[-1]]
+
+
 def authenticator(server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object) -> AuthResult:
     assert isinstance(given, LoginPassword)
     valid = (given.login, given.password) == (CREDENTIALS.username.encode(), CREDENTIALS.password.encode())
@@ -132,3 +142,27 @@ async def test_rset_clears_a_refused_envelope(server_for: MakeServer) -> None:
         await connection.noop()
         assert (await transact(connection, BOTH, CONTENT, server.timeouts)).replies["b@example.org"].code == 250
         connection.close()
+
+
+@pytest.mark.parametrize("encryption", [Encryption.TLS, Encryption.NONE])
+async def test_mails_go_right_behind_each_other(
+    encryption: Encryption, server_for: MakeServer, certificate: ssl.SSLContext
+) -> None:
+    handler = Pipelining()
+    tls = None if encryption is Encryption.NONE else certificate
+    async with aiosmtpd(handler, tls, False, []) as port:
+        server = server_for(port, encryption, credentials=CREDENTIALS)
+        connection = await connect(server)
+        assert connection.pipelining
+        contents = [CONTENT, b".\r\n", (b"." * 76 + b"\r\n") * 2000, b"..\r\n", CONTENT]
+        sending = (transact(connection, BOTH, content, server.timeouts) for content in contents)
+        results = await asyncio.gather(*sending)
+        assert [sorted(reply.code for reply in result.replies.values()) for result in results] == [[250, 550]] * 5
+        nobody = mail.Envelope("", ("gone@example.org",))
+        results = await asyncio.gather(
+            *(transact(connection, envelope, CONTENT, server.timeouts) for envelope in (BOTH, nobody, BOTH))
+        )
+        codes = [sorted(reply.code for reply in result.replies.values()) for result in results]
+        assert codes == [[250, 550], [550], [250, 550]]
+        connection.close()
+    assert [taken.content for taken in handler.taken] == [*contents, CONTENT, CONTENT]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Script, Stage, Wait
 from app.mail.envelope import Envelope
-from app.smtp.failure import Cause, Phase
+from app.smtp.failure import Cause, Phase, SmtpFailure
 from app.smtp.server import Server, Timeouts
 from app.smtp.transaction import TransactionResult, transact
 from tests.smtp.conftest import Clock
@@ -263,6 +263,16 @@ async def test_one_of_another_version_waits_for_a_connection_of_its_own(server_f
         assert codes(results) == [{250}] * 3
         assert senders(receiver)[:2] == ["0", "1"], "who fits in may come before who does not"
         assert [session.mails for session in receiver.sessions] == [2, 1]
+
+
+async def test_who_waits_shares_the_failure_to_connect(server_for: MakeServer, clock: Clock) -> None:
+    script = Script().on(Stage.GREETING, "554 5.7.1 go away", times=1)
+    async with Receiver(keep=True, script=script) as receiver, line(receiver, server_for, clock) as sending:
+        results = await asyncio.gather(*(sending.send(number) for number in range(4)), return_exceptions=True)
+        failures = [result.failure for result in results if isinstance(result, SmtpFailure)]
+        assert [failure.phase for failure in failures] == [Phase.GREETING] * 4
+        assert len(receiver.sessions) == 1
+        assert codes([await sending.send(5)]) == [{250}]
 
 
 async def test_any_content_arrives_as_it_is(server_for: MakeServer, clock: Clock) -> None:
