@@ -12,16 +12,19 @@ import argparse
 import asyncio
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.keep import keep
+from benchmarks.load.wrk import LoadFailed
 from benchmarks.machine import describe_machine
+from benchmarks.needs import missing
 from benchmarks.page import page_tables
 from benchmarks.process import LOAD_CORE, ROOT
 from benchmarks.result import Table
-from benchmarks.run import Bench
+from benchmarks.run import Bench, Wrong
 
 TABLES = (
     "accept",
@@ -42,10 +45,19 @@ def main() -> int:
     """The program; returns its exit status."""
     options = _options()
     os.sched_setaffinity(0, {LOAD_CORE} if (os.cpu_count() or 1) > LOAD_CORE else os.sched_getaffinity(0))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # what was started is ended on the way
     seconds = 1.0 if options.quick else options.seconds
     bench = Bench(1 if options.quick else options.rounds, seconds, options.quick, options.checkout)
-    with bench.postgres():
-        tables = asyncio.run(measure(bench, options.tables or TABLES, options.out))
+    names = options.tables or TABLES
+    if lacks := list(missing(names)):
+        print("FAILED: " + "; ".join(lacks))
+        return 1
+    try:
+        with bench.postgres():
+            tables = asyncio.run(measure(bench, names, options.out))
+    except (LoadFailed, Wrong) as failure:
+        print(f"FAILED: {failure}")
+        return 1
     print(page_tables(tables))
     short = [line for table in tables for line in table.short_of()]
     print("\n".join(f"SHORT OF THE GOAL: {line}" for line in short) or "every goal is reached")

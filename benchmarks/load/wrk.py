@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import signal
 import tempfile
 import time
@@ -42,8 +41,6 @@ class Load:
 
 async def post_all(url: str, post: Post, seconds: float, cpu: Callable[[], float], first: int = 1) -> Load:
     """Send for so many seconds, numbered from `first` on; `cpu` says what CPU time the server has taken so far."""
-    if shutil.which("wrk") is None:
-        raise LoadFailed("wrk is missing: run benchmarks/peers/install")
     with tempfile.NamedTemporaryFile("w", suffix=".http", newline="") as request:
         request.write(post.raw())
         request.flush()

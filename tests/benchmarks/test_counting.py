@@ -11,6 +11,7 @@ from aiosmtplib import SMTP
 
 from benchmarks.load.open_loop import Client, OpenLoop
 from benchmarks.load.requests import DIGITS, GRAPHQL_BYTES, REST_BYTES, SEQUENCE, graphql_post, rest_post
+from benchmarks.needs import missing
 from benchmarks.run import Wrong
 from benchmarks.sink import Behaviour, Ledger, serve
 from benchmarks.stored import check_numbers, number_of
@@ -52,6 +53,12 @@ def test_every_module_can_be_imported(name: str) -> None:
         compile((ROOT / name.replace(".", "/")).with_suffix(".py").read_text(), name, "exec")
     else:
         importlib.import_module(name)
+
+
+def test_a_peer_that_is_not_installed_is_named_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert {lack.split()[0] for lack in missing(["end_to_end"])} >= {"wrk", "postfix", "smtp-source", "node"}
+    assert list(missing(["mime", "claim"])) == []
 
 
 async def test_a_lost_and_a_doubled_mail_are_noticed(ledger: Ledger, port: int) -> None:
