@@ -7,8 +7,6 @@ import re
 import sys
 from datetime import UTC, datetime
 
-import orjson
-
 from app.request import current_request
 from app.settings import Settings
 
@@ -88,10 +86,7 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = masked(self.formatException(record.exc_info), self._addresses)
-        try:
-            return orjson.dumps(line).decode()
-        except TypeError:  # a lone surrogate, or what is no JSON
-            return json.dumps(line, default=str)
+        return json.dumps(line)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

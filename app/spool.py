@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ class SpooledOctets:
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._descriptor = file.fileno()
         self._size = size
-        weakref.finalize(self, file.close)
+        _close_with(self, file)
 
     def __len__(self) -> int:
         return self._size
@@ -55,6 +56,7 @@ class Spool:
         self._folder = folder
         self._held = bytearray()
         self._file: IO[bytes] | None = None
+        self._closing: weakref.finalize[[], object] | None = None
         self._size = 0
 
     def write(self, octets: bytes | bytearray) -> None:
@@ -63,7 +65,7 @@ class Spool:
         with spooling():
             if self._file is None and self._size > self._over:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with this
-                weakref.finalize(self, self._file.close)
+                self._closing = _close_with(self, self._file)
                 self._file.write(self._held)
                 self._held.clear()
             if self._file is None:
@@ -75,7 +77,11 @@ class Spool:
         """All of them. Raises as `write` does."""
         if self._file is None:
             return bytes(self._held)
-        return finished(self._file, self._size)
+        with spooling():
+            self._file.flush()
+        assert self._closing is not None, "it was opened"
+        self._closing.detach()
+        return SpooledOctets(self._file, self._size)
 
 
 def finished(file: IO[bytes], size: int) -> SpooledOctets:
@@ -92,3 +98,10 @@ def spooling() -> Iterator[None]:
         yield
     except OSError as error:
         raise Unavailable("The server has no room for the mail right now. Try again soon.") from error
+
+
+def _close_with(owner: object, file: IO[bytes]) -> "weakref.finalize[[], object]":
+    """Close the file when its owner is gone: in a thread, because that frees all its room, which takes milliseconds."""
+    closing = weakref.finalize(owner, lambda: threading.Thread(target=file.close).start())
+    closing.atexit = False
+    return closing
