@@ -45,7 +45,6 @@ from app.graphql.request import (
     JSON,
     GraphQLRequest,
     HttpError,
-    HttpRequest,
     RequestLimits,
     read_request,
     response_type,
@@ -58,6 +57,7 @@ from app.graphql.websocket import (
     TransportWsHandler,
     WebSocketAdapter,
 )
+from app.indexed import HttpRequest
 from app.json_text import TooDeep, parse_json
 
 Context = TypeVar("Context")

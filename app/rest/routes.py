@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from app.database.connection import is_transient
 from app.database.trouble import log_trouble
 from app.errors import Refusal, Stopped, Unavailable
+from app.indexed import HttpRequest
 from app.rest.errors import error_response, refusal_response, unexpected_response
 from app.rest.send import Sender
 
@@ -52,7 +53,7 @@ class _Enveloped:
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive, send))
+        response = await self._answer(HttpRequest(scope, receive, send))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from app.graphql.request import IndexedHeaders, response_type
+from app.indexed import IndexedHeaders, response_type
 
 RAW = [(b"accept", b"text/html"), (b"x-api-key", b"one"), (b"accept", b"*/*"), (b"x-api-key", b"\xfc"), (b"empty", b"")]
 
