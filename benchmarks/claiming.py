@@ -23,7 +23,7 @@ from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.settings import Settings
 
-AT_ONCE = 100
+AT_ONCE = 10
 WARM_UP = 100
 LEASE = 60
 TAKEN = Reply(250, "taken")
