@@ -23,6 +23,9 @@ def allows(principal: Principal, action: Action, service_id: UUID | None) -> boo
 
 def rule_for(principal: Principal, service_id: UUID | None) -> GrantRule | None:
     """The rule for this service, else the one for all services."""
+    if len(principal.grants) == 1:
+        (only,) = principal.grants
+        return only if only.service_id is None or only.service_id == service_id else None
     return _rule_of(principal, service_id) or _rule_of(principal, None)
 
 
@@ -102,4 +105,7 @@ def sees_service(principal: Principal, service_id: UUID) -> bool:
 
 
 def _rule_of(principal: Principal, service_id: UUID | None) -> GrantRule | None:
-    return next((rule for rule in principal.grants if rule.service_id == service_id), None)
+    for rule in principal.grants:
+        if rule.service_id == service_id:
+            return rule
+    return None

@@ -178,8 +178,17 @@ def check_email(email: str) -> Problem | None:
     Quoted local parts, non-ASCII local parts, IDN domains, address literals and domains without a dot pass;
     comments, folding white space, encoded-words and obsolete forms do not.
     """
-    if _COMMON.fullmatch(email) and len(email) <= _MAX_ADDRESS:
+    return _checked(email) if len(email) <= _MAX_ADDRESS else _problem(email)
+
+
+@lru_cache(maxsize=4096)
+def _checked(email: str) -> Problem | None:
+    if _COMMON.fullmatch(email):
         return None
+    return _problem(email)
+
+
+def _problem(email: str) -> Problem | None:
     local_part, at, domain = email.rpartition("@")
     if at and _is_local_part(local_part) and _is_domain(domain):
         wire = f"{local_part}@{_wire_domain(domain)}"
@@ -238,6 +247,7 @@ def check_name(name: str | None) -> Problem | None:
     return Problem(ErrorCode.INVALID_INPUT, f"A name must not contain control characters ({found}).", ("name",))
 
 
+@lru_cache(maxsize=4096)
 def wire_address(email: str) -> str:
     """The address as MAIL and RCPT carry it: the domain as lower-case A-labels (RFC 5890), the local part untouched.
 

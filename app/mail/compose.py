@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from hashlib import sha256
 from mimetypes import MimeTypes
 from os.path import splitext
@@ -36,25 +37,28 @@ def compose(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_
 def lay_out(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> Composed:
     """The bytes that `compose` gives, of which those of attachments are made when they are read."""
     header = _header_section(draft, sender, reply_to, message_id, date)
-    mark = sha256(message_id.encode()).hexdigest()[:24]
-    return Composed((header.encode(), *_content(draft, mark)))
+    return Composed((header.encode(), *_content(draft, message_id)))
 
 
 def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> str:
-    fields = [f"Date: {_date(date)}\r\n", address_field("From", [sender])]
-    for name, mailboxes in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", (reply_to,) if reply_to else ())):
-        if mailboxes:
-            fields.append(address_field(name, mailboxes))
+    fields = [f"Date: {_date(date.replace(microsecond=0))}\r\n", address_field("From", (sender,))]
+    if draft.to:
+        fields.append(address_field("To", draft.to))
+    if draft.cc:
+        fields.append(address_field("Cc", draft.cc))
+    if reply_to is not None:
+        fields.append(address_field("Reply-To", (reply_to,)))
     if draft.subject is not None:
         fields.append(unstructured_field("Subject", draft.subject))
     fields.append(structured_field("Message-ID", message_id))
-    fields.append(structured_field("MIME-Version", "1.0"))
+    fields.append("MIME-Version: 1.0\r\n")
     if draft.unsubscribe is not None:
         fields.append(unsubscribe_fields(draft.unsubscribe))
     fields += (unstructured_field(name, value) for name, value in draft.headers)
     return "".join(fields)
 
 
+@lru_cache(maxsize=16)
 def _date(moment: datetime) -> str:
     """RFC 5322 section 3.3. The names are English, whatever the locale."""
     if moment.tzinfo is not UTC:
@@ -67,10 +71,11 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def _content(draft: Draft, mark: str) -> Entity:
+def _content(draft: Draft, message_id: str) -> Entity:
     """mixed(alternative(text, related(html, inline files)), files), each level only where it is needed."""
     inline = [attachment for attachment in draft.attachments if draft.html and attachment.content_id]
     files = [attachment for attachment in draft.attachments if not (draft.html and attachment.content_id)]
+    mark = sha256(message_id.encode()).hexdigest()[:24] if draft.html or files else ""
     bodies = []
     if draft.text or not (draft.html or files):
         bodies.append(text_entity(draft.text or "", "plain"))

@@ -1,5 +1,6 @@
 """Draft to Envelope: reverse-path and recipients (RFC 5321)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,24 +34,33 @@ class EnvelopeRecipient:
 
 
 def make_envelope(
-    reverse_path: str, draft: Draft, *, sender: Mailbox | None = None, reply_to: Mailbox | None = None
+    reverse_path: str,
+    draft: Draft,
+    *,
+    sender: Mailbox | None = None,
+    reply_to: Mailbox | None = None,
+    recipients: Sequence[EnvelopeRecipient] = (),
 ) -> Envelope:
     """The envelope of a checked draft. An empty `reverse_path` is the null reverse-path of RFC 5321.
 
-    `sender` and `reply_to` are the mailboxes `compose` is given, where they are not the draft's own.
+    `sender` and `reply_to` are the mailboxes `compose` is given, where they are not the draft's own; `recipients` those
+    of the draft, where they are known.
     """
-    own = (email for email in (draft.from_email, draft.reply_to_email) if email)
-    resolved = (mailbox.email for mailbox in (sender, reply_to) if mailbox)
-    in_header = (*own, *resolved, *(mailbox.email for mailbox in (*draft.to, *draft.cc)))
+    own = [email for email in (draft.from_email, draft.reply_to_email) if email]
+    resolved = [mailbox.email for mailbox in (sender, reply_to) if mailbox]
+    in_header = [*own, *resolved, *(mailbox.email for mailbox in (*draft.to, *draft.cc))]
     return Envelope(
         reverse_path=wire_address(reverse_path) if reverse_path else "",
-        recipients=tuple(recipient.address for recipient in envelope_recipients(draft)),
-        smtputf8=any(needs_smtputf8(email) for email in in_header),
+        recipients=tuple([recipient.address for recipient in recipients or envelope_recipients(draft)]),
+        smtputf8=not "".join(in_header).isascii() and any(map(needs_smtputf8, in_header)),
     )
 
 
 def envelope_recipients(draft: Draft) -> tuple[EnvelopeRecipient, ...]:
     """To, then Cc, then Bcc of a checked draft, each mailbox once: the first place it is named in wins."""
+    if len(draft.to) == 1 and not draft.cc and not draft.bcc:
+        (only,) = draft.to
+        return (EnvelopeRecipient("to", only.email, only.name, wire_address(only.email)),)
     groups: tuple[tuple[RecipientKind, tuple[Mailbox, ...]], ...] = (
         ("to", draft.to),
         ("cc", draft.cc),

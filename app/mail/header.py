@@ -7,7 +7,8 @@ and needs more than a second for some thousand addresses.
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import quote
 
 from app.mail.address import Mailbox, wire_address
@@ -42,14 +43,26 @@ def unstructured_field(name: str, value: str) -> str:
     return _field(name, tokens)
 
 
-def address_field(name: str, mailboxes: Iterable[Mailbox]) -> str:
+def address_field(name: str, mailboxes: Sequence[Mailbox]) -> str:
     """An address-list field with its CRLF. Domains are A-labels; a local part beyond ASCII stays UTF-8 (RFC 6532)."""
+    if len(mailboxes) == 1:
+        return _mailbox_field(name, mailboxes[0].email, mailboxes[0].name)
+    return _field(name, _list_tokens(mailboxes))
+
+
+@lru_cache(maxsize=1024)
+def _mailbox_field(name: str, email: str, display_name: str | None) -> str:
+    """Of one mailbox: senders are the same again and again."""
+    return _field(name, _mailbox_tokens(Mailbox(email, display_name)))
+
+
+def _list_tokens(mailboxes: Sequence[Mailbox]) -> list[str]:
     tokens: list[str] = []
     for mailbox in mailboxes:
         if tokens:
             tokens[-1] += ","
         tokens += _mailbox_tokens(mailbox)
-    return _field(name, tokens)
+    return tokens
 
 
 def structured_field(name: str, value: str, parameters: Mapping[str, str] | None = None) -> str:

@@ -129,8 +129,8 @@ class Preparer:
         most = self._settings.max_browser_message_bytes if of_page else self._settings.max_message_bytes
         if len(content) > most:
             raise TooLarge(f"The composed mail has {len(content)} bytes; the limit is {most}.")
-        envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to)
         recipients = envelope_recipients(filled)
+        envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to, recipients=recipients)
         is_large = len(content) > self._settings.content_slice_bytes
         final = content if is_large else b"".join(content.pieces())
         return Prepared(filled, sender, reply_to, recipients, envelope, header, moment, final)
