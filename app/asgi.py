@@ -19,6 +19,7 @@ from app.database.connection import close_database, open_database
 from app.domains.signing import ContentSigner
 from app.edge.application import at_the_edge
 from app.edge.cors import KNOWN_ORIGIN
+from app.edge.doors import Doors
 from app.graphql.context import Context, Parts
 from app.graphql.cost import OperationLimits
 from app.graphql.graphiql import GraphiQL
@@ -89,15 +90,16 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
             stack.callback(begin_stop)
             yield
 
+    view, rest = _graphql_view(parts), rest_routes(Sender(settings, submitter, waiter))
     routes: list[BaseRoute] = [
-        *_graphql_view(parts).routes(),  # the doors first: each route is asked in turn
-        *rest_routes(Sender(settings, submitter, waiter)),
+        *view.routes(),  # the doors first: each route is asked in turn
+        *rest,
         Route("/", _signpost),
         *health_routes(settings),
         *inbox_routes(),
         *docs_routes(settings),
     ]
-    app = _Application(settings, routes, lifespan)
+    app = _Application(settings, routes, lifespan, Doors({"/graphql": view}, rest[0].app))
     app.state.begin_stop = begin_stop
     return app
 
@@ -111,12 +113,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
 class _Application(Starlette):
     """Starlette, and around all of it, its own answers to errors included, what every request passes."""
 
-    def __init__(self, settings: Settings, routes: list[BaseRoute], lifespan: Lifespan["_Application"]) -> None:
+    def __init__(
+        self, settings: Settings, routes: list[BaseRoute], lifespan: Lifespan["_Application"], doors: Doors
+    ) -> None:
         super().__init__(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error})
         self._settings = settings
+        self._doors = doors
 
     def build_middleware_stack(self) -> ASGIApp:
-        return at_the_edge(super().build_middleware_stack(), self._settings)
+        return at_the_edge(self._doors.before(super().build_middleware_stack()), self._settings)
 
 
 async def _signpost(request: Request) -> PlainTextResponse:

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import time
 from datetime import UTC, datetime
 
 from app.request import current_request
@@ -54,6 +55,14 @@ class HumanFormatter(logging.Formatter):
     def __init__(self, addresses: str = "domain") -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
         self._addresses = addresses
+        self._second, self._shown = -1, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's
+        """As logging's own, worked out once per second."""
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._shown = second, time.strftime(self.default_time_format, self.converter(second))
+        return f"{self._shown},{record.msecs:03.0f}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
         """The line, without traceback."""

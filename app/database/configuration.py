@@ -81,6 +81,9 @@ def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool) -> dict[
             "synchronous": "FULL",
             "foreign_keys": "ON" if foreign_keys else "OFF",
             "journal_size_limit": 64 * 1024 * 1024,
+            # A page that many mails change is written back once, and not every 4 MiB of log.
+            "wal_autocheckpoint": 4000,
+            "cache_size": -16 * 1024,
         },
     }
 

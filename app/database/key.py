@@ -1,6 +1,6 @@
 """Keys: UUIDv7 (RFC 9562 section 5.7), ordered by the time they were made."""
 
-import secrets
+import os
 import threading
 from uuid import UUID
 
@@ -8,15 +8,35 @@ from app.clock import now
 
 _lock = threading.Lock()
 _last = 0
+_random = b""
+_used = 0
+_RANDOM_BYTES = 10
+_RANDOM_MASK = (1 << 73) - 1
+
+
+def _forget_random() -> None:
+    """A forked process must not make the keys of its parent."""
+    global _random, _used
+    _random, _used = b"", 0
+
+
+os.register_at_fork(after_in_child=_forget_random)
 
 
 def new_key() -> UUID:
     """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
-    global _last
+    global _last, _random, _used
     with _lock:
         milliseconds = int(now().timestamp() * 1000)
+        if _used == len(_random):
+            _random, _used = (
+                os.urandom(_RANDOM_BYTES * 256),
+                0,
+            )  # asking the system each time takes longer than the rest
+        random = int.from_bytes(_random[_used : _used + _RANDOM_BYTES], "big") & _RANDOM_MASK
+        _used += _RANDOM_BYTES
         # 74 random bits below the time stamp; a key that would not increase continues from the last one.
-        value = max((milliseconds << 74) | secrets.randbits(73), _last + 1)
+        value = max((milliseconds << 74) | random, _last + 1)
         _last = value
     return UUID(
         int=(value >> 74 << 80) | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | (value & (1 << 62) - 1)

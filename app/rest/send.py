@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from uuid import UUID
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from app.access.offered_key import offered_key
 from app.access.principal import Principal
@@ -41,7 +42,7 @@ class Sender:
         self._waiter = waiter
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def send(self, request: Request) -> JSONResponse:
+    async def send(self, request: Request) -> Response:
         """Raises a Refusal; what the SMTP server said is answered here, whatever it was."""
         if request.method != "POST":
             message = f"The method {request.method} is not supported; use POST."
@@ -78,13 +79,13 @@ class Sender:
             await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
             raise
 
-    async def _answer(self, receipt: Receipt) -> JSONResponse:
+    async def _answer(self, receipt: Receipt) -> Response:
         at_once = not receipt.verdict_awaited
         if not receipt.is_shown or (at_once and not receipt.replayed):
             # Of what is not for everybody to read, how many recipients it has is all that is told.
             put = receipt.accepted
             count = len(put.recipients if put else await _recipients(receipt.message_id))
-            return JSONResponse({"count": count}, 202, _headers(receipt) | {"X-Message-Status": "queued"})
+            return _AcceptedAtOnce(b'{"count":%d}' % count, _headers(receipt))
         # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
         state = await self._waiter.wait_and_end(receipt.message_id, 0 if at_once else self._settings.verdict_wait)
         recipients = await _recipients(receipt.message_id)
@@ -113,13 +114,25 @@ class Sender:
             await asyncio.sleep(self._settings.wait_poll)
 
 
+class _AcceptedAtOnce(Response):
+    """As JSONResponse with status 202, but that its header section is not worked out each time."""
+
+    def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
+        self.status_code, self.background, self.body = 202, None, body
+        own = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), *_OF_ACCEPTED, *own]
+
+
+_OF_ACCEPTED = ((b"content-type", b"application/json"), (b"x-message-status", b"queued"))
+
+
 def _prefers_async(request: Request) -> bool:
     """RFC 7240 section 4.1."""
     preferences = ",".join(request.headers.getlist("prefer")).split(",") if "prefer" in request.headers else ()
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-def _preferred(response: JSONResponse, at_once: bool) -> JSONResponse:
+def _preferred(response: Response, at_once: bool) -> Response:
     """RFC 7240 section 3: the client is told that it got the answer at once that it preferred."""
     if at_once and response.status_code == 202:
         response.headers["Preference-Applied"] = "respond-async"

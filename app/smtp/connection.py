@@ -22,6 +22,7 @@ from app.smtp.failure import (
     failure_from,
     is_reply_code,
     not_offered,
+    phase_within,
     refused,
     reply_from,
 )
@@ -67,7 +68,7 @@ def _refused_credentials(failure: Failure) -> bool:
 
 async def _connect(server: Server, credentials: Credentials | None, resolve: Resolve) -> "Connection":
     timeouts = server.timeouts
-    async with _within(server, Phase.CONNECT, timeouts.connect):
+    async with phase_within(server, Phase.CONNECT, timeouts.connect):
         connected = await reach(server, resolve)
     connection = Connection(server)
     try:
@@ -278,7 +279,7 @@ class Connection:
         """Give the block `seconds` (None: any time); whatever it raises closes the connection and becomes an
         SmtpFailure."""
         try:
-            async with _within(self.server, phase, seconds):
+            async with phase_within(self.server, phase, seconds):
                 yield
         except BaseException:
             self.close()
@@ -386,15 +387,3 @@ _KNOWN_REPLIES = 32  # the same few come again and again
 
 def _nobody() -> bool:
     return False
-
-
-@contextlib.asynccontextmanager
-async def _within(server: Server, phase: Phase, seconds: float | None) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except SmtpFailure:
-        raise
-    except Exception as error:
-        # The text of a refused AUTH may repeat the user name: it must not get into a traceback.
-        raise SmtpFailure(failure_from(error, phase, server)) from (None if phase is Phase.AUTH else error)

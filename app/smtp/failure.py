@@ -1,11 +1,13 @@
 """Any exception becomes a Failure with its phase; temporary unless known otherwise."""
 
+import asyncio
 import base64
+import contextlib
 import functools
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -268,3 +270,16 @@ def _whole_word(form: str) -> str:
     before = r"(?<!\w)" if re.match(r"\w", form) else ""
     after = r"(?!\w)" if re.search(r"\w\Z", form) else ""
     return before + re.escape(form) + after
+
+
+@contextlib.asynccontextmanager
+async def phase_within(server: Server, phase: Phase, seconds: float | None) -> AsyncIterator[None]:
+    """Give the block `seconds` (None: any time); whatever it raises becomes an SmtpFailure in `phase`."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except SmtpFailure:
+        raise
+    except Exception as error:
+        # The text of a refused AUTH may repeat the user name: it must not get into a traceback.
+        raise SmtpFailure(failure_from(error, phase, server)) from (None if phase is Phase.AUTH else error)
