@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -77,7 +78,13 @@ class _PlainSql(SqliteClient):
         await self.execute_many(numbered(sql), list(args))
 
 
-_CHANGES = ("INSERT", "UPDATE", "DELETE", "WITH")
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "WITH"})
+
+
+@lru_cache(maxsize=1024)
+def _kind(sql: str) -> str:
+    """The word that the statement begins with."""
+    return sql.split(maxsplit=1)[0].upper()
 
 
 class Client(_PlainSql):
@@ -115,15 +122,16 @@ class Client(_PlainSql):
 
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """See connection.rows. A SELECT waits for no commit: it has a connection of its own to read by."""
-        if sql.startswith("SELECT"):
+        kind = _kind(sql)
+        if kind == "SELECT":
             return await self._reader.fetch(sql, args)
-        if sql.startswith(_CHANGES):
+        if kind in _CHANGES:
             return await self._group_commit.run(lambda: rows_in_unit(sql, args))
         return await super().fetch(sql, args)
 
     async def run(self, sql: str, args: Sequence[Any]) -> int:
         """See connection.execute."""
-        if sql.startswith(_CHANGES):
+        if _kind(sql) in _CHANGES:
             return await self._group_commit.run(lambda: run_in_unit(sql, args))
         return await super().run(sql, args)
 
