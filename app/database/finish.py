@@ -1,9 +1,11 @@
 """Run a piece of work to its end, also when the task that waits for it is cancelled."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from enum import Enum, auto
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -42,3 +44,59 @@ def _ended(awaited: "asyncio.Future[Any]") -> "asyncio.Future[None]":
 
     awaited.add_done_callback(tell)
     return waiter
+
+
+class Pending(Generic[T]):
+    """A result that one task waits for, and others work for. Who is cancelled while it waits has it never begun, or
+    waits until it is over: then it is sure what was done."""
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[None] | None = None
+        self._state = _State.WAITING
+
+    async def wait(self) -> T:
+        """The result; raises what it failed with."""
+        try:
+            return await self._future
+        except asyncio.CancelledError:
+            if not self._withdraw() and self._state is _State.BEGUN:
+                self._over = asyncio.get_running_loop().create_future()
+                await settled(self._over)
+            raise
+
+    def begin(self) -> bool:
+        """Whether anybody still waits for it; then it begins. On any thread."""
+        with _turning:
+            if self._state is _State.WAITING:
+                self._state = _State.BEGUN
+            return self._state is _State.BEGUN
+
+    def tell(self, result: T | BaseException) -> None:
+        """It is over. Call it in the event loop."""
+        self._state = _State.OVER
+        if self._over is not None:
+            self._over.set_result(None)
+        if self._future.done():
+            return
+        if isinstance(result, BaseException):
+            self._future.set_exception(result)
+            self._future.exception()  # who was cancelled does not ask for it
+        else:
+            self._future.set_result(result)
+
+    def _withdraw(self) -> bool:
+        with _turning:
+            if self._state is _State.WAITING:
+                self._state = _State.WITHDRAWN
+            return self._state is _State.WITHDRAWN
+
+
+class _State(Enum):
+    WAITING = auto()
+    WITHDRAWN = auto()
+    BEGUN = auto()
+    OVER = auto()
+
+
+_turning = threading.Lock()

@@ -10,11 +10,11 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from app.database.finish import settled
+from app.database.finish import Pending
 from app.database.statement import numbered, translated
 
 if TYPE_CHECKING:
@@ -44,16 +44,12 @@ class GroupCommit:
 
         Cancelled while it waits, it never runs; once begun, it runs to its end, and then the cancellation is raised.
         """
-        entry = _Entry(work, copy_context(), asyncio.get_running_loop().create_future())
+        entry = _Entry(work, copy_context())
         (self._urgent if urgent else self._patient).append(entry)
         if self._committing is None:
             # In a context of its own: it goes on for others than the one who happens to begin it.
             self._committing = asyncio.get_running_loop().create_task(self._commit(), context=Context())
-        try:
-            return cast(T, await entry.future)
-        except asyncio.CancelledError:
-            await entry.withdraw()
-            raise
+        return await entry.pending.wait()
 
     async def _commit(self) -> None:
         """One group after the other, until nobody waits."""
@@ -82,15 +78,14 @@ class GroupCommit:
                 raise
         finally:
             for entry in group:
-                entry.tell()
+                entry.pending.tell(entry.result if entry.error is None else entry.error)
 
     def _next_group(self) -> list["_Entry[Any]"]:
         group: list[_Entry[Any]] = []
         for waiting in (self._urgent, self._patient):
             while waiting and len(group) < _MOST_AT_ONCE:
                 entry = waiting.popleft()
-                if not entry.is_withdrawn:
-                    entry.is_begun = True
+                if entry.pending.begin():
                     group.append(entry)
         return group
 
@@ -173,32 +168,9 @@ class _Entry(Generic[T]):
 
     work: Work[T]
     context: Context
-    future: asyncio.Future[T]
-    is_begun: bool = False
-    is_withdrawn: bool = False
+    pending: Pending[T] = field(default_factory=Pending)
     result: Any = None
     error: BaseException | None = None
-    is_over: bool = False
-    ended: asyncio.Future[None] | None = None
-
-    async def withdraw(self) -> None:
-        """Nobody waits for it any more. Returns once it is sure that it never runs, or that it has ended."""
-        self.is_withdrawn = True
-        if self.is_begun and not self.is_over:
-            self.ended = asyncio.get_running_loop().create_future()
-            await settled(self.ended)
-
-    def tell(self) -> None:
-        self.is_over = True
-        if self.ended is not None:
-            self.ended.set_result(None)
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-            self.future.exception()  # who was cancelled does not ask for it
 
 
 def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> None:

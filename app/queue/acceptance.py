@@ -1,17 +1,16 @@
 """Mails that are accepted at the same time share a transaction: each waits for the commit that holds it."""
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from app.clock import now
 from app.database.connection import is_transient
-from app.database.finish import settled
+from app.database.finish import Pending
 from app.queue.engine import Engine
 from app.queue.put import NewMessage, Receipt, put_together
 
@@ -25,23 +24,16 @@ class Acceptance:
         self._idle_lanes = lanes
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
-        self._taking = threading.Lock()  # SQLite's thread takes, and the event loop withdraws
 
     async def put(self, message: NewMessage) -> Receipt:
         """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
-        waiting = _Waiting(message, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(message)
         self._waiting.append(waiting)
         if self._idle_lanes:
             self._idle_lanes -= 1
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._accept(), context=Context())
-        try:
-            return await waiting.future
-        except asyncio.CancelledError:
-            with self._taking:
-                waiting.is_withdrawn = True
-            await waiting.over()
-            raise
+        return await waiting.pending.wait()
 
     async def _accept(self) -> None:
         """One transaction after the other, until nobody waits."""
@@ -55,8 +47,7 @@ class Acceptance:
         group: list[_Waiting] = []
 
         def take() -> list[NewMessage]:
-            with self._taking:
-                group[:] = self._next_group()
+            group[:] = self._next_group()
             return [waiting.message for waiting in group]
 
         try:
@@ -65,37 +56,35 @@ class Acceptance:
             await self._put_one_by_one(group or self._next_group(), error)
         else:
             for waiting, outcome in zip(group, outcomes, strict=True):
-                waiting.tell(outcome)
+                waiting.pending.tell(outcome)
 
     async def _put_one_by_one(self, group: "list[_Waiting]", error: Exception) -> None:
         """Whose fault it was shows where each is alone, unless it was nobody's."""
         for waiting in group:
             if len(group) == 1 or is_transient(error):
-                waiting.tell(error)
-                continue
-            message = waiting.message
-            try:
-                (outcome,) = await put_together(lambda message=message: [message], self._clock, self._engine)  # type: ignore[misc]
-                waiting.tell(outcome)
-            except Exception as own:
-                waiting.tell(own)
+                waiting.pending.tell(error)
+            else:
+                await self._put_alone(waiting)
+
+    async def _put_alone(self, waiting: "_Waiting") -> None:
+        try:
+            (outcome,) = await put_together(lambda: [waiting.message], self._clock, self._engine)
+        except Exception as error:
+            waiting.pending.tell(error)
+        else:
+            waiting.pending.tell(outcome)
 
     def _next_group(self) -> "list[_Waiting]":
         group: list[_Waiting] = []
-        keys: set[tuple[UUID, str]] = set()
+        keys: set[tuple[UUID, str] | None] = set()
         later = []
         while self._waiting and len(group) < self._most:
             waiting = self._waiting.popleft()
-            if waiting.is_withdrawn:
-                continue
-            key = waiting.key
-            if key is not None and key in keys:
+            if waiting.key is not None and waiting.key in keys:
                 later.append(waiting)
-                continue
-            if key is not None:
-                keys.add(key)
-            waiting.is_taken = True
-            group.append(waiting)
+            elif waiting.pending.begin():
+                group.append(waiting)
+                keys.add(waiting.key)
         self._waiting.extendleft(reversed(later))
         return group
 
@@ -103,32 +92,10 @@ class Acceptance:
 @dataclass(slots=True, eq=False)
 class _Waiting:
     message: NewMessage
-    future: asyncio.Future[Receipt]
-    is_taken: bool = False
-    is_withdrawn: bool = False
-    is_over: bool = False
-    ended: asyncio.Future[None] | None = None
+    pending: Pending[Receipt] = field(default_factory=Pending)
 
     @property
     def key(self) -> tuple[UUID, str] | None:
         """What two of one transaction must not share."""
         idempotency = self.message.idempotency
         return None if idempotency is None else (self.message.role_id, idempotency.key)
-
-    async def over(self) -> None:
-        """Return once it is sure that what was withdrawn is never put, or that its transaction has ended."""
-        if self.is_taken and not self.is_over:
-            self.ended = asyncio.get_running_loop().create_future()
-            await settled(self.ended)
-
-    def tell(self, outcome: Receipt | Exception) -> None:
-        self.is_over = True
-        if self.ended is not None:
-            self.ended.set_result(None)
-        if self.future.done():
-            return
-        if isinstance(outcome, Receipt):
-            self.future.set_result(outcome)
-        else:
-            self.future.set_exception(outcome)
-            self.future.exception()  # who was cancelled does not ask for it

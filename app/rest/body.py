@@ -10,27 +10,6 @@ from app.mail.characters import shown
 from app.mail.draft import Attachment, Draft, Link
 from app.mail.transfer_encoding import read_base64
 
-FIELDS = frozenset(
-    {
-        "to",
-        "cc",
-        "bcc",
-        "subject",
-        "body_text",
-        "body_html",
-        "from_email",
-        "from_name",
-        "reply_to_email",
-        "reply_to_name",
-        "template",
-        "template_id",
-        "template_data",
-        "attachments",
-        "attachment",
-        "import_url",
-    }
-)
-
 _RECIPIENTS = ("to", "cc", "bcc")
 _TEXTS = (
     "subject",
@@ -42,6 +21,7 @@ _TEXTS = (
     "reply_to_name",
 )
 _ATTACHED = frozenset({"attachments", "attachment", "import_url"})
+FIELDS = frozenset((*_RECIPIENTS, *_TEXTS, "template", "template_id", "template_data", *_ATTACHED))
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _BETWEEN_URLS = re.compile(r"\s*,\s*(?=https?://)", re.IGNORECASE)
