@@ -83,7 +83,6 @@ def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool) -> dict[
             "journal_size_limit": 64 * 1024 * 1024,
             # A page that many mails change is written back once, and not every 4 MiB of log.
             "wal_autocheckpoint": 4000,
-            "cache_size": -16 * 1024,
         },
     }
 
