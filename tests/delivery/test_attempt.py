@@ -217,4 +217,4 @@ async def _came_to(receiver: Receiver, stage: Stage) -> bool:
 
 
 async def _got_the_dot(receiver: Receiver) -> bool:
-    return any(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions)
+    return any(b"\r\n.\r\n" in session.received for session in receiver.sessions)

@@ -177,7 +177,7 @@ async def test_a_lost_attempt_at_mail_of_an_inactive_service_is_ended(house: Hou
 
 
 async def _got_the_dot(receiver: Receiver) -> bool:
-    return any(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions)
+    return any(b"\r\n.\r\n" in session.received for session in receiver.sessions)
 
 
 async def _said(receiver: Receiver, verb: str) -> bool:

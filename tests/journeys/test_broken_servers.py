@@ -318,7 +318,7 @@ async def message_when(doors: Doors, message_id: str, condition: Callable[[Recip
 
 
 def has_dot(receiver: Receiver) -> bool:
-    return any(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions)
+    return any(b"\r\n.\r\n" in session.received for session in receiver.sessions)
 
 
 async def receiver_has(receiver: Receiver, count: int) -> None:

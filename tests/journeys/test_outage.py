@@ -120,7 +120,7 @@ async def test_sqlite_on_a_full_disk_refuses_for_now_and_drains_when_there_is_ro
         headers = {(await doors.graphql.send_email(**graphql_mail(number))).message_id_header for number in range(5)}
 
         async def all_came_to_the_dot() -> bool:
-            return sum(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions) == 5
+            return sum(b"\r\n.\r\n" in session.received for session in receiver.sessions) == 5
 
         await eventually(all_came_to_the_dot)
         with full_disk(server, database):
@@ -168,7 +168,7 @@ async def test_sqlite_locked_by_another_process_refuses_for_now_and_drains_when_
         sent = [await doors.graphql.send_email(**graphql_mail(number)) for number in range(3)]
 
         async def all_came_to_the_dot() -> bool:
-            return sum(session.received.endswith(b"\r\n.\r\n") for session in receiver.sessions) == 3
+            return sum(b"\r\n.\r\n" in session.received for session in receiver.sessions) == 3
 
         await eventually(all_came_to_the_dot)
         with closing(sqlite3.connect(sqlite_installed.folder / "heliograph.db", isolation_level=None)) as other:
