@@ -51,10 +51,6 @@ class _PlainSql(AsyncpgDBClient):
         async with self._in_transaction():
             return await work()
 
-    def urgent_transaction(self) -> TransactionContext:
-        """A transaction like any other: each has a connection, and is not in the way of the next."""
-        return self._in_transaction()
-
 
 class Client(_PlainSql):
     """A pool of connections. `busy_timeout`: seconds to wait for a free one, and for any lock."""

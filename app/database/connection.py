@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, TypeVar, cast
 
-from tortoise.backends.base.client import TransactionContext
 from tortoise.context import TortoiseContext
 from tortoise.log import db_client_logger
 
@@ -52,7 +51,6 @@ class _Client(Protocol):
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]: ...
     async def run(self, sql: str, args: Sequence[Any]) -> int: ...
     async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None: ...
-    def urgent_transaction(self) -> TransactionContext: ...
     async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T: ...
 
 
@@ -100,17 +98,14 @@ async def close_database() -> None:
         await finish(context.close_connections())
 
 
-def transaction(*, urgent: bool = False) -> AbstractAsyncContextManager[Any]:
+def transaction() -> AbstractAsyncContextManager[Any]:
     """`async with transaction():` commits at its end, rolls back on any exception. Inside another one: a savepoint.
 
     Models and plain SQL inside it take part. Never wait for the network inside one, and never start a task there:
     on SQLite every other statement of the process waits, and a task started inside is refused once it is over.
-    `urgent`: on SQLite it goes before everything else that waits.
     """
     unit = current_unit.get()
-    if unit is not None:
-        return unit.transaction()
-    return _plain_client().urgent_transaction() if urgent else _database().db()._in_transaction()
+    return _database().db()._in_transaction() if unit is None else unit.transaction()
 
 
 async def in_transaction(work: Work[T], *, urgent: bool = False) -> T:
@@ -118,7 +113,7 @@ async def in_transaction(work: Work[T], *, urgent: bool = False) -> T:
 
     `work` waits for nothing but plain SQL: on SQLite it runs on the connection's thread, and shares its commit with the
     others that come meanwhile (see group_commit); one that fails undoes itself alone. Cancelled, it has never begun, or
-    runs to its end first. `urgent` as for `transaction`.
+    runs to its end first. `urgent`: on SQLite it goes before everything else that waits.
     """
     unit = current_unit.get()
     if unit is not None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from app.database.finish import Pending
-from app.database.statement import numbered, translated
+from app.database.statement import fetched, numbered, touched, translated
 
 if TYPE_CHECKING:
     from app.database.sqlite import Client
@@ -99,15 +99,11 @@ class Unit:
 
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """The rows of one statement."""
-        return [dict(row) for row in self._execute(sql, args)]
+        return fetched(self._connection, sql, args)
 
     async def run(self, sql: str, args: Sequence[Any]) -> int:
         """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades."""
-        cursor = self._execute(sql, args)
-        if cursor.rowcount < 0 and sql.lstrip()[:4].upper() == "WITH":
-            (count,) = self._connection.execute("SELECT changes()").fetchone()
-            return int(count)
-        return max(cursor.rowcount, 0)
+        return touched(self._connection, sql, args)
 
     async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None:
         """One statement once for each of `args`."""
@@ -121,24 +117,9 @@ class Unit:
         self._depth += 1
         return _Savepoint(self._connection, f"inner_{self._depth}")
 
-    def _execute(self, sql: str, args: Sequence[Any]) -> sqlite3.Cursor:
-        try:
-            return self._connection.execute(numbered(sql), args)
-        except sqlite3.Error as error:
-            raise translated(error) from error
 
-
-async def rows_in_unit(sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
-    """A unit of work that is one statement."""
-    return await _unit().fetch(sql, args)
-
-
-async def run_in_unit(sql: str, args: Sequence[Any]) -> int:
-    """The same, without RETURNING."""
-    return await _unit().run(sql, args)
-
-
-def _unit() -> Unit:
+def running_unit() -> Unit:
+    """The unit of work that calls this."""
     unit = current_unit.get()
     assert unit is not None, "it runs in one"
     return unit

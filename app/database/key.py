@@ -28,11 +28,8 @@ def new_key() -> UUID:
     global _last, _random, _used
     with _lock:
         milliseconds = int(now().timestamp() * 1000)
-        if _used == len(_random):
-            _random, _used = (
-                os.urandom(_RANDOM_BYTES * 256),
-                0,
-            )  # asking the system each time takes longer than the rest
+        if _used == len(_random):  # asking the system for each key takes longer than all the rest
+            _random, _used = os.urandom(_RANDOM_BYTES * 256), 0
         random = int.from_bytes(_random[_used : _used + _RANDOM_BYTES], "big") & _RANDOM_MASK
         _used += _RANDOM_BYTES
         # 74 random bits below the time stamp; a key that would not increase continues from the last one.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import aiosqlite
+from tortoise.exceptions import OperationalError
 
 from app.database.finish import finish
-from app.database.statement import numbered, translated
+from app.database.statement import fetched, translated
 
 
 class Reader:
@@ -23,11 +24,8 @@ class Reader:
 
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """The rows of one SELECT. Raises what the database raises, in Tortoise's words."""
-        try:
-            connection: Any = await self._connection()
-            found: list[dict[str, Any]] = await connection._execute(_fetch, connection._conn, numbered(sql), args)
-        except sqlite3.Error as error:
-            raise translated(error) from error
+        connection: Any = await self._connection()
+        found: list[dict[str, Any]] = await connection._execute(fetched, connection._conn, sql, args)
         return found
 
     async def close(self) -> None:
@@ -41,7 +39,7 @@ class Reader:
     async def _connection(self) -> aiosqlite.Connection:
         if self._opening is None:
             if self._closed:
-                raise sqlite3.OperationalError("the database is closed")
+                raise OperationalError("the database is closed")
             self._opening = asyncio.get_running_loop().create_task(self._open())
             self._opening.add_done_callback(self._forget_failure)
         return await asyncio.shield(self._opening) if not self._opening.done() else self._opening.result()
@@ -57,13 +55,9 @@ class Reader:
             await connection
             for pragma in (f"busy_timeout={self._busy_timeout}", "query_only=ON"):
                 await connection.execute_fetchall(f"PRAGMA {pragma}")
-        except BaseException:
+        except BaseException as error:
             await finish(connection.close())
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from error
             raise
         return connection
-
-
-def _fetch(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
-    cursor = connection.execute(sql, args)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]

@@ -29,10 +29,10 @@ from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, TransactionManagementError
 
 from app.database.finish import finish
-from app.database.group_commit import GroupCommit, Work, rows_in_unit, run_in_unit
+from app.database.group_commit import GroupCommit, Work, running_unit
 from app.database.priority_lock import PriorityLock
 from app.database.reader import Reader
-from app.database.statement import numbered, translated
+from app.database.statement import fetched, numbered, touched, translated
 
 T = TypeVar("T")
 
@@ -54,24 +54,18 @@ class _PlainSql(SqliteClient):
 
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """The rows of one statement."""
-        async with self.acquire_connection() as connection:
-            try:
-                return [dict(row) for row in await connection.execute_fetchall(numbered(sql), args)]
-            except sqlite3.Error as error:
-                raise translated(error) from error
+        return await self._on_thread(fetched, sql, args)
 
     async def run(self, sql: str, args: Sequence[Any]) -> int:
         """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades."""
-        async with self.acquire_connection() as connection:
-            try:
-                cursor = await connection.execute(numbered(sql), args)
-                if cursor.rowcount < 0 and sql.lstrip()[:4].upper() == "WITH":
-                    cursor = await connection.execute("SELECT changes()")
-                    (count,) = await cursor.fetchone() or (0,)
-                    return int(count)
-                return int(max(cursor.rowcount, 0))
-            except sqlite3.Error as error:
-                raise translated(error) from error
+        return await self._on_thread(touched, sql, args)
+
+    async def _on_thread(
+        self, statement: Callable[[sqlite3.Connection, str, Sequence[Any]], T], sql: str, args: Sequence[Any]
+    ) -> T:
+        async with self.acquire_connection() as lent:
+            connection: Any = lent
+            return cast(T, await connection._execute(statement, connection._conn, sql, args))
 
     async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None:
         """One statement once for each of `args`: all of them, or none."""
@@ -126,13 +120,13 @@ class Client(_PlainSql):
         if kind == "SELECT":
             return await self._reader.fetch(sql, args)
         if kind in _CHANGES:
-            return await self._group_commit.run(lambda: rows_in_unit(sql, args))
+            return await self._group_commit.run(lambda: running_unit().fetch(sql, args))
         return await super().fetch(sql, args)
 
     async def run(self, sql: str, args: Sequence[Any]) -> int:
         """See connection.execute."""
         if _kind(sql) in _CHANGES:
-            return await self._group_commit.run(lambda: run_in_unit(sql, args))
+            return await self._group_commit.run(lambda: running_unit().run(sql, args))
         return await super().run(sql, args)
 
     def acquire_connection(self) -> ConnectionWrapper[aiosqlite.Connection]:
@@ -140,10 +134,6 @@ class Client(_PlainSql):
 
     def _in_transaction(self) -> TransactionContext:
         return _TransactionContext(self, self._lock)
-
-    def urgent_transaction(self) -> TransactionContext:
-        """A transaction that begins before all others which wait, single statements included."""
-        return _TransactionContext(self, self._lock, urgent=True)
 
     async def create_connection(self, with_db: bool) -> None:
         """Open the file, unless it is open; make it for its owner only. Raises DBConnectionError once closed."""
@@ -201,10 +191,6 @@ class Transaction(_PlainSql, SqliteTransactionWrapper):
 
     def _in_transaction(self) -> TransactionContext:
         return NestedTransactionContext(Transaction(self))
-
-    def urgent_transaction(self) -> TransactionContext:
-        """One inside another waits for nobody."""
-        return self._in_transaction()
 
     async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T:
         """A part of the transaction that it stands in."""
@@ -270,13 +256,12 @@ class _Lent(ConnectionWrapper[aiosqlite.Connection]):
 class _TransactionContext(TransactionContext):
     """Holds the client's lock from before BEGIN until after COMMIT or ROLLBACK, whatever is cancelled meanwhile."""
 
-    def __init__(self, parent: Client, lock: PriorityLock, *, urgent: bool = False) -> None:
+    def __init__(self, parent: Client, lock: PriorityLock) -> None:
         self._parent = parent
         self._lock = lock
-        self._urgent = urgent
 
     async def __aenter__(self) -> TransactionalDBClient:
-        await self._parent.borrow(urgent=self._urgent)
+        await self._parent.borrow()
         try:
             await self._parent.create_connection(with_db=True)
             self._transaction = Transaction(self._parent)

@@ -2,9 +2,37 @@
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from tortoise.exceptions import IntegrityError, OperationalError
+
+
+def fetched(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
+    """The rows of one statement, by column name. On the connection's thread; raises in Tortoise's words."""
+    cursor = _executed(connection, sql, args)
+    names = [column[0] for column in cursor.description or ()]
+    try:
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+    except sqlite3.Error as error:
+        raise translated(error) from error
+
+
+def touched(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> int:
+    """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades. As `fetched`."""
+    cursor = _executed(connection, sql, args)
+    if cursor.rowcount < 0 and sql.lstrip()[:4].upper() == "WITH":
+        (count,) = connection.execute("SELECT changes()").fetchone()
+        return int(count)
+    return max(cursor.rowcount, 0)
+
+
+def _executed(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> sqlite3.Cursor:
+    try:
+        return connection.execute(numbered(sql), args)
+    except sqlite3.Error as error:
+        raise translated(error) from error
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.database.connection import execute, rows, transaction
+from app.database.connection import execute, in_transaction, rows, transaction
 from app.database.priority_lock import PriorityLock
 from app.settings import Settings
 from tests.factories import make_service
@@ -65,8 +65,7 @@ async def test_an_urgent_transaction_begins_before_what_waits_already(database: 
             await released.wait()
 
     async def change(label: str, *, urgent: bool) -> None:
-        async with transaction(urgent=urgent):
-            await execute("UPDATE service SET label = label || $1", label)
+        await in_transaction(lambda: execute("UPDATE service SET label = label || $1", label), urgent=urgent)
 
     holding = asyncio.create_task(hold())
     await under_way.wait()
