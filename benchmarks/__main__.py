@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.keep import keep
+from benchmarks.keep import ORDER, keep
 from benchmarks.load.wrk import LoadFailed
 from benchmarks.machine import describe_machine
 from benchmarks.needs import missing
@@ -26,19 +26,7 @@ from benchmarks.process import LOAD_CORE, ROOT
 from benchmarks.result import Table
 from benchmarks.run import Bench, Wrong
 
-TABLES = (
-    "accept",
-    "latency",
-    "end_to_end",
-    "round_trips",
-    "mime",
-    "dkim",
-    "claim",
-    "memory",
-    "attachment",
-    "cold_start",
-    "subscribers",
-)
+TABLES = tuple(name for name in ORDER if not name.startswith("profile_"))
 
 
 def main() -> int:
