@@ -35,7 +35,7 @@ from app.queue.intervene import Intervener
 from app.queue.wakeup import Wakeup
 from app.rest.docs import docs_routes
 from app.rest.errors import error_response
-from app.rest.routes import rest_routes
+from app.rest.routes import rest_endpoint, rest_routes
 from app.rest.send import Sender
 from app.services.diagnose import Diagnoser
 from app.services.secret import sealer_from
@@ -90,16 +90,16 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
             stack.callback(begin_stop)
             yield
 
-    view, rest = _graphql_view(parts), rest_routes(Sender(settings, submitter, waiter))
+    view, rest = _graphql_view(parts), rest_endpoint(Sender(settings, submitter, waiter))
     routes: list[BaseRoute] = [
         *view.routes(),  # the doors first: each route is asked in turn
-        *rest,
+        *rest_routes(rest),
         Route("/", _signpost),
         *health_routes(settings),
         *inbox_routes(),
         *docs_routes(settings),
     ]
-    app = _Application(settings, routes, lifespan, Doors({"/graphql": view}, rest[0].app))
+    app = _Application(settings, routes, lifespan, Doors({"/graphql": view}, rest))
     app.state.begin_stop = begin_stop
     return app
 

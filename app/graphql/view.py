@@ -30,6 +30,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
+from app.answer import Fields, answer, encoded
 from app.database.connection import is_transient
 from app.errors import RETRY_AFTER_SECONDS, ErrorCode, Refusal, Stopped, TooLarge, Unavailable, accepted_unseen
 from app.graphql.errors import (
@@ -332,16 +333,10 @@ def _errors_only(
 def _response(
     body: dict[str, Any], status: HTTPStatus, media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
-    response = Response(status_code=status)
-    response.body = orjson.dumps(body)
-    given = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-    length = (b"content-length", b"%d" % len(response.body))
-    response.raw_headers = [*_headers_of(media_type), *given, length]
-    return response
+    return answer(orjson.dumps(body), status, _headers_of(media_type), encoded(headers or {}))
 
 
 @lru_cache(maxsize=2)
-def _headers_of(media_type: str) -> tuple[tuple[bytes, bytes], ...]:
+def _headers_of(media_type: str) -> Fields:
     """Those of every answer in one of the two media types."""
-    headers = {**HEADERS, "Content-Type": f"{media_type}; charset=utf-8"}
-    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
+    return encoded({**HEADERS, "Content-Type": f"{media_type}; charset=utf-8"})

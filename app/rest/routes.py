@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.database.connection import is_transient
 from app.database.trouble import log_trouble
@@ -34,13 +34,17 @@ logger = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def rest_routes(sender: Sender) -> list[Route]:
+def rest_endpoint(sender: Sender) -> ASGIApp:
+    """What answers the compatibility route."""
+    return _Enveloped(sender.send)
+
+
+def rest_routes(endpoint: ASGIApp) -> list[Route]:
     """The compatibility route, and the envelope for everything else below /api/."""
-    send = _Enveloped(sender.send)
     unknown = _Enveloped(_unknown_path)
     return [
-        Route("/api/v2/{service}", send),
-        Route("/api/v2/{service}/", send),
+        Route("/api/v2/{service}", endpoint),
+        Route("/api/v2/{service}/", endpoint),
         Route("/api", unknown),
         Route("/api/{path:path}", unknown),
     ]

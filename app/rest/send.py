@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from uuid import UUID
 
 from starlette.requests import Request
@@ -11,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from app.access.offered_key import offered_key
 from app.access.principal import Principal
 from app.access.web_origin import offered_origin
+from app.answer import answer, encoded
 from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import Refusal, accepted_unseen
@@ -85,7 +85,7 @@ class Sender:
             # Of what is not for everybody to read, how many recipients it has is all that is told.
             put = receipt.accepted
             count = len(put.recipients if put else await _recipients(receipt.message_id))
-            return _AcceptedAtOnce(b'{"count":%d}' % count, _headers(receipt))
+            return answer(b'{"count":%d}' % count, 202, _OF_ACCEPTED, encoded(_headers(receipt)))
         # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
         state = await self._waiter.wait_and_end(receipt.message_id, 0 if at_once else self._settings.verdict_wait)
         recipients = await _recipients(receipt.message_id)
@@ -112,15 +112,6 @@ class Sender:
                     logger.exception("message %s: its wait cannot be ended", public_id("msg", message_id))
                     return
             await asyncio.sleep(self._settings.wait_poll)
-
-
-class _AcceptedAtOnce(Response):
-    """As JSONResponse with status 202, but that its header section is not worked out each time."""
-
-    def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
-        self.status_code, self.background, self.body = 202, None, body
-        own = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
-        self.raw_headers = [(b"content-length", b"%d" % len(body)), *_OF_ACCEPTED, *own]
 
 
 _OF_ACCEPTED = ((b"content-type", b"application/json"), (b"x-message-status", b"queued"))

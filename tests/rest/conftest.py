@@ -11,7 +11,7 @@ from app.database.connection import close_database, open_database
 from app.inbox.receiver import Receiver, Script
 from app.queue.embedded import EmbeddedEngine
 from app.queue.wakeup import Wakeup
-from app.rest.routes import rest_routes
+from app.rest.routes import rest_endpoint, rest_routes
 from app.rest.send import Sender
 from app.services.models import Service
 from app.services.secret import sealer_from
@@ -75,7 +75,9 @@ def app(rest_settings: Settings) -> Starlette:
     engine = EmbeddedEngine(wakeup, rest_settings.queue_poll)
     submitter = Submitter(rest_settings, engine, wakeup)
     app = Starlette(
-        routes=rest_routes(Sender(rest_settings, submitter, VerdictWaiter(wakeup, rest_settings.wait_poll)))
+        routes=rest_routes(
+            rest_endpoint(Sender(rest_settings, submitter, VerdictWaiter(wakeup, rest_settings.wait_poll)))
+        )
     )
     app.state.engine, app.state.wakeup = engine, wakeup
     return app
