@@ -23,10 +23,13 @@ def allows(principal: Principal, action: Action, service_id: UUID | None) -> boo
 
 def rule_for(principal: Principal, service_id: UUID | None) -> GrantRule | None:
     """The rule for this service, else the one for all services."""
-    if len(principal.grants) == 1:
-        (only,) = principal.grants
-        return only if only.service_id is None or only.service_id == service_id else None
-    return _rule_of(principal, service_id) or _rule_of(principal, None)
+    for_all = None
+    for rule in principal.grants:
+        if rule.service_id == service_id:
+            return rule
+        if rule.service_id is None:
+            for_all = rule
+    return for_all
 
 
 def require(principal: Principal, action: Action, service_id: UUID | None) -> None:
@@ -102,10 +105,3 @@ def visible_services(principal: Principal, *actions: Action) -> ServiceScope:
 def sees_service(principal: Principal, service_id: UUID) -> bool:
     """Whether the principal may read this service, its password excepted."""
     return visible_services(principal, *SEES_SERVICE).includes(service_id)
-
-
-def _rule_of(principal: Principal, service_id: UUID | None) -> GrantRule | None:
-    for rule in principal.grants:
-        if rule.service_id == service_id:
-            return rule
-    return None

@@ -7,7 +7,7 @@ from typing import Protocol
 from app.mail.mime import Entity
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Composed:
     """A mail laid out: what is not in a file of its own stands here, the rest is made when it is read. Reading it again
     gives the same octets."""

@@ -36,7 +36,7 @@ class Unsubscribe:
     one_click: bool = False
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Draft:
     """A mail as asked for. Strings are as they came; `check` tells what is wrong with them.
 

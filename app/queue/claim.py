@@ -33,7 +33,7 @@ _OPEN = IS_OPEN.format(service="message.route_id", moment="$4")
 _TURNS = TurnPolicy()
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class ClaimedRecipient:
     """One recipient to be tried now; `number` is the attempt's number for it, from 1.
 
@@ -47,7 +47,7 @@ class ClaimedRecipient:
     tried_since: datetime | None = None
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Claim:
     """The right to try these recipients while the lease holds. Only `fence` proves it: see `settle`.
 

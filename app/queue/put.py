@@ -39,7 +39,7 @@ class Idempotency:
     named: str | None = None
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class NewMessage:
     """A mail, checked and composed, ready to be accepted. `content`: the final bytes, or the slices of a large one.
     `fallbacks`: the services by which its author lets it leave while its own one's server cannot be talked to, in this
@@ -69,7 +69,7 @@ class NewMessage:
     revision: int | None = None
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Receipt:
     """The accepted message; `replayed` when the idempotency key had accepted it before. `verdict_awaited`: whether its
     author is to be told what comes of the first attempt. `tightest`: of the limits that it counted in, the one of which
@@ -190,7 +190,7 @@ def _is_accepted(outcome: Outcome) -> bool:
     return isinstance(outcome, Receipt) and not outcome.replayed
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class _Placed:
     """A message with its place in the queue."""
 

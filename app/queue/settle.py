@@ -19,7 +19,7 @@ from app.queue.states import RecipientState
 _OUTCOMES = frozenset({RecipientState.SENT, RecipientState.FAILED, RecipientState.DEFERRED, RecipientState.EXPIRED})
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Settlement:
     """What one attempt made of one recipient. `due_at` is set when, and only when, it is to be tried again.
 

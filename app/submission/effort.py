@@ -13,9 +13,6 @@ T = TypeVar("T")
 _LITTLE = 16 * 1024
 """Characters of text that take about a millisecond to check and to compose."""
 
-_PLAIN = 4 * 1024
-"""Characters that need no closer look where nothing fills or multiplies them."""
-
 # How many characters these are worth.
 _MAILBOX = 256
 _VALUE = 16
@@ -32,8 +29,6 @@ async def at_once_if_little(draft: Draft, work: Callable[P, T], *args: P.args, *
 def is_little(draft: Draft) -> bool:
     """Whether all that its author gave is little, and stays so when its placeholders are filled."""
     subject, text, html = draft.subject or "", draft.text or "", draft.html or ""
-    if len(subject) + len(text) <= _PLAIN and "{" not in subject + text and _is_plain(draft):
-        return True
     size = len(text) + len(html) * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 1)
     parts = len(draft.to) + len(draft.cc) + len(draft.bcc) + len(draft.attachments) + len(draft.links)
     if size + _MAILBOX * (parts + len(draft.headers)) > _LITTLE:
@@ -44,16 +39,6 @@ def is_little(draft: Draft) -> bool:
         return False
     braces = subject.count("{") + text.count("{") + html.count("{")
     return size + sum(lengths) + max(lengths, default=0) * braces <= _LITTLE
-
-
-def _is_plain(draft: Draft) -> bool:
-    """A text from one mailbox to another: so are most mails, and need no closer look."""
-    if len(draft.to) != 1 or draft.cc or draft.bcc or draft.html or draft.attachments or draft.links or draft.headers:
-        return False
-    if draft.template_data or draft.variables or draft.metadata or draft.tags or draft.unsubscribe or draft.template:
-        return False
-    texts = (draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name, draft.to[0].email)
-    return sum([len(text) for text in (*texts, draft.to[0].name, draft.template_id) if text]) <= _PLAIN
 
 
 def _names(draft: Draft) -> list[object]:

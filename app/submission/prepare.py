@@ -30,7 +30,7 @@ from app.templates.content import UsedTemplate, apply_template, check_values
 MAX_MESSAGE_ID_DOMAIN_CHARS = 200
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Submission:
     """What a door asks for. `verdict_wanted`: the client waits for the first attempt, and a server that cannot be
     talked to then fails the mail instead of deferring it; unless the service answers at once (`respond_async`).
@@ -51,7 +51,7 @@ class Submission:
     with_fallbacks: bool = True
 
 
-@dataclass(slots=True)  # frozen, each field would take four times as long to set
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Prepared:
     """A draft that passed every guard, composed. `draft`: with its placeholders filled, and the text that it got.
     `content`: in memory only where it is no larger than a slice of stored content."""

@@ -1,7 +1,7 @@
 """THE use case behind both doors: Draft in, Receipt or refusal out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from uuid import UUID
@@ -114,20 +114,20 @@ class Submitter:
             submission = replace(submission, draft=draft)
         key = submission.key or self._make_key()
         prepared = await at_once_if_little(draft, self._preparer.prepare, submission, service, template, key, moment)
-        terms = _Terms(
-            template=template,
-            idempotency=idempotency,
-            verdict_awaited=awaited,
-            quotas=self.quotas(submission.principal, service.id, service.name),
-            fallbacks=fallbacks,
-        )
-        if isinstance(prepared.content, bytes):
-            message = _new_message(key, submission, service, prepared, prepared.content, terms)
+        async with in_storage(prepared.content, self._settings.content_slice_bytes) as content:
+            message = _new_message(
+                key,
+                submission,
+                service,
+                prepared,
+                content=content,
+                template=template,
+                idempotency=idempotency,
+                verdict_awaited=awaited,
+                quotas=self.quotas(submission.principal, service.id, service.name),
+                fallbacks=fallbacks,
+            )
             receipt = await self._put(message, submission.principal, service)
-        else:
-            async with in_storage(prepared.content, self._settings.content_slice_bytes) as content:
-                message = _new_message(key, submission, service, prepared, content, terms)
-                receipt = await self._put(message, submission.principal, service)
         self._wakeup.work_arrived()
         if is_shown and not awaited:
             return receipt
@@ -203,24 +203,18 @@ def _check_values_of_page(draft: Draft, most: int) -> None:
         raise TooLarge(message, field=("template_data",))
 
 
-@dataclass(slots=True)
-class _Terms:
-    """On which a mail is accepted, beside what it is."""
-
-    template: UsedTemplate | None
-    idempotency: Idempotency | None
-    verdict_awaited: bool
-    quotas: Sequence[Quota]
-    fallbacks: Sequence[UUID]
-
-
 def _new_message(
     key: UUID,
     submission: Submission,
     service: Service,
     prepared: Prepared,
+    *,
     content: bytes | SlicedContent,
-    terms: _Terms,
+    template: UsedTemplate | None,
+    idempotency: Idempotency | None,
+    verdict_awaited: bool,
+    quotas: Sequence[Quota],
+    fallbacks: Sequence[UUID],
 ) -> NewMessage:
     return NewMessage(
         id=key,
@@ -235,14 +229,14 @@ def _new_message(
         subject=prepared.draft.subject,
         recipients=prepared.recipients,
         content=content,
-        template=terms.template,
+        template=template,
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,
         schedule=submission.schedule,
         on_doubt=submission.on_doubt,
-        verdict_awaited=terms.verdict_awaited,
-        idempotency=terms.idempotency,
-        quotas=terms.quotas,
-        fallbacks=terms.fallbacks,
+        verdict_awaited=verdict_awaited,
+        idempotency=idempotency,
+        quotas=quotas,
+        fallbacks=fallbacks,
         revision=submission.principal.revision,
     )
