@@ -21,6 +21,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import fault_of, judge_attempt
 from app.delivery.throttle import wait_for_turn
+from app.delivery.unsettled import Slot, Unsettled
 from app.delivery.uptime import Uptime
 from app.domains.signing import CannotSign, ContentSigner
 from app.mail.content import Content
@@ -86,6 +87,7 @@ class Attempter:
         self._uptime = uptime or Uptime(0)
         self._signer = signer
         self._services = services or KnownServices(0)
+        self._unsettled = Unsettled()
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -101,7 +103,8 @@ class Attempter:
         async with lease.kept():
             async with _given_back(claim):
                 await wait_for_turn(claim.turn_at)
-            await self._deliver(claim, lease)
+            with self._unsettled.slot(claim.service_id) as slot:
+                await self._deliver(claim, lease, slot)
         return True
 
     async def _claim(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
@@ -130,7 +133,7 @@ class Attempter:
             raise
         return claims[0]
 
-    async def _deliver(self, claim: Claim, lease: Lease) -> None:
+    async def _deliver(self, claim: Claim, lease: Lease, slot: Slot) -> None:
         """Transaction by transaction, each settled before the next one begins; none after the lease was lost."""
         untried = list(claim.recipients)
         dispatch: _Dispatch | None = None
@@ -138,7 +141,7 @@ class Attempter:
             started_at = now()
             part = untried[: self._max_recipients]
             try:
-                dispatch = dispatch or await self._prepare(claim, lease)
+                dispatch = dispatch or await self._prepare(claim, lease, slot)
                 part = untried[: dispatch.service.max_recipients_per_transaction or self._max_recipients]
                 result = await self._send(dispatch, part)
             except SmtpFailure as failed:
@@ -160,14 +163,15 @@ class Attempter:
             tried = replace(claim, recipients=tuple(settled))
             if not await self._settle(tried, result, started_at, last=not untried):
                 return
+            slot.free()
             if dispatch is not None and not untried:
                 await _note_announced_size(dispatch)
 
-    async def _prepare(self, claim: Claim, lease: Lease) -> "_Dispatch":
+    async def _prepare(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch":
         async with _given_back(claim):
             service = await self._services.of_id(claim.service_id, claim.revision)
             server, content = self._resolve(service), await load_content(claim.message_id)
-            return _Dispatch(claim, lease, service, server, await self._signed(claim, content, server))
+            return _Dispatch(claim, lease, slot, service, server, await self._signed(claim, content, server))
 
     async def _signed(self, claim: Claim, content: bytes | Content, server: Server) -> bytes | Content:
         """The content as it leaves: never unsigned where it should be signed and cannot be."""
@@ -192,11 +196,13 @@ class Attempter:
             except SmtpFailure as failed:
                 return TransactionResult(replies, failed.failure)
             replies.update(result.replies)
-            if result.is_bumped and rides:
+            is_bumped = result.is_bumped and rides
+            if not is_bumped and (not result.try_again or tries == self._reconnects):
+                return TransactionResult(replies, result.failure)
+            dispatch.slot.free()  # the server took nothing, and who has the next connection may wait for it
+            if is_bumped:
                 rides = False
                 continue
-            if not result.try_again or tries == self._reconnects:
-                return TransactionResult(replies, result.failure)
             tries += 1
             logger.info("message %s: going on with a new connection", _shown(dispatch.claim))
 
@@ -209,6 +215,8 @@ class Attempter:
 
         async def may_finish(addresses: Collection[str]) -> bool:
             nonlocal may_have_it
+            if not connection.chunking:  # with BDAT a window of mails is under way anyhow
+                await dispatch.slot.take(at_most or self._pool.max_connections)
             may_have_it = await dispatch.lease.may_finish(addresses)
             return may_have_it
 
@@ -276,6 +284,7 @@ class _Dispatch:
 
     claim: Claim
     lease: Lease
+    slot: Slot
     service: Service
     server: Server
     content: bytes | Content

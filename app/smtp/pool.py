@@ -53,7 +53,7 @@ class Pool:
         auth_interval: float = 60,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._max_messages = max_messages
         self._idle_limit = idle_limit
         self._noop_after = noop_after
@@ -87,8 +87,8 @@ class Pool:
         what is sent goes behind that. `at_most` replaces `max_connections` for this key from now on.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
-        berth = self._berths.setdefault(key, _Berth(Places(self._max_connections)))
-        berth.places.resize(at_most or self._max_connections)
+        berth = self._berths.setdefault(key, _Berth(Places(self.max_connections)))
+        berth.places.resize(at_most or self.max_connections)
         berth.users += 1
         try:
             loan = await self._board(berth, key, version, server, fresh=fresh, rides=rides and not fresh)

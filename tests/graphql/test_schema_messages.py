@@ -2,19 +2,15 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
-import aiosqlite
 import orjson
 import pytest
 
 from app.access.check import GrantValues
 from app.access.principal import Action
 from app.clock import now
-from app.database import connection
 from app.database.connection import rows
 from app.database.key import new_key, parse_public_id
 from app.mail.reply import Reply
@@ -26,6 +22,7 @@ from app.queue.states import RecipientState
 from app.services.models import Service
 from tests.factories import count, make_key, make_service
 from tests.graphql.api import Api, codes
+from tests.statements import told
 
 MESSAGE = """
     id serviceName state messageIdHeader from { email name } subject metadata tags sizeBytes createdAt settledAt
@@ -82,17 +79,6 @@ async def deliver(public: str, reply: Reply = TAKEN) -> None:
     state = RecipientState.SENT if reply.code == 250 else RecipientState.FAILED
     settlements = [Settlement(r.id, r.number, state, None, reply) for r in claim.recipients]
     assert await settle(claim, lambda _: settlements, now(), now())
-
-
-@asynccontextmanager
-async def statements() -> AsyncIterator[list[str]]:
-    """The SQL statements that SQLite runs meanwhile."""
-    client = connection._database().db()
-    traced = cast(aiosqlite.Connection, client._connection)
-    seen: list[str] = []
-    await traced.set_trace_callback(seen.append)
-    yield seen
-    await traced.set_trace_callback(lambda _: None)
 
 
 async def test_a_mail_is_accepted_with_all_it_has(api: Api) -> None:
@@ -287,7 +273,7 @@ async def test_the_number_of_statements_does_not_grow_with_the_page(api: Api) ->
     query = f"query ($first: Int!) {{ messages(first: $first) {{ nodes {{ {MESSAGE} }} }} }}"
     counts = []
     for first in (1, 12):
-        async with statements() as seen:
+        async with told() as seen:
             found = await api.ask(query, first=first)
         assert len(found["messages"]["nodes"]) == first
         counts.append(len(seen))
@@ -298,7 +284,7 @@ async def test_the_number_of_statements_does_not_grow_with_the_page(api: Api) ->
 
 async def test_resolvers_side_by_side_check_the_key_once(api: Api) -> None:
     await api.ask("{ viewer { roleId } }")
-    async with statements() as seen:
+    async with told() as seen:
         await api.ask("{ viewer { roleId } messages(first: 1) { nodes { id } } roles(first: 1) { nodes { id } } }")
     assert sum("JOIN api_key" in statement for statement in seen) == 1
 
