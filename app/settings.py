@@ -219,6 +219,8 @@ class Settings(BaseSettings):
     oauth2_poll: Seconds = 0.5
 
     queue_poll: Seconds = 1
+    rush_from: Count = 8
+    rush_pause: Seconds = 0.005
     turn_ahead: Seconds = 1
     recover_interval: Seconds = 20
     recover_batch: Count = 1000

@@ -66,7 +66,10 @@ class EmbeddedEngine:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                await self._look(handle)
+                held_back = await self._wakeup.rush.hold_back()
+                await self._look(handle, 1 if held_back else None)
+                if held_back:
+                    continue  # what is left waits for nothing but the end of the rush
                 waiting = asyncio.create_task(self._wakeup.wait_for_work(self._poll))
                 await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
@@ -81,19 +84,20 @@ class EmbeddedEngine:
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [task for _, task in self._running.values()]
 
-    async def _look(self, handle: Handle) -> None:
-        """Start what is due. Trouble waits for the next look: to end here would break off the calls under way."""
+    async def _look(self, handle: Handle, most: int | None) -> None:
+        """Start what is due, at most so many of each service. Trouble waits for the next look: to end here would
+        break off the calls under way."""
         try:
-            await self._start_due(handle)
+            await self._start_due(handle, most)
         except Exception as error:
             log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")
 
-    async def _start_due(self, handle: Handle) -> None:
+    async def _start_due(self, handle: Handle, most: int | None) -> None:
         moment = now()
         busy = Counter(service_id for service_id, _ in self._running.values())
         for service_id, cap in self._caps.items():
             if (free := cap - busy[service_id]) > 0:
-                for message_id in await self._due(service_id, moment, free):
+                for message_id in await self._due(service_id, moment, free if most is None else min(free, most)):
                     self._start(handle, service_id, message_id)
 
     async def _due(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
