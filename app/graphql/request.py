@@ -43,7 +43,7 @@ class RequestLimits:
     url_chars: int = 64 * 1024
     json_values: int = 20_000
     document_chars: int = 50_000
-    spooling: Spooling = Spooling()  # noqa: RUF009 - frozen
+    spooling: Spooling = field(default_factory=Spooling)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RequestLimits":
@@ -216,15 +216,14 @@ def _check_content_type(headers: Headers) -> None:
 
 
 async def _read_body(request: Request, limits: RequestLimits) -> JsonBody:
-    max_body_bytes = limits.body_bytes
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > max_body_bytes:
-        raise _too_large(max_body_bytes)
+    if announced.isdecimal() and int(announced[:20]) > limits.body_bytes:
+        raise _too_large(limits.body_bytes)
     body = JsonBody(limits.spooling)
-    async for chunk in request.stream():
-        if body.size + len(chunk) > max_body_bytes:
-            raise _too_large(max_body_bytes)
-        await body.take(chunk)
+    try:
+        await body.read(request.receive, limits.body_bytes)
+    except TooLarge:
+        raise _too_large(limits.body_bytes) from None
     return body
 
 
