@@ -6,13 +6,11 @@ _NESTS = (dict, list, tuple)
 def is_deeper(value: object, levels: int) -> bool:
     """Whether `value` has more levels of objects and lists than that; a value that is neither has none."""
     level = [value] if isinstance(value, _NESTS) else []
-    for _ in range(levels):
-        if not level:
-            return False
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, _NESTS)
-        ]
+    while level and levels > 0:
+        levels -= 1
+        outers, level = level, []
+        for outer in outers:
+            for inner in outer.values() if isinstance(outer, dict) else outer:
+                if isinstance(inner, _NESTS):
+                    level.append(inner)
     return bool(level)

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from app.errors import InvalidInput, TooLarge
+from app.errors import InvalidInput, Problem, TooLarge
 from app.json_body import JsonBody
 from app.json_text import TooDeep
 from app.mail.draft import Attachment, Draft
@@ -115,12 +115,10 @@ def _draft(body: dict[str, Any] | None, files: tuple[Attachment, ...], query: by
     if body is not None and not body and not files:
         raise InvalidInput("No valid data in request.")
     fields = _with_query(body, query, settings) if query else body or {}
-    problems = [
-        problem
-        for name, value in fields.items()
-        if isinstance(value, dict | list) and is_deeper(value, settings.max_json_depth)
-        for problem in too_deep(name, settings.max_json_depth).problems
-    ]
+    problems: list[Problem] = []
+    for name, value in fields.items():
+        if isinstance(value, dict | list) and is_deeper(value, settings.max_json_depth):
+            problems += too_deep(name, settings.max_json_depth).problems
     if problems:
         raise InvalidInput(problems=problems)
     return read_draft(fields, files)
