@@ -85,9 +85,10 @@ class Context:
         return await keys.authenticate(self._offered(), origin=self.origin, page_origin=self.page_origin)
 
     def _offered(self) -> str | None:
-        params = self.connection_params or {}
-        named = {name.lower(): value for name, value in params.items() if isinstance(value, str)}
-        return self.api_key or offered_key(named)
+        if self.api_key or not self.connection_params:
+            return self.api_key or None
+        params = self.connection_params.items()
+        return offered_key({name.lower(): value for name, value in params if isinstance(value, str)})
 
     async def scope(self, *actions: Action) -> ServiceScope:
         """The services with which the principal may do any of the actions."""

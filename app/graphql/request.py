@@ -74,7 +74,7 @@ class HttpError(Exception):
         self.headers = dict(headers or {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class GraphQLRequest:
     """The parameters of a well-formed request. Query and variables may hold secrets and stay out of the repr."""
 

@@ -1,10 +1,10 @@
 """The sendEmail mutation."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
@@ -17,6 +17,7 @@ from app.errors import ErrorCode, InvalidInput, Problem, Refusal, Unauthenticate
 from app.graphql.context import Context, Info
 from app.graphql.json_object import json_object
 from app.graphql.mailbox_input import MailboxInput, mailboxes
+from app.graphql.plain_mail import PlainMail
 from app.graphql.types import Message, UserError, user_errors
 from app.mail.draft import Attachment, Draft, Unsubscribe
 from app.mail.transfer_encoding import read_base64
@@ -25,7 +26,7 @@ from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
 from app.queue.put import NewMessage, Receipt
-from app.queue.schedule import Schedule, in_utc
+from app.queue.schedule import AT_ONCE, Schedule, in_utc
 from app.submission.prepare import Submission
 from app.submission.unseen import tell_accepted
 
@@ -177,8 +178,19 @@ async def send_email(
     return payload
 
 
-async def accept(context: Context, key: str, given: SendEmailInput) -> tuple[SendEmailPayload, NewMessage | None]:
-    """The answer to sendEmail under the response key `key`; and what was put, where the answer shows just that."""
+def queued_message(public_id: str, put: NewMessage, moment: datetime) -> Message:
+    """The message that was put at this moment."""
+    return Message.of(as_stored(put, moment))
+
+
+async def accept(
+    context: Context,
+    key: str,
+    given: SendEmailInput | PlainMail,
+    show: Callable[[str, NewMessage, datetime], Any] = queued_message,
+) -> tuple[SendEmailPayload, NewMessage | None]:
+    """The answer to sendEmail under the response key `key`; and what was put, where the answer shows just that. `show`
+    makes the payload's message of it."""
     try:
         submission = await _read_submission(context, given)
         receipt = await context.parts.submitter.submit(submission)
@@ -190,7 +202,7 @@ async def accept(context: Context, key: str, given: SendEmailInput) -> tuple[Sen
     message, errors = None, []
     try:
         if put is not None and receipt.accepted_at is not None:
-            message = Message.of(as_stored(put, receipt.accepted_at))
+            message = show(message_id, put, receipt.accepted_at)
         elif receipt.is_shown:
             message = Message.of(await after_wait(context, receipt.message_id, given.wait_seconds))
     except Exception as error:
@@ -214,9 +226,11 @@ async def after_wait(context: Context, message_id: UUID, seconds: float | None) 
     return stored
 
 
-async def _read_submission(context: Context, given: SendEmailInput) -> Submission:
+async def _read_submission(context: Context, given: SendEmailInput | PlainMail) -> Submission:
     """As `read_submission`; raises Unauthenticated and Forbidden for the API key."""
     sender = await context.sender()
+    if isinstance(given, PlainMail):
+        return _submission(context, given, given.draft, sender)
     try:
         return await read_submission(context, given, sender)
     except Refusal:
@@ -235,13 +249,24 @@ async def read_submission(context: Context, given: SendEmailInput, principal: Pr
     files = given.attachments or ()
     large = bool(files) and sum(len(file.content) for file in files) > _DECODED_AT_ONCE
     draft = await asyncio.to_thread(_draft, given) if large else _draft(given)
+    return _submission(context, given, draft, principal, schedule, given.on_doubt)
+
+
+def _submission(
+    context: Context,
+    given: SendEmailInput | PlainMail,
+    draft: Draft,
+    principal: Principal,
+    schedule: Schedule = AT_ONCE,
+    on_doubt: OnDoubt = OnDoubt.RETRY,
+) -> Submission:
     return Submission(
         given.service,
         draft,
         principal,
         given.idempotency_key,
         schedule=schedule,
-        on_doubt=given.on_doubt,
+        on_doubt=on_doubt,
         values_required=True,
         text_from_html=context.parts.settings.automatic_text,
     )

@@ -1,0 +1,68 @@
+"""The input of sendEmail as it is in nearly all mail, read from JSON straight into a Draft.
+
+Nothing is refused here: what is not quite usual is left to the input's types, which say what is wrong with it. The
+answer is the one that they and `read_submission` give together.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from app.mail.address import Mailbox
+from app.mail.draft import Draft
+from app.mail.octets import in_memory
+
+_TEXTS = frozenset({"subject", "text", "html"})
+_RECIPIENTS = frozenset({"to", "cc", "bcc"})
+_SINGLE = {"from": ("from_email", "from_name"), "replyTo": ("reply_to_email", "reply_to_name")}
+_OBJECTS = {"templateData": "template_data", "metadata": "metadata"}
+"""The other names are those of a Draft."""
+
+_ABSENT_IF_NULL = frozenset({*_TEXTS, *_RECIPIENTS, *_SINGLE, *_OBJECTS, "template", "idempotencyKey"})
+
+
+@dataclass(slots=True)
+class PlainMail:
+    """What the input asks for; at once, and nobody waits for it."""
+
+    service: str
+    draft: Draft
+    idempotency_key: str | None
+    wait_seconds: ClassVar[None] = None
+
+
+def read_plain(given: Any) -> PlainMail | None:
+    """The mail of this value of JSON; None for one that is anything but usual."""
+    service = given.get("service") if type(given) is dict else None
+    if type(service) is not str:
+        return None
+    read: dict[str, Any] = {}
+    idempotency_key: str | None = None
+    for name, value in given.items():
+        if name in _TEXTS and type(value) is str:
+            read[name] = value
+        elif name in _RECIPIENTS and type(value) is list:
+            mailboxes = tuple([_mailbox(entry) for entry in value])
+            if not all(mailboxes):
+                return None
+            read[name] = mailboxes
+        elif name in _SINGLE and (mailbox := _mailbox(value)) is not None:
+            email_field, name_field = _SINGLE[name]
+            read[email_field], read[name_field] = mailbox.email, mailbox.name or ""
+        elif name in _OBJECTS and type(value) is dict:
+            read[_OBJECTS[name]] = in_memory(value)
+        elif name == "template" and type(value) is str:
+            read[name] = value or None
+        elif name == "idempotencyKey" and type(value) is str:
+            idempotency_key = value
+        elif name != "service" and not (value is None and name in _ABSENT_IF_NULL):
+            return None
+    return PlainMail(service, Draft(**read), idempotency_key)
+
+
+def _mailbox(value: Any) -> Mailbox | None:
+    if type(value) is not dict:
+        return None
+    email, name = value.get("email"), value.get("name")
+    if type(email) is not str or not (name is None or type(name) is str) or len(value) != 1 + ("name" in value):
+        return None
+    return Mailbox(email, name or None)
