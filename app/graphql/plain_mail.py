@@ -41,13 +41,12 @@ def read_plain(given: Any) -> PlainMail | None:
         if name in _TEXTS and type(value) is str:
             read[name] = value
         elif name in _RECIPIENTS and type(value) is list:
-            mailboxes = tuple([_mailbox(entry) for entry in value])
-            if not all(mailboxes):
+            if not all(map(_is_mailbox, value)):
                 return None
-            read[name] = mailboxes
-        elif name in _SINGLE and (mailbox := _mailbox(value)) is not None:
+            read[name] = tuple([Mailbox(entry["email"], entry.get("name") or None) for entry in value])
+        elif name in _SINGLE and _is_mailbox(value):
             email_field, name_field = _SINGLE[name]
-            read[email_field], read[name_field] = mailbox.email, mailbox.name or ""
+            read[email_field], read[name_field] = value["email"], value.get("name") or ""
         elif name in _OBJECTS and type(value) is dict:
             read[_OBJECTS[name]] = in_memory(value)
         elif name == "template" and type(value) is str:
@@ -59,10 +58,8 @@ def read_plain(given: Any) -> PlainMail | None:
     return PlainMail(service, Draft(**read), idempotency_key)
 
 
-def _mailbox(value: Any) -> Mailbox | None:
-    if type(value) is not dict:
-        return None
-    email, name = value.get("email"), value.get("name")
-    if type(email) is not str or not (name is None or type(name) is str) or len(value) != 1 + ("name" in value):
-        return None
-    return Mailbox(email, name or None)
+def _is_mailbox(value: Any) -> bool:
+    if type(value) is not dict or type(value.get("email")) is not str:
+        return False
+    name = value.get("name")
+    return (name is None or type(name) is str) and len(value) == 1 + ("name" in value)

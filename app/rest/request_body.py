@@ -117,7 +117,7 @@ def _draft(body: dict[str, Any] | None, files: tuple[Attachment, ...], query: by
     fields = _with_query(body, query, settings) if query else body or {}
     problems: list[Problem] = []
     for name, value in fields.items():
-        if isinstance(value, dict | list) and is_deeper(value, settings.max_json_depth):
+        if not isinstance(value, str) and is_deeper(value, settings.max_json_depth):
             problems += too_deep(name, settings.max_json_depth).problems
     if problems:
         raise InvalidInput(problems=problems)
