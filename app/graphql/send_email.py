@@ -20,6 +20,7 @@ from app.graphql.mailbox_input import MailboxInput, mailboxes
 from app.graphql.plain_mail import PlainMail
 from app.graphql.types import Message, UserError, user_errors
 from app.mail.draft import Attachment, Draft, Unsubscribe
+from app.mail.octets import size_of
 from app.mail.transfer_encoding import read_base64
 from app.queue.accepted import as_stored
 from app.queue.doubt import OnDoubt
@@ -246,9 +247,8 @@ async def read_submission(context: Context, given: SendEmailInput, principal: Pr
     if given.wait_seconds and given.send_at is not None:
         raise InvalidInput("waitSeconds and sendAt cannot be combined.", field=("waitSeconds",))
     schedule = Schedule(in_utc(given.send_at, "sendAt"), in_utc(given.expires_at, "expiresAt"), given.priority)
-    files = given.attachments or ()
-    large = bool(files) and sum(len(file.content) for file in files) > _DECODED_AT_ONCE
-    draft = await asyncio.to_thread(_draft, given) if large else _draft(given)
+    size = sum([size_of(file.content) for file in given.attachments or ()])
+    draft = _draft(given) if size <= _DECODED_AT_ONCE else await asyncio.to_thread(_draft, given)
     return _submission(context, given, draft, principal, schedule, given.on_doubt)
 
 
