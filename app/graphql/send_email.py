@@ -193,7 +193,11 @@ async def accept(
     """The answer to sendEmail under the response key `key`; and what was put, where the answer shows just that. `show`
     makes the payload's message of it."""
     try:
-        submission = await _read_submission(context, given)
+        sender = await context.sender()
+        if isinstance(given, PlainMail):
+            submission = _submission(context, given, given.draft, sender)
+        else:
+            submission = await _read_submission(context, given, sender)
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
         return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(as_input(refusal))), None
@@ -227,11 +231,7 @@ async def after_wait(context: Context, message_id: UUID, seconds: float | None) 
     return stored
 
 
-async def _read_submission(context: Context, given: SendEmailInput | PlainMail) -> Submission:
-    """As `read_submission`; raises Unauthenticated and Forbidden for the API key."""
-    sender = await context.sender()
-    if isinstance(given, PlainMail):
-        return _submission(context, given, given.draft, sender)
+async def _read_submission(context: Context, given: SendEmailInput, sender: Principal) -> Submission:
     try:
         return await read_submission(context, given, sender)
     except Refusal:
