@@ -38,21 +38,20 @@ def read_plain(given: Any) -> PlainMail | None:
     read: dict[str, Any] = {}
     idempotency_key: str | None = None
     for name, value in given.items():
-        if name in _TEXTS and type(value) is str:
+        kind = type(value)
+        if kind is str and name in _TEXTS:
             read[name] = value
-        elif name in _RECIPIENTS and type(value) is list:
-            if not all(map(_is_mailbox, value)):
-                return None
+        elif kind is str and name == "template":
+            read[name] = value or None
+        elif kind is str and name == "idempotencyKey":
+            idempotency_key = value
+        elif kind is list and name in _RECIPIENTS and all(map(_is_mailbox, value)):
             read[name] = tuple([Mailbox(entry["email"], entry.get("name") or None) for entry in value])
-        elif name in _SINGLE and _is_mailbox(value):
+        elif kind is dict and name in _SINGLE and _is_mailbox(value):
             email_field, name_field = _SINGLE[name]
             read[email_field], read[name_field] = value["email"], value.get("name") or ""
-        elif name in _OBJECTS and type(value) is dict:
+        elif kind is dict and name in _OBJECTS:
             read[_OBJECTS[name]] = in_memory(value)
-        elif name == "template" and type(value) is str:
-            read[name] = value or None
-        elif name == "idempotencyKey" and type(value) is str:
-            idempotency_key = value
         elif name != "service" and not (value is None and name in _ABSENT_IF_NULL):
             return None
     return PlainMail(service, Draft(**read), idempotency_key)
