@@ -29,6 +29,13 @@ class PlainMail:
     idempotency_key: str | None
     wait_seconds: ClassVar[None] = None
 
+    def whole_draft(self) -> Draft:
+        """The draft, and no long text in its values: who sent it should be known before that is read into memory."""
+        for values in (self.draft.template_data, self.draft.metadata):
+            if values:
+                in_memory(values)
+        return self.draft
+
 
 def read_plain(given: Any) -> PlainMail | None:
     """The mail of this value of JSON; None for one that is anything but usual."""
@@ -51,7 +58,7 @@ def read_plain(given: Any) -> PlainMail | None:
             email_field, name_field = _SINGLE[name]
             read[email_field], read[name_field] = value["email"], value.get("name") or ""
         elif kind is dict and name in _OBJECTS:
-            read[_OBJECTS[name]] = in_memory(value)
+            read[_OBJECTS[name]] = value
         elif name != "service" and not (value is None and name in _ABSENT_IF_NULL):
             return None
     return PlainMail(service, Draft(**read), idempotency_key)

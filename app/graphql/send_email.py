@@ -195,7 +195,7 @@ async def accept(
     try:
         sender = await context.sender()
         if isinstance(given, PlainMail):
-            submission = _submission(context, given, given.draft, sender)
+            submission = _submission(context, given, given.whole_draft(), sender)
         else:
             submission = await _read_submission(context, given, sender)
         receipt = await context.parts.submitter.submit(submission)

@@ -56,7 +56,9 @@ def test_a_long_text_in_the_values_is_read_into_memory() -> None:
     value = {"service": "s", "templateData": {"attachments": [{"content": LongText.of(Octets(b"long"))}]}}
     plain = read_plain(value)
     assert plain is not None
-    assert plain.draft.template_data == {"attachments": [{"content": "long"}]}
+    files: Any = plain.draft.template_data["attachments"]
+    assert isinstance(files[0]["content"], LongText), "not before its author is known"
+    assert plain.whole_draft().template_data == {"attachments": [{"content": "long"}]}
 
 
 @pytest.mark.parametrize(
