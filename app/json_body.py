@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
+from app.errors import TooLarge
 from app.json_text import parse_json
 from app.mail.octets import LongText
 from app.spool import Spool, SpooledOctets, Spooling
@@ -45,12 +48,27 @@ class JsonBody:
         self._body = bytearray()
         self.size = 0
 
-    async def take(self, chunk: bytes) -> None:
-        """As `feed`, and others get their turn between the pieces of what is large."""
-        for number, piece in enumerate(self._pieces(chunk)):
-            if number:
-                await asyncio.sleep(0)
-            self._put(piece)
+    async def read(self, receive: Receive, limit: int) -> None:
+        """All of the body that `receive` gives, up to `limit` octets; others get their turn between the pieces of what
+        is large. Raises TooLarge, ClientDisconnect, and as `feed` does."""
+        is_more = True
+        while is_more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientDisconnect
+            chunk: bytes = message.get("body", b"")
+            is_more = message.get("more_body", False)
+            size = self.size + len(chunk)
+            if size > limit:
+                raise TooLarge(f"The request body is larger than {limit} bytes.")
+            if size <= self._spooling.over:
+                self.size = size
+                self._body += chunk
+                continue
+            for number, piece in enumerate(self._pieces(chunk)):
+                if number:
+                    await asyncio.sleep(0)
+                self._put(piece)
 
     def feed(self, chunk: bytes) -> None:
         """The next octets. Raises Unavailable where there is no room for them."""

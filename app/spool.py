@@ -16,7 +16,7 @@ from app.settings import Settings
 _PIECE = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Spooling:
     """From which size on octets go to a file, and in which folder that is made; of a JSON body that large, strings from
     which size on."""

@@ -34,12 +34,12 @@ from strawberry.types.graphql import OperationType as Allowed
 from app.graphql.coerce import Coerce, Unfit, coercer
 from app.graphql.context import Context
 from app.graphql.errors import MaskedSchema
+from app.graphql.plain_mail import PlainMail, read_plain
+from app.graphql.queued import QueuedMessage, QueuedRecipient
 from app.graphql.select import Select, plain_fields, response_key, selector
-from app.graphql.send_email import accept
-from app.graphql.types import Message, Recipient, RecipientKind
-from app.mail.envelope import EnvelopeRecipient
+from app.graphql.send_email import SendEmailInput, accept
+from app.graphql.types import Message, Recipient
 from app.queue.put import NewMessage
-from app.queue.states import RecipientState
 
 _KEPT = 128
 """As many documents as Strawberry keeps parsed."""
@@ -130,13 +130,16 @@ class SendOperation:
 
     async def run(self, schema: MaskedSchema, context: Context, variables: dict[str, Any]) -> ExecutionResult | None:
         """The answer; None, and nothing is done, where the variables are for the full executor."""
-        try:
-            given = self.coerce(variables.get(self.variable))
-        except Unfit:
-            return None
+        value = variables.get(self.variable)
+        given: PlainMail | SendEmailInput | None = read_plain(value)
+        if given is None:
+            try:
+                given = self.coerce(value)
+            except Unfit:
+                return None
         key = self.key
         try:
-            payload, put = await accept(context, key, given)
+            payload, put = await accept(context, key, given, QueuedMessage)
             data, errors = {key: self.select(payload)}, []
             if self.recipients is not None and payload.message is not None:
                 errors = await self._fill_in(data[key], self.recipients, payload.message, put, context)
@@ -154,7 +157,7 @@ class SendOperation:
         """Show the recipients of the message, or why there is none to see."""
         listed: Iterable[object]
         if put is not None:
-            listed = map(_Queued.of, put.recipients)
+            listed = map(QueuedRecipient.of, put.recipients)
         else:
             try:
                 listed = map(Recipient.of, await context.recipients.load(message.row.id))
@@ -164,21 +167,6 @@ class SendOperation:
                 return [located_error(error, [wanted.node], path)]
         shown[wanted.message_key][wanted.key] = wanted.select(listed)
         return []
-
-
-@dataclass(frozen=True, slots=True)
-class _Queued:
-    """What is known of a recipient as soon as its message is put, by the names that Recipient has for it."""
-
-    kind: RecipientKind
-    email: str
-    name: str | None
-    state: RecipientState = RecipientState.QUEUED
-    attempt_count: int = 0
-
-    @classmethod
-    def of(cls, recipient: EnvelopeRecipient) -> "_Queued":
-        return cls(RecipientKind(recipient.kind), recipient.email, recipient.name)
 
 
 _KNOWN_OF_RECIPIENTS = {"__typename", "kind", "email", "name", "state", "attemptCount"}

@@ -1,7 +1,7 @@
 """What a resolver finds in its context: the application's parts, the principal, the loaders."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from uuid import UUID
@@ -79,15 +79,16 @@ class Context:
             )
         return await asyncio.shield(self._authenticating)
 
-    async def sender(self) -> Principal:
+    def sender(self) -> Awaitable[Principal]:
         """Who asks to send a mail, as `submit` takes it: what this says may be outdated. Raises as `principal`."""
         keys = self.parts.submitter.keys
-        return await keys.authenticate(self._offered(), origin=self.origin, page_origin=self.page_origin)
+        return keys.authenticate(self._offered(), origin=self.origin, page_origin=self.page_origin)
 
     def _offered(self) -> str | None:
-        params = self.connection_params or {}
-        named = {name.lower(): value for name, value in params.items() if isinstance(value, str)}
-        return self.api_key or offered_key(named)
+        if self.api_key or not self.connection_params:
+            return self.api_key or None
+        params = self.connection_params.items()
+        return offered_key({name.lower(): value for name, value in params if isinstance(value, str)})
 
     async def scope(self, *actions: Action) -> ServiceScope:
         """The services with which the principal may do any of the actions."""

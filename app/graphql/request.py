@@ -31,6 +31,8 @@ _PARSED_AT_ONCE = 64 * 1024
 # Clients send few of these, and none of them is long: what they mean is worked out once.
 _SHORT_ACCEPT = 200
 
+_OPTIONAL = (("operationName", str, "a string"), ("variables", dict, "an object"), ("extensions", dict, "an object"))
+
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 _CHARSET = re.compile(r'charset="?([^";\s]*)', re.IGNORECASE)
 
@@ -43,7 +45,7 @@ class RequestLimits:
     url_chars: int = 64 * 1024
     json_values: int = 20_000
     document_chars: int = 50_000
-    spooling: Spooling = Spooling()  # noqa: RUF009 - frozen
+    spooling: Spooling = field(default_factory=Spooling)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RequestLimits":
@@ -74,7 +76,7 @@ class HttpError(Exception):
         self.headers = dict(headers or {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class GraphQLRequest:
     """The parameters of a well-formed request. Query and variables may hold secrets and stay out of the repr."""
 
@@ -111,7 +113,14 @@ async def read_request(request: Request, limits: RequestLimits) -> GraphQLReques
     if request.method != "POST":
         return parse_url(request.scope["query_string"], limits)
     _check_content_type(request.headers)
-    body = await _read_body(request, limits)
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > limits.body_bytes:
+        raise _too_large(limits.body_bytes)
+    body = JsonBody(limits.spooling)
+    try:
+        await body.read(request.receive, limits.body_bytes)
+    except TooLarge:
+        raise _too_large(limits.body_bytes) from None
     if body.size <= _PARSED_AT_ONCE:
         return _parse_body(body, limits)
     return await asyncio.to_thread(_parse_body, body, limits)
@@ -160,11 +169,12 @@ def _request(parameters: Mapping[str, Any], limits: RequestLimits) -> GraphQLReq
     if not isinstance(query, str) or not query:
         raise _bad_request("`query` must be a string that is not empty.")
     check_length(query, limits.document_chars)
+    for name, kind, said in _OPTIONAL:
+        value = parameters.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise _bad_request(f"`{name}` must be {said} or null.")
     return GraphQLRequest(
-        query,
-        _optional(parameters, "operationName", str, "a string"),
-        _optional(parameters, "variables", dict, "an object"),
-        _optional(parameters, "extensions", dict, "an object"),
+        query, parameters.get("operationName"), parameters.get("variables"), parameters.get("extensions")
     )
 
 
@@ -213,26 +223,6 @@ def _check_content_type(headers: Headers) -> None:
         raise _unsupported(f"Send the request as {JSON} in UTF-8.", {"Accept-Post": JSON})
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise _unsupported("Send the body uncompressed.", {"Accept-Encoding": "identity"})
-
-
-async def _read_body(request: Request, limits: RequestLimits) -> JsonBody:
-    max_body_bytes = limits.body_bytes
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > max_body_bytes:
-        raise _too_large(max_body_bytes)
-    body = JsonBody(limits.spooling)
-    async for chunk in request.stream():
-        if body.size + len(chunk) > max_body_bytes:
-            raise _too_large(max_body_bytes)
-        await body.take(chunk)
-    return body
-
-
-def _optional(parameters: Mapping[str, Any], name: str, kind: type, said: str) -> Any:
-    value = parameters.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise _bad_request(f"`{name}` must be {said} or null.")
-    return value
 
 
 def _bad_request(message: str) -> HttpError:

@@ -58,7 +58,7 @@ def _selector(schema: strawberry.Schema, kind: GraphQLOutputType, node: FieldNod
         return _object_selector(schema, kind, node, later)
     if isinstance(kind, GraphQLEnumType):
         names = {kind.coerce_input_value(name).value: name for name in kind.values}
-        return lambda member: names[member.value]
+        return lambda member: names[member._value_]
     if isinstance(kind, GraphQLScalarType):
         return _as_it_is if kind.name in _AS_THEY_ARE else kind.coerce_output_value
     raise Unfit

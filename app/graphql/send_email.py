@@ -1,10 +1,10 @@
 """The sendEmail mutation."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
@@ -17,15 +17,17 @@ from app.errors import ErrorCode, InvalidInput, Problem, Refusal, Unauthenticate
 from app.graphql.context import Context, Info
 from app.graphql.json_object import json_object
 from app.graphql.mailbox_input import MailboxInput, mailboxes
+from app.graphql.plain_mail import PlainMail
 from app.graphql.types import Message, UserError, user_errors
 from app.mail.draft import Attachment, Draft, Unsubscribe
+from app.mail.octets import size_of
 from app.mail.transfer_encoding import read_base64
 from app.queue.accepted import as_stored
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
 from app.queue.lookup import StoredMessage, find_message
 from app.queue.put import NewMessage, Receipt
-from app.queue.schedule import Schedule, in_utc
+from app.queue.schedule import AT_ONCE, Schedule, in_utc
 from app.submission.prepare import Submission
 from app.submission.unseen import tell_accepted
 
@@ -177,10 +179,25 @@ async def send_email(
     return payload
 
 
-async def accept(context: Context, key: str, given: SendEmailInput) -> tuple[SendEmailPayload, NewMessage | None]:
-    """The answer to sendEmail under the response key `key`; and what was put, where the answer shows just that."""
+def queued_message(public_id: str, put: NewMessage, moment: datetime) -> Message:
+    """The message that was put at this moment."""
+    return Message.of(as_stored(put, moment))
+
+
+async def accept(
+    context: Context,
+    key: str,
+    given: SendEmailInput | PlainMail,
+    show: Callable[[str, NewMessage, datetime], Any] = queued_message,
+) -> tuple[SendEmailPayload, NewMessage | None]:
+    """The answer to sendEmail under the response key `key`; and what was put, where the answer shows just that. `show`
+    makes the payload's message of it."""
     try:
-        submission = await _read_submission(context, given)
+        sender = await context.sender()
+        if isinstance(given, PlainMail):
+            submission = _submission(context, given, given.whole_draft(), sender)
+        else:
+            submission = await _read_submission(context, given, sender)
         receipt = await context.parts.submitter.submit(submission)
     except Refusal as refusal:
         return SendEmailPayload(message=None, replayed=False, user_errors=user_errors(as_input(refusal))), None
@@ -190,7 +207,7 @@ async def accept(context: Context, key: str, given: SendEmailInput) -> tuple[Sen
     message, errors = None, []
     try:
         if put is not None and receipt.accepted_at is not None:
-            message = Message.of(as_stored(put, receipt.accepted_at))
+            message = show(message_id, put, receipt.accepted_at)
         elif receipt.is_shown:
             message = Message.of(await after_wait(context, receipt.message_id, given.wait_seconds))
     except Exception as error:
@@ -214,9 +231,7 @@ async def after_wait(context: Context, message_id: UUID, seconds: float | None) 
     return stored
 
 
-async def _read_submission(context: Context, given: SendEmailInput) -> Submission:
-    """As `read_submission`; raises Unauthenticated and Forbidden for the API key."""
-    sender = await context.sender()
+async def _read_submission(context: Context, given: SendEmailInput, sender: Principal) -> Submission:
     try:
         return await read_submission(context, given, sender)
     except Refusal:
@@ -232,16 +247,26 @@ async def read_submission(context: Context, given: SendEmailInput, principal: Pr
     if given.wait_seconds and given.send_at is not None:
         raise InvalidInput("waitSeconds and sendAt cannot be combined.", field=("waitSeconds",))
     schedule = Schedule(in_utc(given.send_at, "sendAt"), in_utc(given.expires_at, "expiresAt"), given.priority)
-    files = given.attachments or ()
-    large = bool(files) and sum(len(file.content) for file in files) > _DECODED_AT_ONCE
-    draft = await asyncio.to_thread(_draft, given) if large else _draft(given)
+    size = sum([size_of(file.content) for file in given.attachments or ()])
+    draft = _draft(given) if size <= _DECODED_AT_ONCE else await asyncio.to_thread(_draft, given)
+    return _submission(context, given, draft, principal, schedule, given.on_doubt)
+
+
+def _submission(
+    context: Context,
+    given: SendEmailInput | PlainMail,
+    draft: Draft,
+    principal: Principal,
+    schedule: Schedule = AT_ONCE,
+    on_doubt: OnDoubt = OnDoubt.RETRY,
+) -> Submission:
     return Submission(
         given.service,
         draft,
         principal,
         given.idempotency_key,
         schedule=schedule,
-        on_doubt=given.on_doubt,
+        on_doubt=on_doubt,
         values_required=True,
         text_from_html=context.parts.settings.automatic_text,
     )

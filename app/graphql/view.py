@@ -164,9 +164,10 @@ class GraphQLView(GraphQL[Context, None]):
     async def _answer(self, request: Request) -> Response:
         media_type = JSON
         try:
-            if page := self._page(request):
-                return page
-            _check_method(request)
+            if request.method != "POST":
+                if page := self._page(request):
+                    return page
+                _check_method(request)
             media_type = response_type(request.headers)
             return await self._run(await read_request(request, self.limits), request, media_type)
         except HttpError as error:
@@ -254,9 +255,10 @@ class GraphQLView(GraphQL[Context, None]):
 
 
 def _check_method(request: Request) -> None:
+    """Of a request that is no POST."""
     if request.method not in OPERATIONS:
         raise _wrong_method("Send GraphQL requests by POST, or queries by GET.", ", ".join(sorted(OPERATIONS)))
-    if request.method != "POST" and request.headers.get("sec-fetch-mode") in NO_SCRIPT:
+    if request.headers.get("sec-fetch-mode") in NO_SCRIPT:
         raise HttpError(HTTPStatus.FORBIDDEN, ErrorCode.FORBIDDEN, "A query by GET is not for links and images.")
 
 
@@ -278,6 +280,8 @@ def _result(result: ExecutionResult, media_type: str, *, unseen: bool, done: boo
     """200, or 503 where the database was not available for some of it (`unseen`: for telling what was done); it says
     when to try again unless something was `done`."""
     errors = result.errors or []
+    if not errors and not unseen and not result.extensions:
+        return _response({"data": result.data}, HTTPStatus.OK, media_type)
     unavailable = [error for error in errors if _code(error) == ErrorCode.UNAVAILABLE]
     if not unavailable and (
         isinstance(result, PreExecutionError)
@@ -333,7 +337,8 @@ def _errors_only(
 def _response(
     body: dict[str, Any], status: HTTPStatus, media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
-    return answer(orjson.dumps(body), status, _headers_of(media_type), encoded(headers or {}))
+    further = (encoded(headers),) if headers else ()
+    return answer(orjson.dumps(body), status, _headers_of(media_type), *further)
 
 
 @lru_cache(maxsize=2)

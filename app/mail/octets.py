@@ -39,6 +39,11 @@ class LongText(str):
         return b"".join(self.source.pieces()).decode()
 
 
+def size_of(text: str) -> int:
+    """How long the text is, wherever it is: in characters, or in octets."""
+    return len(text.source) if isinstance(text, LongText) else len(text)
+
+
 def in_memory(value: object) -> object:
     """A value of JSON, changed in place: in it no long text, where one stands, but what it says."""
     outermost = [value]

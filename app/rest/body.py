@@ -10,18 +10,23 @@ from app.mail.characters import shown
 from app.mail.draft import Attachment, Draft, Link
 from app.mail.transfer_encoding import read_base64
 
-_RECIPIENTS = ("to", "cc", "bcc")
-_TEXTS = (
-    "subject",
-    "body_text",
-    "body_html",
-    "from_email",
-    "from_name",
-    "reply_to_email",
-    "reply_to_name",
+_RECIPIENTS = frozenset({"to", "cc", "bcc"})
+_TEXTS = {"subject": "subject", "body_text": "text", "body_html": "html"}
+"""What a Draft calls them."""
+
+_FROM_AND_REPLY_TO = frozenset({"from_email", "from_name", "reply_to_email", "reply_to_name"})
+"""Texts that are absent where they are empty."""
+
+_TEMPLATE = frozenset({"template", "template_id"})
+_ATTACHED = ("attachments", "attachment", "import_url")
+_IN_ORDER = (
+    *("to", "cc", "bcc", "subject", "body_text", "body_html"),
+    *("from_email", "from_name", "reply_to_email", "reply_to_name"),
+    *("template", "template_id", "template_data", *_ATTACHED),
 )
-_ATTACHED = frozenset({"attachments", "attachment", "import_url"})
-FIELDS = frozenset((*_RECIPIENTS, *_TEXTS, "template", "template_id", "template_data", *_ATTACHED))
+"""Every field, in the order in which problems are named."""
+
+FIELDS = frozenset(_IN_ORDER)
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _BETWEEN_URLS = re.compile(r"\s*,\s*(?=https?://)", re.IGNORECASE)
@@ -34,44 +39,39 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
     """
     if not body and not files:
         raise InvalidInput("No valid data in request.")
+    given: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     problems: list[Problem] = []
-    recipients = {name: tuple(_mailboxes(body[name], name, problems)) for name in _RECIPIENTS if name in body}
-    fields = {name: _text(body, name, problems) for name in _TEXTS if name in body}
-    named = {name: _template(body, name, problems) for name in ("template", "template_id")}
-    template_data = _template_data(body.get("template_data"), problems)
-    attached = tuple(_attached(body, problems)) if _ATTACHED & body.keys() else ()
+    for name, value in body.items():
+        if name in _TEXTS:
+            given[_TEXTS[name]] = value if type(value) is str else _text(value, name, problems)
+        elif name in _FROM_AND_REPLY_TO:
+            given[name] = (value if type(value) is str else _text(value, name, problems)) or None
+        elif name in _RECIPIENTS:
+            given[name] = _mailboxes(value, name, problems)
+        elif name in _TEMPLATE:
+            given[name] = _template(value, name, problems)
+        elif name == "template_data":
+            given[name] = _template_data(value, problems)
+        elif name not in FIELDS:
+            variables[name] = value
+    attached = [] if body.keys().isdisjoint(_ATTACHED) else list(_attached(body, problems))
     if problems:
-        raise InvalidInput(problems=problems)
-    return Draft(
-        to=recipients.get("to", ()),
-        cc=recipients.get("cc", ()),
-        bcc=recipients.get("bcc", ()),
-        subject=fields.get("subject"),
-        text=fields.get("body_text"),
-        html=fields.get("body_html"),
-        from_email=fields.get("from_email") or None,
-        from_name=fields.get("from_name") or None,
-        reply_to_email=fields.get("reply_to_email") or None,
-        reply_to_name=fields.get("reply_to_name") or None,
-        template=named["template"],
-        template_id=named["template_id"],
-        template_data=template_data,
-        variables={name: value for name, value in body.items() if name not in FIELDS},
-        attachments=(*(file for file in attached if isinstance(file, Attachment)), *files),
-        links=tuple(link for link in attached if isinstance(link, Link)),
-    )
+        raise InvalidInput(problems=sorted(problems, key=lambda problem: _IN_ORDER.index(problem.field[0])))
+    if attached or files:
+        given["attachments"] = (*(file for file in attached if isinstance(file, Attachment)), *files)
+        given["links"] = tuple(link for link in attached if isinstance(link, Link))
+    return Draft(**given, variables=variables)
 
 
-def _text(body: Mapping[str, Any], field: str, problems: list[Problem]) -> str | None:
-    value = body.get(field)
+def _text(value: Any, field: str, problems: list[Problem]) -> str | None:
     if value is None or isinstance(value, str):
         return value
     problems.append(Problem(ErrorCode.INVALID_INPUT, f"The field '{field}' must be a string.", (field,)))
     return None
 
 
-def _template(body: Mapping[str, Any], field: str, problems: list[Problem]) -> str | None:
-    value = body.get(field)
+def _template(value: Any, field: str, problems: list[Problem]) -> str | None:
     if isinstance(value, str | int) and not isinstance(value, bool):
         return str(value) or None
     if value is not None:
@@ -80,32 +80,32 @@ def _template(body: Mapping[str, Any], field: str, problems: list[Problem]) -> s
     return None
 
 
-def _mailboxes(value: Any, field: str, problems: list[Problem]) -> Iterator[Mailbox]:
+def _mailboxes(value: Any, field: str, problems: list[Problem]) -> tuple[Mailbox, ...]:
     """A string holds one or several; a list holds strings and objects in any order; nothing at all counts as absent."""
-    entries = value if isinstance(value, list) else [value]
-    for entry in entries:
-        match entry:
-            case None | "":
+    found: list[Mailbox] = []
+    for entry in value if isinstance(value, list) else (value,):
+        if isinstance(entry, str):
+            found += parse_mailboxes(entry)
+            continue
+        if isinstance(entry, dict) and isinstance(email := entry.get("email"), str):
+            name = entry.get("name")
+            if name is None or isinstance(name, str):
+                found.append(Mailbox(email, name or None))
                 continue
-            case str():
-                yield from parse_mailboxes(entry)
-            case {"email": str(email), "name": str() | None as name}:
-                yield Mailbox(email, name or None)
-            case {"email": str(email)} if "name" not in entry:
-                yield Mailbox(email)
-            case _:
-                problems.append(
-                    Problem(
-                        ErrorCode.INVALID_EMAIL,
-                        f"Invalid email - '{_shown(entry)}'. The field '{field}' takes addresses as strings,"
-                        " as objects with 'email' and 'name', or as a list of these.",
-                        (field,),
-                    )
+        if entry is not None:
+            problems.append(
+                Problem(
+                    ErrorCode.INVALID_EMAIL,
+                    f"Invalid email - '{_shown(entry)}'. The field '{field}' takes addresses as strings,"
+                    " as objects with 'email' and 'name', or as a list of these.",
+                    (field,),
                 )
+            )
+    return tuple(found)
 
 
 def _attached(body: Mapping[str, Any], problems: list[Problem]) -> Iterator[Attachment | Link]:
-    for field in ("attachments", "attachment", "import_url"):
+    for field in _ATTACHED:
         value = body.get(field)
         for index, entry in enumerate(value if isinstance(value, list) else [value]):
             if entry:

@@ -1,5 +1,6 @@
 """multipart/form-data: RFC 7578."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -80,11 +81,15 @@ class _Parser(MultiPartParser):
         if b"filename" not in options and b"filename*=" in (self._current_part.content_disposition or b"").lower():
             raise MultiPartException("A file's name must be given as 'filename', never only as 'filename*'.")
         super().on_headers_finished()
-        if self._current_part.file is not None and self._folder is not None:
-            self._files_to_close_on_error[-1].close()
+        file = self._current_part.file
+        if file is None:
+            return
+        if self._folder is not None:
+            self._files_to_close_on_error.pop().close()
             opened = SpooledTemporaryFile(self.spool_max_size, dir=str(self._folder))  # noqa: SIM115 - closed like its own
-            self._files_to_close_on_error[-1] = opened
-            self._current_part.file.file = cast(BinaryIO, opened)
+            self._files_to_close_on_error.append(opened)
+        kept = cast(BinaryIO, self._files_to_close_on_error[-1])
+        self._current_part.file = _File(kept, size=0, filename=file.filename, headers=file.headers)
 
     def on_end(self) -> None:
         self._ended = True
@@ -96,6 +101,24 @@ class _Parser(MultiPartParser):
             yield chunk
         if any_octets and not self._ended:
             raise MultiPartException("It ends before its last boundary.")
+
+
+class _File(UploadFile):
+    """Starlette's, without the threads of anyio: the first of those would load a whole library, and keep everybody
+    waiting meanwhile."""
+
+    async def write(self, data: bytes) -> None:
+        if self._will_roll(len(data)):
+            await asyncio.to_thread(self.file.write, data)
+        else:
+            self.file.write(data)
+        self.size = (self.size or 0) + len(data)
+
+    async def seek(self, offset: int) -> None:
+        if self._in_memory:
+            self.file.seek(offset)
+        else:
+            await asyncio.to_thread(self.file.seek, offset)
 
 
 def _headers(content_type: str) -> Headers:

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from app.errors import InvalidInput, TooLarge
+from app.errors import InvalidInput, Problem, TooLarge
 from app.json_body import JsonBody
 from app.json_text import TooDeep
 from app.mail.draft import Attachment, Draft
@@ -37,39 +37,49 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
     """
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == _MULTIPART:
+        return await _read_multipart(request, content_type, settings)
+    _refuse_announced(request, settings.max_body_bytes)
+    body = JsonBody(Spooling.of(settings), lambda octets: not _is_form(octets, media_type))
+    await body.read(request.receive, settings.max_body_bytes)
     query: bytes = request.scope["query_string"]
+    if body.size <= _PARSED_AT_ONCE:
+        return _draft(_fields(body, media_type, settings), (), query, settings)
+    return await asyncio.to_thread(lambda: _draft(_fields(body, media_type, settings), (), query, settings))
+
+
+async def _read_multipart(request: Request, content_type: str, settings: Settings) -> Draft:
     async with aclosing(_limited(request, settings.max_body_bytes)) as chunks:
-        if media_type == _MULTIPART:
-            form = await read_multipart(content_type, chunks, settings)
-            size = sum(len(value) for _, value in form.pairs)
-        else:
-            body = JsonBody(Spooling.of(settings), lambda octets: not _is_form(octets, media_type))
-            async for chunk in chunks:
-                await body.take(chunk)
-            size = body.size
+        form = await read_multipart(content_type, chunks, settings)
 
     def read() -> Draft:
-        if media_type != _MULTIPART:
-            return _draft(_fields(body, media_type, settings), (), query, settings)
         fields = _nested(form.pairs, settings) if form.pairs or form.files else None
-        return _draft(fields, form.files, query, settings)
+        return _draft(fields, form.files, request.scope["query_string"], settings)
 
+    size = sum(len(value) for _, value in form.pairs)
     return read() if size <= _PARSED_AT_ONCE else await asyncio.to_thread(read)
 
 
-async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives, up to the limit; nothing is read of one that announces to be larger."""
+def _refuse_announced(request: Request, limit: int) -> None:
+    """Before anything is read of a body that announces to be larger."""
     announced = request.headers.get("content-length", "")
-    size = int(announced[:20]) if announced.isdecimal() else 0
-    if size <= limit:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                break
-            yield chunk
-    if size > limit:
-        raise TooLarge(f"The request body is larger than {limit} bytes.")
+    if announced.isdecimal() and int(announced[:20]) > limit:
+        raise _too_large(limit)
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives, up to the limit."""
+    _refuse_announced(request, limit)
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The request body is larger than {limit} bytes.")
 
 
 def _is_form(octets: bytes | bytearray, media_type: str) -> bool:
@@ -81,10 +91,11 @@ def _is_form(octets: bytes | bytearray, media_type: str) -> bool:
 def _fields(body: JsonBody, media_type: str, settings: Settings) -> dict[str, Any] | None:
     """The fields of a body that is JSON or a form; None where it is empty."""
     octets = body.document
-    if _VISIBLE.search(octets) is None:
-        return None
-    if _is_form(octets, media_type):
-        return _nested(read_pairs(octets, "form", settings.max_form_fields), settings)
+    if not octets.startswith(b"{"):
+        if _VISIBLE.search(octets) is None:
+            return None
+        if _is_form(octets, media_type):
+            return _nested(read_pairs(octets, "form", settings.max_form_fields), settings)
     try:
         parsed = body.parse(settings.max_json_values)
     except TooDeep:
@@ -103,24 +114,22 @@ def _nested(pairs: Sequence[tuple[str, str]], settings: Settings) -> dict[str, A
 def _draft(body: dict[str, Any] | None, files: tuple[Attachment, ...], query: bytes, settings: Settings) -> Draft:
     if body is not None and not body and not files:
         raise InvalidInput("No valid data in request.")
-    asked = _nested(read_pairs(query, "query", settings.max_form_fields), settings) if query else {}
-    fields = _with_query(body, asked)
-    problems = [
-        problem
-        for name, value in fields.items()
-        if not isinstance(value, str) and is_deeper(value, settings.max_json_depth)
-        for problem in too_deep(name, settings.max_json_depth).problems
-    ]
+    fields = _with_query(body, query, settings) if query else body or {}
+    problems: list[Problem] = []
+    for name, value in fields.items():
+        if not isinstance(value, str) and is_deeper(value, settings.max_json_depth):
+            problems += too_deep(name, settings.max_json_depth).problems
     if problems:
         raise InvalidInput(problems=problems)
     return read_draft(fields, files)
 
 
-def _with_query(body: Mapping[str, Any] | None, query: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_query(body: Mapping[str, Any] | None, octets: bytes, settings: Settings) -> Mapping[str, Any]:
     """The body's fields, else the query's. Beside a body the query names a template only, if the body names none.
 
     An API key that came by the query is no field, wherever else it stands.
     """
+    query = _nested(read_pairs(octets, "query", settings.max_form_fields), settings)
     fields = query if body is None else body
     if body is not None and not any(body.get(name) for name in _TEMPLATE):
         fields = {**body, **{name: query[name] for name in _TEMPLATE if name in query}}

@@ -229,3 +229,13 @@ async def test_what_would_break_a_header_is_refused(
     error = error_of(response, 413 if len(given) > 256 else 400)
     assert error["context"]["field"] == field
     assert await count("message") == 0
+
+
+async def test_a_large_file_loads_no_library_while_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def loaded(*_: object) -> None:
+        raise AssertionError("a thread of anyio is asked for")
+
+    monkeypatch.setattr("starlette.datastructures.run_in_threadpool", loaded)
+    body = multipart((file_part("file", "a.bin"), b"x" * 2000), (file_part("file", "b.bin"), b"y"))
+    large, small = (await asked(body, MULTIPART, spool_over=1000)).attachments
+    assert (len(large.content), small.content) == (2000, b"y")
