@@ -14,7 +14,7 @@ def unstorable(text: str) -> str | None:
 
     PostgreSQL stores neither, and a lone surrogate has no UTF-8 form to send.
     """
-    return _first(_UNSTORABLE, text)
+    return None if text.isascii() and "\x00" not in text else _first(_UNSTORABLE, text)
 
 
 def header_breaking(text: str) -> str | None:
@@ -22,7 +22,7 @@ def header_breaking(text: str) -> str | None:
 
     None of them may stand in a value bound for a header field: CR and LF would start a field of their own.
     """
-    return _first(_UNPRINTABLE_IN_HEADER, text)
+    return None if text.isprintable() else _first(_UNPRINTABLE_IN_HEADER, text)
 
 
 def poses_as_encoded_word(text: str) -> bool:

@@ -45,7 +45,8 @@ def check_draft(draft: Draft, limits: DraftLimits) -> tuple[Problem, ...]:
 
     Field paths name the draft's own fields: ("to", "0", "email"), ("attachments", "2", "content_type").
     """
-    return tuple(_problems(draft, limits))
+    letter = () if _is_sound_letter(draft, limits) else tuple(_letter(draft, limits))
+    return (*letter, *_extras(draft, limits))
 
 
 def is_media_type(text: str) -> bool:
@@ -53,11 +54,36 @@ def is_media_type(text: str) -> bool:
     return _MEDIA_TYPE.fullmatch(text) is not None and not text.lower().startswith("multipart/")
 
 
-def _problems(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
+def _is_sound_letter(draft: Draft, limits: DraftLimits) -> bool:
+    """Whether nothing is wrong with what every mail has, told at a straight look. It says no to some that is right."""
+    mailboxes = (*draft.to, *draft.cc, *draft.bcc)
+    if not draft.to or len(mailboxes) > limits.max_recipients or not (draft.text or draft.html or draft.attachments):
+        return False
+    for mailbox in mailboxes:
+        if check_email(mailbox.email) is not None or not _is_sound_name(mailbox.name, limits):
+            return False
+    for email, name in ((draft.from_email, draft.from_name), (draft.reply_to_email, draft.reply_to_name)):
+        if (email and check_email(email) is not None) or not _is_sound_name(name, limits):
+            return False
+    subject = draft.subject or ""
+    if not subject.isprintable() or len(subject) > limits.max_subject_chars:
+        return False
+    text, html, most = draft.text or "", draft.html or "", limits.max_body_chars
+    return len(text) <= most and len(html) <= most and not unstorable(text) and not unstorable(html)
+
+
+def _is_sound_name(name: str | None, limits: DraftLimits) -> bool:
+    return name is None or (name.isprintable() and len(name) <= limits.max_name_chars)
+
+
+def _letter(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     yield from _recipients(draft, limits)
     yield from _author(draft, limits)
     yield from _subject(draft, limits)
     yield from _bodies(draft, limits)
+
+
+def _extras(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     if draft.headers:
         yield from _headers(draft, limits)
     if draft.unsubscribe is not None:

@@ -50,10 +50,23 @@ def address_field(name: str, mailboxes: Sequence[Mailbox]) -> str:
     return _field(name, _list_tokens(mailboxes))
 
 
-@lru_cache(maxsize=1024)
+def author_field(name: str, mailbox: Mailbox) -> str:
+    """As `address_field`, of one mailbox: those who write are the same again and again."""
+    return _author_field(name, mailbox.email, mailbox.name)
+
+
 def _mailbox_field(name: str, email: str, display_name: str | None) -> str:
-    """Of one mailbox: senders are the same again and again."""
+    line = ""
+    if not display_name:
+        line = f"{name}: {wire_address(email)}"
+    elif _PLAIN_PHRASE.fullmatch(display_name) and "=?" not in display_name:
+        line = f"{name}: {display_name} <{wire_address(email)}>"
+    if line.isprintable() and 0 < len(line) <= _LINE:
+        return f"{line}\r\n"
     return _field(name, _mailbox_tokens(Mailbox(email, display_name)))
+
+
+_author_field = lru_cache(maxsize=1024)(_mailbox_field)
 
 
 def _list_tokens(mailboxes: Sequence[Mailbox]) -> list[str]:
@@ -178,6 +191,6 @@ def _field(name: str, tokens: Iterable[str]) -> str:
             line = ""
         line += token
     lines.append(line)
-    if any(header_breaking(line) for line in lines):
+    if header_breaking("".join(lines)):
         raise ValueError(f"the {name} field holds a control character")
-    return "".join(f"{line}\r\n" for line in lines)
+    return "\r\n".join((*lines, ""))

@@ -52,13 +52,13 @@ def text_entity(text: str, subtype: str) -> Entity:
     if lines[-1]:
         lines.append("")
     encoding, body = _encode_text("\r\n".join(lines), max(map(len, lines)))
-    return _entity(_text_header(subtype, encoding), body)
+    return _text_head(subtype, encoding), body
 
 
 @lru_cache(maxsize=16)
-def _text_header(subtype: str, encoding: str) -> str:
+def _text_head(subtype: str, encoding: str) -> bytes:
     header = structured_field("Content-Type", f"text/{subtype}", {"charset": "utf-8"})
-    return header + structured_field("Content-Transfer-Encoding", encoding)
+    return _head(header + structured_field("Content-Transfer-Encoding", encoding))
 
 
 def _encode_text(text: str, longest_line: int) -> tuple[str, bytes]:
@@ -82,22 +82,35 @@ def file_entity(
     header += structured_field("Content-Disposition", disposition, {"filename": name})
     if content_id:
         header += structured_field("Content-ID", f"<{content_id}>")
-    return _entity(header, EncodedFile(content))
+    return _head(header), EncodedFile(content)
 
 
 def multipart_entity(subtype: str, entities: Sequence[Entity], *, mark: str, root_type: str | None = None) -> Entity:
-    """A multipart/`subtype` of finished entities. `mark` (letters and digits) tells this mail's boundaries from
-    those of any other; `root_type` is the type of a multipart/related's first entity (RFC 2387)."""
+    """A multipart/`subtype` of finished entities. `mark` (30 letters and digits at most) tells this mail's
+    boundaries from those of any other; `root_type` is the type of a multipart/related's first entity (RFC 2387)."""
     boundary = f"{_BOUNDARY_START}{mark}_{subtype}"
-    parameters = {"boundary": boundary} | ({"type": root_type} if root_type else {})
+    before, behind = _around_boundary(subtype, len(boundary), root_type)
     delimiter = f"--{boundary}\r\n".encode()
-    parts = (part for entity in entities for part in (delimiter, *entity, b"\r\n"))
-    header = structured_field("Content-Type", f"multipart/{subtype}", parameters)
-    return _entity(header, *parts, f"--{boundary}--\r\n".encode())
+    parts: list[bytes | EncodedFile] = [f"{before}{boundary}{behind}".encode()]
+    for entity in entities:
+        parts += (delimiter, *entity, b"\r\n")
+    parts.append(f"--{boundary}--\r\n".encode())
+    return tuple(parts)
 
 
-def _entity(header: str, *body: bytes | EncodedFile) -> Entity:
-    return (header.encode("ascii"), b"\r\n", *body)
+@lru_cache(maxsize=16)
+def _around_boundary(subtype: str, size: int, root_type: str | None) -> tuple[str, str]:
+    """What the head of a multipart entity has before and behind a boundary of this size."""
+    anyone = "x" * size
+    parameters = {"boundary": anyone} | ({"type": root_type} if root_type else {})
+    head = _head(structured_field("Content-Type", f"multipart/{subtype}", parameters)).decode()
+    before, _, behind = head.partition(anyone)
+    return before, behind
+
+
+def _head(header: str) -> bytes:
+    """The header section of an entity, and the empty line behind it."""
+    return f"{header}\r\n".encode("ascii")
 
 
 def _lines(base64: Iterable[bytes]) -> Iterator[bytes]:

@@ -28,7 +28,7 @@ def fill(
     Names that have no value there stand for `sender_fields`, and {subject} for the filled subject.
     Raises TooLarge, before anything is built, if a filled part would pass `max_body_chars`.
     """
-    if draft.unsubscribe is None and not any("{" in part for part in (draft.subject, draft.text, draft.html) if part):
+    if not may_be_filled(draft):
         return draft
     words, most = _words(draft, sender_fields), limits.max_body_chars
     subject = _fill_text(draft.subject, words, "subject", most)
@@ -42,6 +42,13 @@ def fill(
         html=_fill_text(draft.html, escaped, "html", most),
         unsubscribe=_fill_unsubscribe(draft.unsubscribe, words, most),
     )
+
+
+def may_be_filled(draft: Draft) -> bool:
+    """Whether there is anything in it that `fill` looks at."""
+    if draft.unsubscribe is not None or "{" in (draft.text or ""):
+        return True
+    return "{" in (draft.html or "") or "{" in (draft.subject or "")
 
 
 def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] = _NOTHING) -> tuple[str, ...]:

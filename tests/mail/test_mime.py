@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.mail import mime
-from app.mail.mime import EncodedFile, Entity, file_entity
+from app.mail.header import structured_field
+from app.mail.mime import EncodedFile, Entity, file_entity, multipart_entity
 from app.mail.octets import LongText, Octets, in_slices
 from app.mail.transfer_encoding import Encoded, decode_base64, read_base64
 
@@ -83,3 +84,15 @@ def test_slices_have_the_size_and_the_octets(pieces: list[bytes], size: int) -> 
 def test_a_long_text_is_no_text_that_may_stand_anywhere() -> None:
     text = LongText.of(Pieces("Grüße".encode(), 1))
     assert (str(text), text.whole(), "".join(text.pieces())) == ("\x00", "Grüße", "Grüße")
+
+
+@pytest.mark.parametrize("root_type", [None, "text/html"])
+@pytest.mark.parametrize("subtype", ["alternative", "related", "mixed"])
+@pytest.mark.parametrize("mark", ["0", "0123456789abcdef01234567", "x" * 30])
+def test_a_multipart_begins_with_the_field_of_its_boundary(mark: str, subtype: str, root_type: str | None) -> None:
+    boundary = f"=_{mark}_{subtype}"
+    parameters = {"boundary": boundary, **({"type": root_type} if root_type else {})}
+    expected = structured_field("Content-Type", f"multipart/{subtype}", parameters)
+    entity = b"".join(octets_of(multipart_entity(subtype, [(b"one",), (b"two",)], mark=mark, root_type=root_type)))
+    body = f"\r\n--{boundary}\r\none\r\n--{boundary}\r\ntwo\r\n--{boundary}--\r\n"
+    assert entity.decode() == expected + body
