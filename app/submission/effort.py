@@ -28,6 +28,24 @@ async def at_once_if_little(draft: Draft, work: Callable[P, T], *args: P.args, *
 
 def is_little(draft: Draft) -> bool:
     """Whether all that its author gave is little, and stays so when its placeholders are filled."""
+    return _is_short_letter(draft) or _is_little(draft)
+
+
+def _is_short_letter(draft: Draft) -> bool:
+    """Whether it is texts without placeholders to one recipient, as most are, and little. It says no to others."""
+    if len(draft.to) != 1 or draft.cc or draft.bcc or draft.attachments or draft.links or draft.unsubscribe is not None:
+        return False
+    if draft.headers or draft.template_data or draft.variables or draft.metadata or draft.tags:
+        return False
+    (to,) = draft.to
+    given = [draft.subject, draft.text, draft.html, draft.template, draft.template_id, to.email, to.name]
+    given += [draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name]
+    texts = [text for text in given if text]
+    size = sum(map(len, texts)) + len(draft.html or "") * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 0)
+    return size <= _LITTLE - _MAILBOX and "{" not in "".join(texts)
+
+
+def _is_little(draft: Draft) -> bool:
     subject, text, html = draft.subject or "", draft.text or "", draft.html or ""
     size = len(text) + len(html) * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 1)
     parts = len(draft.to) + len(draft.cc) + len(draft.bcc) + len(draft.attachments) + len(draft.links)
