@@ -47,18 +47,22 @@ def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, mes
     unsubscribe = "" if draft.unsubscribe is None else unsubscribe_fields(draft.unsubscribe)
     more = "".join([unstructured_field(name, value) for name, value in draft.headers]) if draft.headers else ""
     return (
-        f"Date: {_date(date.replace(microsecond=0))}\r\n{author_field('From', sender)}{to}{cc}{replies}{subject}"
+        f"Date: {_date(date)}\r\n{author_field('From', sender)}{to}{cc}{replies}{subject}"
         f"{structured_field('Message-ID', message_id)}MIME-Version: 1.0\r\n{unsubscribe}{more}"
     )
 
 
-@lru_cache(maxsize=16)
 def _date(moment: datetime) -> str:
     """RFC 5322 section 3.3. The names are English, whatever the locale."""
     if moment.tzinfo is not UTC:
         return format_datetime(moment)
-    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
-    return f"{day}, {moment.day:02} {month} {moment.year:04} {moment:%H:%M:%S} +0000"
+    return _utc_date(moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
+
+
+@lru_cache(maxsize=16)
+def _utc_date(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
+    weekday = _DAYS[datetime(year, month, day, tzinfo=UTC).weekday()]
+    return f"{weekday}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} +0000"
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -21,7 +21,7 @@ _SLICE = _LINE_OCTETS * _SLICE_LINES
 _LINES = Struct(f"{_LINE_CHARS}s" * _SLICE_LINES)
 # No octets in quoted-printable or base64 can hold "=_" (RFC 2045 section 6.7), so no part can hold a boundary.
 _BOUNDARY_START = "=_"
-_PLAIN_TEXT = re.compile(r"[\t\r\n -~]*")
+_PLAIN_LINES = re.compile(rf"(?:[\t -~]{{0,{_LINE}}}+\r\n)*+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ Entity = tuple[bytes | EncodedFile, ...]
 
 def text_entity(text: str, subtype: str) -> Entity:
     """A text/`subtype` entity in UTF-8, 7-bit. Every line break becomes CRLF, and the last line gets one too."""
-    lines = _LINE_BREAK.split(text) if "\r" in text else text.split("\n")
-    if lines[-1]:
-        lines.append("")
-    encoding, body = _encode_text("\r\n".join(lines), max(map(len, lines)))
+    lines = _LINE_BREAK.sub("\r\n", text) if "\r" in text else text.replace("\n", "\r\n")
+    if lines and not lines.endswith("\n"):
+        lines += "\r\n"
+    encoding, body = _encode_text(lines)
     return _text_head(subtype, encoding), body
 
 
@@ -61,9 +61,9 @@ def _text_head(subtype: str, encoding: str) -> bytes:
     return _head(header + structured_field("Content-Transfer-Encoding", encoding))
 
 
-def _encode_text(text: str, longest_line: int) -> tuple[str, bytes]:
-    octets = text.encode()
-    if longest_line <= _LINE and _BOUNDARY_START not in text and _PLAIN_TEXT.fullmatch(text):
+def _encode_text(lines: str) -> tuple[str, bytes]:
+    octets = lines.encode()
+    if _PLAIN_LINES.fullmatch(lines) and _BOUNDARY_START not in lines:
         return "7bit", octets
     quoted = b2a_qp(octets)
     size = -(-len(octets) // 3) * 4 + -(-len(octets) // 57) * 2  # of its base64, line ends included
