@@ -133,9 +133,8 @@ class Submitter:
             async with in_storage(prepared.content, self._settings.content_slice_bytes) as sliced:
                 receipt = await self._put(replace(message, content=sliced), submission.principal, service)
         self._wakeup.work_arrived()
-        if is_shown and not awaited:
-            return receipt
-        return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
+        receipt.verdict_awaited, receipt.is_shown = awaited, is_shown
+        return receipt
 
     async def _put(self, message: NewMessage, principal: Principal, service: Service) -> Receipt:
         """At the revision of now, where what was changed meanwhile is nothing to this mail; else raises Outdated."""
