@@ -269,7 +269,10 @@ def _wire_domain(domain: str) -> str:
 
 def mailbox_key(email: str) -> str:
     """Equal for two spellings of one mailbox: the domain in any case or script, the local part exact."""
-    local_part, _, domain = wire_address(email).rpartition("@")
+    address = wire_address(email)
+    if address.islower():
+        return address
+    local_part, _, domain = address.rpartition("@")
     return f"{local_part}@{domain.lower()}"
 
 

@@ -14,7 +14,7 @@ def unstorable(text: str) -> str | None:
 
     PostgreSQL stores neither, and a lone surrogate has no UTF-8 form to send.
     """
-    return None if text.isascii() and "\x00" not in text else _first(_UNSTORABLE, text)
+    return None if "\x00" not in text and _has_utf_8(text) else _first(_UNSTORABLE, text)
 
 
 def header_breaking(text: str) -> str | None:
@@ -27,7 +27,14 @@ def header_breaking(text: str) -> str | None:
 
 def poses_as_encoded_word(text: str) -> bool:
     """Whether a reader may take a part of `text` for an encoded-word (RFC 2047) and decode it, line breaks and all."""
-    return _ENCODED_WORD.search(text) is not None
+    return "=?" in text and _ENCODED_WORD.search(text) is not None
+
+
+def _has_utf_8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _first(forbidden: re.Pattern[str], text: str) -> str | None:

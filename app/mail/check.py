@@ -90,7 +90,8 @@ def _extras(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
         yield from check_unsubscribe(draft)
     if draft.attachments:
         yield from _attachments(draft, limits)
-    if draft.template_data or draft.variables or draft.metadata or draft.tags:
+    has_data = draft.template_data or draft.variables or draft.metadata or draft.tags
+    if has_data and not _is_sound_data(draft, limits):
         yield from _data(draft, limits)
 
 
@@ -206,6 +207,23 @@ def _content_id(content_id: str, limits: DraftLimits) -> Iterator[Problem]:
         message = f"'{shown(content_id)}' is no content id of printable ASCII without spaces and angle brackets"
         yield _invalid(("content_id",), message)
     yield from _length(("content_id",), content_id, limits.max_name_chars)
+
+
+def _is_sound_data(draft: Draft, limits: DraftLimits) -> bool:
+    """Whether nothing is wrong with its data, told by what it is as JSON. It says no to some that is right."""
+    tags = len(draft.tags) <= limits.max_tags and max(map(len, draft.tags), default=0) <= limits.max_tag_chars
+    try:
+        metadata, *others = [
+            orjson.dumps(dict(data)) for data in (draft.metadata, draft.template_data, draft.variables)
+        ]
+    except TypeError:
+        return False
+    octets = b"".join([metadata, *others])
+    # A number that is not finite is null in it, and depth is no more than the number of brackets.
+    if b"null" in octets or b"\\u0000" in octets or unstorable("".join(draft.tags)):
+        return False
+    shallow = octets.count(b"{") + octets.count(b"[") <= limits.max_json_depth
+    return tags and shallow and len(metadata) <= limits.max_metadata_bytes
 
 
 def _data(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:

@@ -68,6 +68,7 @@ def envelope_recipients(draft: Draft) -> tuple[EnvelopeRecipient, ...]:
     unique: dict[str, EnvelopeRecipient] = {}
     for kind, mailboxes in groups:
         for mailbox in mailboxes:
-            recipient = EnvelopeRecipient(kind, mailbox.email, mailbox.name, wire_address(mailbox.email))
-            unique.setdefault(mailbox_key(mailbox.email), recipient)
+            address = wire_address(mailbox.email)
+            recipient = EnvelopeRecipient(kind, mailbox.email, mailbox.name, address)
+            unique.setdefault(mailbox_key(address), recipient)
     return tuple(unique.values())

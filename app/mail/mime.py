@@ -1,8 +1,7 @@
 """MIME entities as octets: text, file, multipart (RFC 2045, RFC 2046)."""
 
 import re
-from base64 import encodebytes
-from binascii import b2a_qp
+from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,7 +38,7 @@ class EncodedFile:
         if isinstance(self.octets, Encoded):
             return _lines(self.octets.base64())
         slices = in_slices(pieces_of(self.octets), _SLICE)
-        return (encodebytes(part).replace(b"\n", b"\r\n") for part in slices)
+        return (_cut_in_lines(b2a_base64(part, newline=False)) for part in slices)
 
 
 Entity = tuple[bytes | EncodedFile, ...]

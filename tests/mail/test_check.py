@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox
-from app.mail.check import _is_sound_letter, _letter, check_draft
+from app.mail.check import _data, _is_sound_data, _is_sound_letter, _letter, check_draft
 from app.mail.draft import Attachment, Draft, DraftLimits
 
 LIMITS = DraftLimits(
@@ -352,3 +352,29 @@ def test_the_straight_look_finds_nothing_wrong_only_where_nothing_is(draft: Draf
 def test_most_mail_needs_no_more_than_the_straight_look() -> None:
     assert _is_sound_letter(GOOD, LIMITS)
     assert _is_sound_letter(replace(GOOD, from_email="me@x", from_name="Mé", html="<p>\n</p>"), LIMITS)
+
+
+KEYS = st.text(max_size=4) | st.sampled_from(["\x00", "\ud800", "null"])
+LEAVES = KEYS | st.none() | st.booleans() | st.integers() | st.floats() | st.just(2**64)
+VALUES = st.dictionaries(KEYS, st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
+
+
+@given(VALUES, VALUES, VALUES, st.lists(KEYS | st.just("t" * 9), max_size=3).map(tuple))
+@example({}, {"a": [{"b": {}}]}, {}, ())
+@example({"a": "x" * 53}, {}, {}, ())
+@example({"a": "x" * 54}, {}, {}, ())
+def test_data_that_is_told_to_be_right_by_its_json_is_right(
+    metadata: dict[str, Any], template_data: dict[str, Any], variables: dict[str, Any], tags: tuple[str, ...]
+) -> None:
+    draft = replace(GOOD, metadata=metadata, template_data=template_data, variables=variables, tags=tags)
+    limits = replace(LIMITS, max_json_depth=4)
+    problems = tuple(_data(draft, limits))
+    assert not (problems and _is_sound_data(draft, limits))
+    assert check_draft(draft, limits) == problems
+
+
+def test_most_data_needs_no_more_than_its_json() -> None:
+    draft = replace(
+        GOOD, metadata={"order": 7, "ok": True}, template_data={"name": "Jané", "n": 1.5}, tags=("welcome",)
+    )
+    assert _is_sound_data(draft, LIMITS)

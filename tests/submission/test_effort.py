@@ -4,12 +4,10 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft, Link, Unsubscribe
-from app.submission.effort import _is_little, _is_short_letter, at_once_if_little, is_little
+from app.submission.effort import at_once_if_little, is_little
 
 BOB = Mailbox("bob@example.com", "Bob")
 LONG = "x" * 20_000
@@ -79,29 +77,6 @@ async def test_only_what_is_much_goes_to_a_thread() -> None:
     assert await at_once_if_little(Draft(text=LONG), threading.get_ident) != here
 
 
-LENGTHS = st.integers(0, 40) | st.sampled_from([900, 1000, 4000, 7000, 15_000, 16_000, 16_128, 16_129])
-TEXTS = st.none() | LENGTHS.map(lambda length: "x" * length) | st.just("{subject}")
-DRAFTS = st.builds(
-    Draft,
-    to=st.lists(st.builds(Mailbox, TEXTS.map(lambda text: text or ""), TEXTS), max_size=2).map(tuple),
-    cc=st.sampled_from([(), (BOB,)]),
-    subject=TEXTS,
-    text=TEXTS,
-    html=TEXTS,
-    from_email=TEXTS,
-    reply_to_name=TEXTS,
-    template=TEXTS,
-    template_id=TEXTS,
-    template_data=st.sampled_from([{}, {"a": "y" * 100}]),
-    unsubscribe=st.sampled_from([None, Unsubscribe("https://example.com")]),
-)
-
-
-@given(DRAFTS)
-def test_a_short_letter_is_little(draft: Draft) -> None:
-    assert not _is_short_letter(draft) or _is_little(draft)
-    assert is_little(draft) is _is_little(draft)
-
-
-def test_a_usual_mail_is_a_short_letter() -> None:
-    assert _is_short_letter(Draft(to=(BOB,), subject="Hello", text="x" * 4000, html="<p>It works.</p>" * 100))
+def test_braces_of_css_make_a_mail_no_larger() -> None:
+    assert is_little(Draft(to=(BOB,), subject="Hello", text="x" * 4000, html="<style>p { color: red }</style>" * 100))
+    assert not is_little(Draft(to=(BOB,), subject="Hello" * 30, text="x", html="{" * 200))
