@@ -71,8 +71,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def _content(draft: Draft, message_id: str) -> Entity:
     """mixed(alternative(text, related(html, inline files)), files), each level only where it is needed."""
-    inline = [attachment for attachment in draft.attachments if draft.html and attachment.content_id]
-    files = [attachment for attachment in draft.attachments if not (draft.html and attachment.content_id)]
+    inline: list[Attachment] = []
+    files: list[Attachment] = []
+    for attachment in draft.attachments:
+        (inline if draft.html and attachment.content_id else files).append(attachment)
     mark = sha256(message_id.encode()).hexdigest()[:24] if draft.html or files else ""
     bodies = []
     if draft.text or not (draft.html or files):
