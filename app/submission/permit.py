@@ -69,15 +69,15 @@ class Permits:
     def author(self, permit: Permit, draft: Draft) -> KnownAuthor:
         """Who the mail is from; most senders send again and again."""
         given = (draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name)
+        if sum([len(text) for text in given if text]) > _MOST_CHARS_OF_AUTHOR:
+            return KnownAuthor(resolve_author(draft, permit.service, self._settings), passes=False)
         known = self._authors.get((permit, *given))
         if known is None:
-            author, rules = resolve_author(draft, permit.service, self._settings), permit.rules
+            author = resolve_author(draft, permit.service, self._settings)
             emails = [mailbox.email if mailbox else None for mailbox in (author.sender, author.reply_to)]
-            passes = permit.principal.browser is None and lets_author_pass(rules, *emails)
-            known = KnownAuthor(author, passes)
-            revision = permit.principal.revision
-            if revision is not None and sum([len(text) for text in given if text]) <= _MOST_CHARS_OF_AUTHOR:
-                self._authors.keep((permit, *given), known, revision)
+            known = KnownAuthor(author, permit.principal.browser is None and lets_author_pass(permit.rules, *emails))
+            if permit.principal.revision is not None:
+                self._authors.keep((permit, *given), known, permit.principal.revision)
         return known
 
     async def is_same(self, service: Service, revision: int) -> bool:

@@ -92,5 +92,7 @@ def test_a_known_author_is_who_the_draft_says(drafts: list[Draft]) -> None:
         author = resolve_author(draft, SERVICE, settings)
         sender, reply_to = (one.email if one else None for one in (author.sender, author.reply_to))
         known = permits.author(permit, draft)
-        assert (known.author, known.passes) == (author, lets_author_pass(RULES, sender, reply_to))
-        assert permits.author(free, draft).passes
+        little = sum(len(given or "") for given in (draft.from_email, draft.from_name)) < 1000
+        little &= sum(len(given or "") for given in (draft.reply_to_email, draft.reply_to_name)) < 1000
+        assert (known.author, known.passes) == (author, little and lets_author_pass(RULES, sender, reply_to))
+        assert permits.author(free, draft).passes is little
