@@ -54,7 +54,9 @@ def is_little(draft: Draft) -> bool:
 
 def _extras(draft: Draft) -> list[object]:
     """What most mail has not."""
-    given = [draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers]
+    given = (draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers)
+    if not any((*given, draft.attachments, draft.links, draft.unsubscribe)):
+        return []
     extras: list[object] = [values for values in given if values]
     if draft.unsubscribe is not None:
         extras += [draft.unsubscribe.url, draft.unsubscribe.email]
