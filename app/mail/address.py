@@ -23,8 +23,11 @@ _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _QUOTED_STRING = re.compile(r'"(?:[^\x00-\x1f"\\\x7f]|\\[^\x00-\x1f\x7f])*"')
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _WIRE_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_COMMON = re.compile(rf"(?=.{{1,64}}@)[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@{_LABEL}(?:\.{_LABEL})*")
-"""Most addresses there are, which are told at one look; all others are taken apart."""
+_LETTERS = "[A-Za-z0-9_+-]++"
+_SHORT_LABEL = "[a-z0-9_]++(?:-++[a-z0-9_]++)*+"
+_COMMON = re.compile(rf"{_LETTERS}(?:\.{_LETTERS})*+@{_SHORT_LABEL}(?:\.{_SHORT_LABEL})*+")
+_COMMON_LENGTH = 64
+"""Most addresses there are, which are told at one look: none of their parts is too long. All others are taken apart."""
 
 _WHITE_SPACE = " \t"
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
@@ -178,14 +181,9 @@ def check_email(email: str) -> Problem | None:
     Quoted local parts, non-ASCII local parts, IDN domains, address literals and domains without a dot pass;
     comments, folding white space, encoded-words and obsolete forms do not.
     """
-    return _checked(email) if len(email) <= _MAX_ADDRESS else _problem(email)
-
-
-@lru_cache(maxsize=4096)
-def _checked(email: str) -> Problem | None:
-    if _COMMON.fullmatch(email):
+    if len(email) <= _COMMON_LENGTH and _COMMON.fullmatch(email):
         return None
-    return _problem(email)
+    return _uncommon_problem(email) if len(email) <= _MAX_ADDRESS else _problem(email)
 
 
 def _problem(email: str) -> Problem | None:
@@ -195,6 +193,9 @@ def _problem(email: str) -> Problem | None:
         if len(wire.encode()) <= _MAX_ADDRESS:
             return None
     return Problem(ErrorCode.INVALID_EMAIL, f"Invalid email - '{shown(email)}'.", ("email",))
+
+
+_uncommon_problem = lru_cache(maxsize=4096)(_problem)
 
 
 def _is_local_part(local_part: str) -> bool:
@@ -247,12 +248,13 @@ def check_name(name: str | None) -> Problem | None:
     return Problem(ErrorCode.INVALID_INPUT, f"A name must not contain control characters ({found}).", ("name",))
 
 
-@lru_cache(maxsize=4096)
 def wire_address(email: str) -> str:
     """The address as MAIL and RCPT carry it: the domain as lower-case A-labels (RFC 5890), the local part untouched.
 
     Only for an email that passed `check_email`; raises ValueError where the domain has no A-label form.
     """
+    if email.isascii() and email.islower():
+        return email
     local_part, _, domain = email.rpartition("@")
     return f"{local_part}@{_wire_domain(domain)}"
 
@@ -267,7 +269,10 @@ def _wire_domain(domain: str) -> str:
 
 def mailbox_key(email: str) -> str:
     """Equal for two spellings of one mailbox: the domain in any case or script, the local part exact."""
-    local_part, _, domain = wire_address(email).rpartition("@")
+    address = wire_address(email)
+    if address.islower():
+        return address
+    local_part, _, domain = address.rpartition("@")
     return f"{local_part}@{domain.lower()}"
 
 

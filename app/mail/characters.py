@@ -14,7 +14,7 @@ def unstorable(text: str) -> str | None:
 
     PostgreSQL stores neither, and a lone surrogate has no UTF-8 form to send.
     """
-    return _first(_UNSTORABLE, text)
+    return None if "\x00" not in text and _has_utf_8(text) else _first(_UNSTORABLE, text)
 
 
 def header_breaking(text: str) -> str | None:
@@ -22,12 +22,19 @@ def header_breaking(text: str) -> str | None:
 
     None of them may stand in a value bound for a header field: CR and LF would start a field of their own.
     """
-    return _first(_UNPRINTABLE_IN_HEADER, text)
+    return None if text.isprintable() else _first(_UNPRINTABLE_IN_HEADER, text)
 
 
 def poses_as_encoded_word(text: str) -> bool:
     """Whether a reader may take a part of `text` for an encoded-word (RFC 2047) and decode it, line breaks and all."""
-    return _ENCODED_WORD.search(text) is not None
+    return "=?" in text and _ENCODED_WORD.search(text) is not None
+
+
+def _has_utf_8(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _first(forbidden: re.Pattern[str], text: str) -> str | None:

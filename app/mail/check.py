@@ -45,7 +45,8 @@ def check_draft(draft: Draft, limits: DraftLimits) -> tuple[Problem, ...]:
 
     Field paths name the draft's own fields: ("to", "0", "email"), ("attachments", "2", "content_type").
     """
-    return tuple(_problems(draft, limits))
+    letter = () if _is_sound_letter(draft, limits) else tuple(_letter(draft, limits))
+    return (*letter, *_extras(draft, limits))
 
 
 def is_media_type(text: str) -> bool:
@@ -53,18 +54,44 @@ def is_media_type(text: str) -> bool:
     return _MEDIA_TYPE.fullmatch(text) is not None and not text.lower().startswith("multipart/")
 
 
-def _problems(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
+def _is_sound_letter(draft: Draft, limits: DraftLimits) -> bool:
+    """Whether nothing is wrong with what every mail has, told at a straight look. It says no to some that is right."""
+    mailboxes = (*draft.to, *draft.cc, *draft.bcc)
+    if not draft.to or len(mailboxes) > limits.max_recipients or not (draft.text or draft.html or draft.attachments):
+        return False
+    for mailbox in mailboxes:
+        if check_email(mailbox.email) is not None or not _is_sound_name(mailbox.name, limits):
+            return False
+    for email, name in ((draft.from_email, draft.from_name), (draft.reply_to_email, draft.reply_to_name)):
+        if (email and check_email(email) is not None) or not _is_sound_name(name, limits):
+            return False
+    subject = draft.subject or ""
+    if not subject.isprintable() or len(subject) > limits.max_subject_chars:
+        return False
+    text, html, most = draft.text or "", draft.html or "", limits.max_body_chars
+    return len(text) <= most and len(html) <= most and not unstorable(text) and not unstorable(html)
+
+
+def _is_sound_name(name: str | None, limits: DraftLimits) -> bool:
+    return name is None or (name.isprintable() and len(name) <= limits.max_name_chars)
+
+
+def _letter(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     yield from _recipients(draft, limits)
     yield from _author(draft, limits)
     yield from _subject(draft, limits)
     yield from _bodies(draft, limits)
+
+
+def _extras(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     if draft.headers:
         yield from _headers(draft, limits)
     if draft.unsubscribe is not None:
         yield from check_unsubscribe(draft)
     if draft.attachments:
         yield from _attachments(draft, limits)
-    if draft.template_data or draft.variables or draft.metadata or draft.tags:
+    has_data = draft.template_data or draft.variables or draft.metadata or draft.tags
+    if has_data and not _is_sound_data(draft, limits):
         yield from _data(draft, limits)
 
 
@@ -180,6 +207,23 @@ def _content_id(content_id: str, limits: DraftLimits) -> Iterator[Problem]:
         message = f"'{shown(content_id)}' is no content id of printable ASCII without spaces and angle brackets"
         yield _invalid(("content_id",), message)
     yield from _length(("content_id",), content_id, limits.max_name_chars)
+
+
+def _is_sound_data(draft: Draft, limits: DraftLimits) -> bool:
+    """Whether nothing is wrong with its data, told by what it is as JSON. It says no to some that is right."""
+    tags = len(draft.tags) <= limits.max_tags and max(map(len, draft.tags), default=0) <= limits.max_tag_chars
+    try:
+        metadata, *others = [
+            orjson.dumps(dict(data)) for data in (draft.metadata, draft.template_data, draft.variables)
+        ]
+    except TypeError:
+        return False
+    octets = b"".join([metadata, *others])
+    # A number that is not finite is null in it, and depth is no more than the number of brackets.
+    if b"null" in octets or b"\\u0000" in octets or unstorable("".join(draft.tags)):
+        return False
+    shallow = octets.count(b"{") + octets.count(b"[") <= limits.max_json_depth
+    return tags and shallow and len(metadata) <= limits.max_metadata_bytes
 
 
 def _data(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:

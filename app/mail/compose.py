@@ -11,7 +11,7 @@ from os.path import splitext
 from app.mail.address import Mailbox
 from app.mail.content import Composed
 from app.mail.draft import Attachment, Draft
-from app.mail.header import address_field, structured_field, unstructured_field
+from app.mail.header import address_field, author_field, structured_field, unstructured_field
 from app.mail.mime import Entity, file_entity, multipart_entity, text_entity
 from app.mail.unsubscribe import unsubscribe_fields
 
@@ -30,8 +30,7 @@ def compose(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_
     brackets; `date` is timezone-aware. The same arguments give the same bytes.
     Raises ValueError if a header field would hold a control character.
     """
-    laid_out = lay_out(draft, sender=sender, reply_to=reply_to, message_id=message_id, date=date)
-    return b"".join(laid_out.pieces())
+    return lay_out(draft, sender=sender, reply_to=reply_to, message_id=message_id, date=date).whole()
 
 
 def lay_out(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> Composed:
@@ -41,30 +40,29 @@ def lay_out(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_
 
 
 def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> str:
-    fields = [f"Date: {_date(date.replace(microsecond=0))}\r\n", address_field("From", (sender,))]
-    if draft.to:
-        fields.append(address_field("To", draft.to))
-    if draft.cc:
-        fields.append(address_field("Cc", draft.cc))
-    if reply_to is not None:
-        fields.append(address_field("Reply-To", (reply_to,)))
-    if draft.subject is not None:
-        fields.append(unstructured_field("Subject", draft.subject))
-    fields.append(structured_field("Message-ID", message_id))
-    fields.append("MIME-Version: 1.0\r\n")
-    if draft.unsubscribe is not None:
-        fields.append(unsubscribe_fields(draft.unsubscribe))
-    fields += (unstructured_field(name, value) for name, value in draft.headers)
-    return "".join(fields)
+    to = address_field("To", draft.to) if draft.to else ""
+    cc = address_field("Cc", draft.cc) if draft.cc else ""
+    replies = "" if reply_to is None else author_field("Reply-To", reply_to)
+    subject = "" if draft.subject is None else unstructured_field("Subject", draft.subject)
+    unsubscribe = "" if draft.unsubscribe is None else unsubscribe_fields(draft.unsubscribe)
+    more = "".join([unstructured_field(name, value) for name, value in draft.headers]) if draft.headers else ""
+    return (
+        f"Date: {_date(date)}\r\n{author_field('From', sender)}{to}{cc}{replies}{subject}"
+        f"{structured_field('Message-ID', message_id)}MIME-Version: 1.0\r\n{unsubscribe}{more}"
+    )
 
 
-@lru_cache(maxsize=16)
 def _date(moment: datetime) -> str:
     """RFC 5322 section 3.3. The names are English, whatever the locale."""
     if moment.tzinfo is not UTC:
         return format_datetime(moment)
-    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
-    return f"{day}, {moment.day:02} {month} {moment.year:04} {moment:%H:%M:%S} +0000"
+    return _utc_date(moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second)
+
+
+@lru_cache(maxsize=16)
+def _utc_date(year: int, month: int, day: int, hour: int, minute: int, second: int) -> str:
+    weekday = _DAYS[datetime(year, month, day, tzinfo=UTC).weekday()]
+    return f"{weekday}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} +0000"
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -73,8 +71,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def _content(draft: Draft, message_id: str) -> Entity:
     """mixed(alternative(text, related(html, inline files)), files), each level only where it is needed."""
-    inline = [attachment for attachment in draft.attachments if draft.html and attachment.content_id]
-    files = [attachment for attachment in draft.attachments if not (draft.html and attachment.content_id)]
+    inline: list[Attachment] = []
+    files: list[Attachment] = []
+    for attachment in draft.attachments:
+        (inline if draft.html and attachment.content_id else files).append(attachment)
     mark = sha256(message_id.encode()).hexdigest()[:24] if draft.html or files else ""
     bodies = []
     if draft.text or not (draft.html or files):

@@ -17,6 +17,10 @@ class Composed:
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
+    def whole(self) -> bytes:
+        """All of it, in memory."""
+        return b"".join([part if isinstance(part, bytes) else b"".join(part.pieces()) for part in self.parts])
+
     def pieces(self) -> Iterator[bytes]:
         """All of it, in its order."""
         for part in self.parts:

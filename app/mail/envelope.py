@@ -46,9 +46,8 @@ def make_envelope(
     `sender` and `reply_to` are the mailboxes `compose` is given, where they are not the draft's own; `recipients` those
     of the draft, where they are known.
     """
-    own = [email for email in (draft.from_email, draft.reply_to_email) if email]
-    resolved = [mailbox.email for mailbox in (sender, reply_to) if mailbox]
-    in_header = [*own, *resolved, *(mailbox.email for mailbox in (*draft.to, *draft.cc))]
+    in_header = [draft.from_email or "", draft.reply_to_email or ""]
+    in_header += [mailbox.email for mailbox in (sender, reply_to, *draft.to, *draft.cc) if mailbox]
     return Envelope(
         reverse_path=wire_address(reverse_path) if reverse_path else "",
         recipients=tuple([recipient.address for recipient in recipients or envelope_recipients(draft)]),
@@ -58,6 +57,9 @@ def make_envelope(
 
 def envelope_recipients(draft: Draft) -> tuple[EnvelopeRecipient, ...]:
     """To, then Cc, then Bcc of a checked draft, each mailbox once: the first place it is named in wins."""
+    if len(draft.to) == 1 and not draft.cc and not draft.bcc:
+        (only,) = draft.to
+        return (EnvelopeRecipient("to", only.email, only.name, wire_address(only.email)),)
     groups: tuple[tuple[RecipientKind, tuple[Mailbox, ...]], ...] = (
         ("to", draft.to),
         ("cc", draft.cc),
@@ -66,6 +68,7 @@ def envelope_recipients(draft: Draft) -> tuple[EnvelopeRecipient, ...]:
     unique: dict[str, EnvelopeRecipient] = {}
     for kind, mailboxes in groups:
         for mailbox in mailboxes:
-            recipient = EnvelopeRecipient(kind, mailbox.email, mailbox.name, wire_address(mailbox.email))
-            unique.setdefault(mailbox_key(mailbox.email), recipient)
+            address = wire_address(mailbox.email)
+            recipient = EnvelopeRecipient(kind, mailbox.email, mailbox.name, address)
+            unique.setdefault(mailbox_key(address), recipient)
     return tuple(unique.values())

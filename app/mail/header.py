@@ -27,6 +27,7 @@ _PLAIN_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'
 _PLAIN_PARAMETER = re.compile(r"[ !#-\[\]-~]*")
 _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
 _Q_LITERALS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+_Q_ENCODED = {octet: f"={octet:02X}" for octet in range(256) if octet not in _Q_LITERALS} | {0x20: "_"}
 
 
 def unstructured_field(name: str, value: str) -> str:
@@ -50,10 +51,23 @@ def address_field(name: str, mailboxes: Sequence[Mailbox]) -> str:
     return _field(name, _list_tokens(mailboxes))
 
 
-@lru_cache(maxsize=1024)
+def author_field(name: str, mailbox: Mailbox) -> str:
+    """As `address_field`, of one mailbox: those who write are the same again and again."""
+    return _author_field(name, mailbox.email, mailbox.name)
+
+
 def _mailbox_field(name: str, email: str, display_name: str | None) -> str:
-    """Of one mailbox: senders are the same again and again."""
+    line = ""
+    if not display_name:
+        line = f"{name}: {wire_address(email)}"
+    elif _PLAIN_PHRASE.fullmatch(display_name) and "=?" not in display_name:
+        line = f"{name}: {display_name} <{wire_address(email)}>"
+    if line.isprintable() and 0 < len(line) <= _LINE:
+        return f"{line}\r\n"
     return _field(name, _mailbox_tokens(Mailbox(email, display_name)))
+
+
+_author_field = lru_cache(maxsize=1024)(_mailbox_field)
 
 
 def _list_tokens(mailboxes: Sequence[Mailbox]) -> list[str]:
@@ -115,9 +129,10 @@ def _encoded_words(text: str, first: int, rest: int) -> list[str]:
 
     Every word holds whole characters, in Q or B, whichever is shorter for the whole text.
     """
-    octets = text.encode()
-    in_q = len(_q_encoded(octets)) <= 4 * -(-len(octets) // 3)
-    return [f" {_q_word(part) if in_q else _b_word(part)}" for part in _word_sized(text, in_q, first, rest)]
+    size, size_of_b = len(_q_encoded(text)), 4 * -(-len(text.encode()) // 3)
+    in_q = size <= size_of_b
+    parts = [text] if len("=?utf-8?q??=") + min(size, size_of_b) <= first else _word_sized(text, in_q, first, rest)
+    return [f" {_q_word(part) if in_q else _b_word(part)}" for part in parts]
 
 
 def _word_sized(text: str, in_q: bool, first: int, rest: int) -> Iterator[str]:
@@ -133,18 +148,15 @@ def _word_sized(text: str, in_q: bool, first: int, rest: int) -> Iterator[str]:
 
 
 def _encoded_size(char: str, in_q: bool) -> int:
-    octets = char.encode()
-    return len(_q_encoded(octets)) if in_q else len(octets)
+    return len(_q_encoded(char)) if in_q else len(char.encode())
 
 
 def _q_word(text: str) -> str:
-    return f"=?utf-8?q?{_q_encoded(text.encode())}?="
+    return f"=?utf-8?q?{_q_encoded(text)}?="
 
 
-def _q_encoded(octets: bytes) -> str:
-    return "".join(
-        chr(octet) if octet in _Q_LITERALS else "_" if octet == 0x20 else f"={octet:02X}" for octet in octets
-    )
+def _q_encoded(text: str) -> str:
+    return text.encode().decode("latin-1").translate(_Q_ENCODED)
 
 
 def _b_word(text: str) -> str:
@@ -178,6 +190,6 @@ def _field(name: str, tokens: Iterable[str]) -> str:
             line = ""
         line += token
     lines.append(line)
-    if any(header_breaking(line) for line in lines):
+    if header_breaking("".join(lines)):
         raise ValueError(f"the {name} field holds a control character")
-    return "".join(f"{line}\r\n" for line in lines)
+    return "\r\n".join((*lines, ""))

@@ -1,8 +1,7 @@
 """MIME entities as octets: text, file, multipart (RFC 2045, RFC 2046)."""
 
 import re
-from base64 import encodebytes
-from binascii import b2a_qp
+from binascii import b2a_base64, b2a_qp
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +20,7 @@ _SLICE = _LINE_OCTETS * _SLICE_LINES
 _LINES = Struct(f"{_LINE_CHARS}s" * _SLICE_LINES)
 # No octets in quoted-printable or base64 can hold "=_" (RFC 2045 section 6.7), so no part can hold a boundary.
 _BOUNDARY_START = "=_"
-_PLAIN_TEXT = re.compile(r"[\t\r\n -~]*")
+_PLAIN_LINES = re.compile(rf"(?:[\t -~]{{0,{_LINE}}}+\r\n)*+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class EncodedFile:
         if isinstance(self.octets, Encoded):
             return _lines(self.octets.base64())
         slices = in_slices(pieces_of(self.octets), _SLICE)
-        return (encodebytes(part).replace(b"\n", b"\r\n") for part in slices)
+        return (_cut_in_lines(b2a_base64(part, newline=False)) for part in slices)
 
 
 Entity = tuple[bytes | EncodedFile, ...]
@@ -48,22 +47,22 @@ Entity = tuple[bytes | EncodedFile, ...]
 
 def text_entity(text: str, subtype: str) -> Entity:
     """A text/`subtype` entity in UTF-8, 7-bit. Every line break becomes CRLF, and the last line gets one too."""
-    lines = _LINE_BREAK.split(text) if "\r" in text else text.split("\n")
-    if lines[-1]:
-        lines.append("")
-    encoding, body = _encode_text("\r\n".join(lines), max(map(len, lines)))
-    return _entity(_text_header(subtype, encoding), body)
+    lines = _LINE_BREAK.sub("\r\n", text) if "\r" in text else text.replace("\n", "\r\n")
+    if lines and not lines.endswith("\n"):
+        lines += "\r\n"
+    encoding, body = _encode_text(lines)
+    return _text_head(subtype, encoding), body
 
 
 @lru_cache(maxsize=16)
-def _text_header(subtype: str, encoding: str) -> str:
+def _text_head(subtype: str, encoding: str) -> bytes:
     header = structured_field("Content-Type", f"text/{subtype}", {"charset": "utf-8"})
-    return header + structured_field("Content-Transfer-Encoding", encoding)
+    return _head(header + structured_field("Content-Transfer-Encoding", encoding))
 
 
-def _encode_text(text: str, longest_line: int) -> tuple[str, bytes]:
-    octets = text.encode()
-    if longest_line <= _LINE and _BOUNDARY_START not in text and _PLAIN_TEXT.fullmatch(text):
+def _encode_text(lines: str) -> tuple[str, bytes]:
+    octets = lines.encode()
+    if _PLAIN_LINES.fullmatch(lines) and _BOUNDARY_START not in lines:
         return "7bit", octets
     quoted = b2a_qp(octets)
     size = -(-len(octets) // 3) * 4 + -(-len(octets) // 57) * 2  # of its base64, line ends included
@@ -82,22 +81,35 @@ def file_entity(
     header += structured_field("Content-Disposition", disposition, {"filename": name})
     if content_id:
         header += structured_field("Content-ID", f"<{content_id}>")
-    return _entity(header, EncodedFile(content))
+    return _head(header), EncodedFile(content)
 
 
 def multipart_entity(subtype: str, entities: Sequence[Entity], *, mark: str, root_type: str | None = None) -> Entity:
-    """A multipart/`subtype` of finished entities. `mark` (letters and digits) tells this mail's boundaries from
-    those of any other; `root_type` is the type of a multipart/related's first entity (RFC 2387)."""
+    """A multipart/`subtype` of finished entities. `mark` (30 letters and digits at most) tells this mail's
+    boundaries from those of any other; `root_type` is the type of a multipart/related's first entity (RFC 2387)."""
     boundary = f"{_BOUNDARY_START}{mark}_{subtype}"
-    parameters = {"boundary": boundary} | ({"type": root_type} if root_type else {})
+    before, behind = _around_boundary(subtype, len(boundary), root_type)
     delimiter = f"--{boundary}\r\n".encode()
-    parts = (part for entity in entities for part in (delimiter, *entity, b"\r\n"))
-    header = structured_field("Content-Type", f"multipart/{subtype}", parameters)
-    return _entity(header, *parts, f"--{boundary}--\r\n".encode())
+    parts: list[bytes | EncodedFile] = [f"{before}{boundary}{behind}".encode()]
+    for entity in entities:
+        parts += (delimiter, *entity, b"\r\n")
+    parts.append(f"--{boundary}--\r\n".encode())
+    return tuple(parts)
 
 
-def _entity(header: str, *body: bytes | EncodedFile) -> Entity:
-    return (header.encode("ascii"), b"\r\n", *body)
+@lru_cache(maxsize=16)
+def _around_boundary(subtype: str, size: int, root_type: str | None) -> tuple[str, str]:
+    """What the head of a multipart entity has before and behind a boundary of this size."""
+    anyone = "x" * size
+    parameters = {"boundary": anyone} | ({"type": root_type} if root_type else {})
+    head = _head(structured_field("Content-Type", f"multipart/{subtype}", parameters)).decode()
+    before, _, behind = head.partition(anyone)
+    return before, behind
+
+
+def _head(header: str) -> bytes:
+    """The header section of an entity, and the empty line behind it."""
+    return f"{header}\r\n".encode("ascii")
 
 
 def _lines(base64: Iterable[bytes]) -> Iterator[bytes]:

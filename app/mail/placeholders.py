@@ -28,13 +28,16 @@ def fill(
     Names that have no value there stand for `sender_fields`, and {subject} for the filled subject.
     Raises TooLarge, before anything is built, if a filled part would pass `max_body_chars`.
     """
-    if draft.unsubscribe is None and not any("{" in part for part in (draft.subject, draft.text, draft.html) if part):
+    if not may_be_filled(draft):
         return draft
     words, most = _words(draft, sender_fields), limits.max_body_chars
+    if draft.unsubscribe is None and not _names(draft) & {"subject", *words}:
+        return draft
     subject = _fill_text(draft.subject, words, "subject", most)
     words = words if subject is None else {"subject": subject, **words}
     raw = draft.variables.keys() - draft.template_data
-    escaped = {name: word if name in raw else html.escape(word) for name, word in words.items()}
+    used = _names_in(draft.html)
+    escaped = {name: word if name in raw else html.escape(word) for name, word in words.items() if name in used}
     return replace(
         draft,
         subject=subject,
@@ -42,6 +45,13 @@ def fill(
         html=_fill_text(draft.html, escaped, "html", most),
         unsubscribe=_fill_unsubscribe(draft.unsubscribe, words, most),
     )
+
+
+def may_be_filled(draft: Draft) -> bool:
+    """Whether there is anything in it that `fill` looks at."""
+    if draft.unsubscribe is not None or "{" in (draft.text or ""):
+        return True
+    return "{" in (draft.html or "") or "{" in (draft.subject or "")
 
 
 def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] = _NOTHING) -> tuple[str, ...]:
@@ -63,6 +73,14 @@ def unfilled_placeholders(draft: Draft, sender_fields: Mapping[str, str | None] 
 def is_placeholder(name: str) -> bool:
     """Whether {name} would be one, and be seen as one: no space at its ends, nothing that does not print."""
     return name.isprintable() and name == name.strip() and _PLACEHOLDER.fullmatch(f"{{{name}}}") is not None
+
+
+def _names(draft: Draft) -> set[str]:
+    return _names_in(draft.subject) | _names_in(draft.text) | _names_in(draft.html)
+
+
+def _names_in(text: str | None) -> set[str]:
+    return set(_PLACEHOLDER.findall(text)) if text and "{" in text else set()
 
 
 def _words(draft: Draft, sender_fields: Mapping[str, str | None]) -> dict[str, str]:

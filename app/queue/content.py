@@ -38,12 +38,9 @@ class SlicedContent:
 
 
 @asynccontextmanager
-async def in_storage(content: bytes | Composed, slice_bytes: int) -> "AsyncIterator[bytes | SlicedContent]":
-    """While the block accepts a message, its content: bytes as they are, a composed mail in slices. Those that are of
-    no message at the end of the block are removed."""
-    if isinstance(content, bytes):
-        yield content
-        return
+async def in_storage(content: Composed, slice_bytes: int) -> AsyncIterator[SlicedContent]:
+    """While the block accepts a message, its content in slices. Those that are of no message at the end of the block
+    are removed."""
     sliced = SlicedContent(new_key(), len(content))
     try:
         await _write(sliced, in_slices(content.pieces(), slice_bytes))

@@ -1,5 +1,7 @@
 """Who a mail is from, and where replies go."""
 
+from dataclasses import dataclass
+
 from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox
 from app.mail.draft import Draft
@@ -7,11 +9,18 @@ from app.services.models import Service
 from app.settings import Settings
 
 
-def resolve_sender(
-    draft: Draft, service: Service, settings: Settings
-) -> tuple[Mailbox | None, Mailbox | None, tuple[Problem, ...]]:
-    """From and Reply-To, each field by itself: the draft's, else the service's default, else that of MAIL_FROM_*; never
-    an invented sender."""
+@dataclass(slots=True)
+class Author:
+    """From and Reply-To. `missing`: what is wrong where there is no sender."""
+
+    sender: Mailbox | None
+    reply_to: Mailbox | None
+    missing: tuple[Problem, ...] = ()
+
+
+def resolve_author(draft: Draft, service: Service, settings: Settings) -> Author:
+    """Each field by itself: the draft's, else the service's default, else that of MAIL_FROM_*; never an invented
+    sender."""
     from_email, from_name = draft.from_email, draft.from_name
     if from_email is None:
         from_email = service.from_email or settings.mail_from_address
@@ -24,5 +33,5 @@ def resolve_sender(
         missing = Problem(
             ErrorCode.NO_SENDER, "No sender: give a from address, or a default one on the service.", ("from_email",)
         )
-        return None, reply_to, (missing,)
-    return Mailbox(from_email, from_name or None), reply_to, ()
+        return Author(None, reply_to, (missing,))
+    return Author(Mailbox(from_email, from_name or None), reply_to)

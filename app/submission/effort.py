@@ -30,31 +30,39 @@ def is_little(draft: Draft) -> bool:
     """Whether all that its author gave is little, and stays so when its placeholders are filled."""
     subject, text, html = draft.subject or "", draft.text or "", draft.html or ""
     size = len(text) + len(html) * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 1)
-    parts = len(draft.to) + len(draft.cc) + len(draft.bcc) + len(draft.attachments) + len(draft.links)
-    if size + _MAILBOX * (parts + len(draft.headers)) > _LITTLE:
+    mailboxes = (*draft.to, *draft.cc, *draft.bcc)
+    parts = len(mailboxes) + len(draft.attachments) + len(draft.links) + len(draft.headers)
+    if size + _MAILBOX * parts > _LITTLE:
         return False
-    size += sum([len(file.content) for file in draft.attachments])
-    lengths = _lengths([given for given in (*_names(draft), *_values(draft)) if given])
-    if lengths is None or size + sum(lengths) > _LITTLE:
+    names = [subject, draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name]
+    names += [draft.template, draft.template_id]
+    for mailbox in mailboxes:
+        names += (mailbox.email, mailbox.name)
+    lengths = [len(name) for name in names if name]
+    if extras := _extras(draft):
+        size += sum([len(file.content) for file in draft.attachments])
+        more = _lengths(extras)
+        if more is None:
+            return False
+        lengths += more
+    size += sum(lengths)
+    if size > _LITTLE:
         return False
     braces = subject.count("{") + text.count("{") + html.count("{")
-    return size + sum(lengths) + max(lengths, default=0) * braces <= _LITTLE
+    return size + max(lengths, default=0) * braces <= _LITTLE
 
 
-def _names(draft: Draft) -> list[object]:
-    given: list[object] = [draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name]
-    given += [draft.template, draft.template_id]
+def _extras(draft: Draft) -> list[object]:
+    """What most mail has not."""
+    given = (draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers)
+    if not any((*given, draft.attachments, draft.links, draft.unsubscribe)):
+        return []
+    extras: list[object] = [values for values in given if values]
     if draft.unsubscribe is not None:
-        given += [draft.unsubscribe.url, draft.unsubscribe.email]
-    for mailbox in (*draft.to, *draft.cc, *draft.bcc):
-        given += [mailbox.email, mailbox.name]
+        extras += [draft.unsubscribe.url, draft.unsubscribe.email]
     for file in draft.attachments:
-        given += [file.name, file.content_type, file.content_id]
-    return given + [link.url for link in draft.links]
-
-
-def _values(draft: Draft) -> list[object]:
-    return [draft.subject, draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers]
+        extras += [file.name, file.content_type, file.content_id]
+    return extras + [link.url for link in draft.links]
 
 
 def _lengths(values: list[object]) -> list[int] | None:

@@ -15,7 +15,7 @@ from app.mail.draft import Draft
 from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
-from app.submission.author import resolve_sender
+from app.submission.author import Author, resolve_author
 from app.templates.content import RECIPIENT_FIELDS, UsedTemplate, apply_template
 from app.templates.find import find_used_template
 
@@ -66,8 +66,8 @@ async def answer(question: MailQuestion, principal: Principal, settings: Setting
     if principal.browser is not None:
         given = _without_fixed_sender(given, service, template, settings)
     draft = fix_recipients(apply_template(given, template.content) if template else given, principal)
-    sender, reply_to, _ = resolve_sender(draft, service, settings)
-    mail = asked_mail(given, draft, sender, reply_to, template, settings.max_recipients)
+    author = resolve_author(draft, service, settings)
+    mail = asked_mail(given, draft, author, template, settings.max_recipients)
     found = await asyncio.to_thread(violations, principal, service.id, mail)
     if principal.browser is not None:  # whose fixed recipients are not for everybody to read
         return MailAnswer(replace(asked, recipients=tuple((("to",), email) for email in question.to)), found)
@@ -79,7 +79,7 @@ def _without_fixed_sender(given: Draft, service: Service, template: UsedTemplate
     unsigned = replace(given, from_email=None)
     if template is None:
         return unsigned
-    fixed, _, _ = resolve_sender(apply_template(unsigned, template.content), service, settings)
+    fixed = resolve_author(apply_template(unsigned, template.content), service, settings).sender
     same = fixed and not check_email(fixed.email) and mailbox_key(fixed.email) == mailbox_key(given.from_email or "")
     return unsigned if same else given
 
@@ -95,6 +95,8 @@ async def permitted_template(draft: Draft, principal: Principal, service_id: UUI
     Raises NotFound TEMPLATE_NOT_FOUND. A role with templates of its own does not learn which others there are: any
     other one, and any other name, is None to it, and refused as such.
     """
+    if draft.template is None and draft.template_id is None:
+        return None
     own = restrictions(principal, service_id).templates
     try:
         found = await find_used_template(draft)
@@ -106,12 +108,7 @@ async def permitted_template(draft: Draft, principal: Principal, service_id: UUI
 
 
 def asked_mail(
-    given: Draft,
-    draft: Draft,
-    sender: Mailbox | None,
-    reply_to: Mailbox | None,
-    template: UsedTemplate | None,
-    max_recipients: int,
+    given: Draft, draft: Draft, author: Author, template: UsedTemplate | None, max_recipients: int
 ) -> AskedMail:
     """What the role is asked about: `given` as the author wrote it, `draft` with what comes from the template.
 
@@ -123,9 +120,9 @@ def asked_mail(
         for index, mailbox in enumerate(getattr(draft, field))
     )
     return AskedMail(
-        sender=sender.email if sender else None,
+        sender=author.sender.email if author.sender else None,
         recipients=recipients[:max_recipients],
-        reply_to=reply_to.email if reply_to else None,
+        reply_to=author.reply_to.email if author.reply_to else None,
         template_id=template.id if template else None,
         template_path=_template_path(given),
         own_content=tuple(_own_content(given)),

@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from app.access.mail_policy import AskedMail, Path, restrictions
+from app.access.mail_policy import AskedMail, Path
 from app.access.policy import require
 from app.access.principal import Action, Principal
-from app.errors import ErrorCode, Forbidden, InvalidInput, TooLarge
+from app.access.restrictions import Restrictions
+from app.errors import ErrorCode, Forbidden, InvalidInput, Problem, TooLarge
 from app.mail.address import Mailbox, wire_address
 from app.mail.check import check_draft
 from app.mail.compose import lay_out
 from app.mail.content import Composed
 from app.mail.draft import Draft, DraftLimits
 from app.mail.envelope import Envelope, EnvelopeRecipient, envelope_recipients, make_envelope
-from app.mail.placeholders import fill
+from app.mail.placeholders import fill, may_be_filled
 from app.mail.plain_text import text_of
 from app.queue.doubt import OnDoubt
 from app.queue.schedule import AT_ONCE, Schedule, check_schedule
@@ -23,7 +24,7 @@ from app.services.known_services import KnownServices
 from app.services.manage import find_service
 from app.services.models import Service
 from app.settings import Settings
-from app.submission.author import resolve_sender
+from app.submission.author import Author
 from app.submission.permission import asked_mail, escape_variables, fix_recipients, no_such_service
 from app.templates.content import UsedTemplate, apply_template, check_values
 
@@ -92,34 +93,31 @@ class Preparer:
         most = min(settings.max_body_chars, settings.max_browser_message_bytes)
         self._limits_of_pages = replace(self._limits, max_body_chars=most)
 
-    def apply(self, submission: Submission, service: Service, template: UsedTemplate | None) -> Submission:
+    def apply(self, submission: Submission, rules: Restrictions, template: UsedTemplate | None) -> Submission:
         """With what comes from the template filled in, and the recipients of a browser key."""
         draft, principal = submission.draft, submission.principal
         draft = fix_recipients(apply_template(draft, template.content) if template else draft, principal)
-        draft = escape_variables(draft) if restrictions(principal, service.id).templates else draft
+        draft = escape_variables(draft) if rules.templates else draft
         return submission if draft is submission.draft else replace(submission, draft=draft)
 
-    def asked(
-        self, given: Submission, applied: Submission, service: Service, template: UsedTemplate | None
-    ) -> AskedMail:
+    def asked(self, given: Submission, applied: Submission, author: Author, template: UsedTemplate | None) -> AskedMail:
         """What the role is to be asked about a mail: `given` as the author wrote it, and `applied`."""
-        sender, reply_to, _ = resolve_sender(applied.draft, service, self._settings)
-        mail = asked_mail(given.draft, applied.draft, sender, reply_to, template, self._limits.max_recipients)
+        mail = asked_mail(given.draft, applied.draft, author, template, self._limits.max_recipients)
         return replace(mail, own_fields=(*mail.own_fields, *_own_terms(given)))
 
     def prepare(
-        self, submission: Submission, service: Service, template: UsedTemplate | None, key: UUID, moment: datetime
+        self, submission: Submission, author: Author, template: UsedTemplate | None, key: UUID, moment: datetime
     ) -> Prepared:
         """The mail that leaves, with this key in its Message-ID and this moment as its Date. The same arguments give
         the same octets. Raises InvalidInput with everything that is wrong, TooLarge."""
         draft = submission.draft
         unfit = check_values(draft, template) if template and submission.values_required else ()
-        sender, reply_to, missing = resolve_sender(draft, service, self._settings)
+        sender, reply_to = author.sender, author.reply_to
         of_page = submission.principal.browser is not None
         limits = self._limits_of_pages if of_page else self._limits
-        filled = fill(draft, limits, sender_fields(sender, reply_to))
-        ill_timed = check_schedule(submission.schedule, moment, self._settings.max_schedule_ahead)
-        problems = (*unfit, *check_draft(filled, limits), *missing, *ill_timed)
+        filled = fill(draft, limits, sender_fields(sender, reply_to)) if may_be_filled(draft) else draft
+        ill_timed = self._ill_timed(submission.schedule, moment)
+        problems = (*unfit, *check_draft(filled, limits), *author.missing, *ill_timed)
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"
@@ -132,8 +130,13 @@ class Preparer:
         recipients = envelope_recipients(filled)
         envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to, recipients=recipients)
         is_large = len(content) > self._settings.content_slice_bytes
-        final = content if is_large else b"".join(content.pieces())
+        final = content if is_large else content.whole()
         return Prepared(filled, sender, reply_to, recipients, envelope, header, moment, final)
+
+    def _ill_timed(self, schedule: Schedule, moment: datetime) -> tuple[Problem, ...]:
+        if schedule.send_at is None and schedule.expires_at is None:
+            return ()
+        return check_schedule(schedule, moment, self._settings.max_schedule_ahead)
 
     def _with_text(self, draft: Draft) -> Draft:
         """An empty text says that there shall be none."""

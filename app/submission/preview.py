@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from app.access.mail_policy import AskedMail, Violation, refusal_of, violations
+from app.access.mail_policy import AskedMail, Violation, refusal_of, restrictions, violations
 from app.domains.signing import CannotSign, ContentSigner
 from app.errors import Forbidden, Refusal
 from app.mail.envelope import EnvelopeRecipient
@@ -18,6 +18,7 @@ from app.outbound.fetch import Fetcher
 from app.services.models import Service, ServiceKind
 from app.services.providers import provider_named
 from app.settings import Settings
+from app.submission.author import resolve_author
 from app.submission.links import attach_links
 from app.submission.permission import permitted_template
 from app.submission.prepare import Prepared, Preparer, Submission, permitted_service, sender_fields
@@ -98,8 +99,9 @@ class Previewer:
         async with self._places:
             service = await permitted_service(submission.service_name, submission.principal)
             template = await permitted_template(submission.draft, submission.principal, service.id)
-            applied = self._preparer.apply(submission, service, template)
-            mail = self._preparer.asked(submission, applied, service, template)
+            applied = self._preparer.apply(submission, restrictions(submission.principal, service.id), template)
+            author = resolve_author(applied.draft, service, self._settings)
+            mail = self._preparer.asked(submission, applied, author, template)
             broken = await asyncio.to_thread(violations, submission.principal, service.id, mail)
             refusal = refusal_of(broken) if broken else None
             if refusal is None:
@@ -107,7 +109,7 @@ class Previewer:
                 applied = replace(applied, draft=draft)
             key, moment = self._make_key(), self._clock()
             try:
-                prepared = await asyncio.to_thread(self._preparer.prepare, applied, service, template, key, moment)
+                prepared = await asyncio.to_thread(self._preparer.prepare, applied, author, template, key, moment)
             except Refusal:
                 if refusal is not None:
                     raise refusal from None
@@ -156,7 +158,7 @@ class Previewer:
 
 def _whole(prepared: Prepared) -> bytes:
     """A preview holds the mail in memory, however large it is."""
-    return prepared.content if isinstance(prepared.content, bytes) else b"".join(prepared.content.pieces())
+    return prepared.content if isinstance(prepared.content, bytes) else prepared.content.whole()
 
 
 def _judged(prepared: Prepared, mail: AskedMail, broken: tuple[Violation, ...]) -> Iterator[JudgedRecipient]:

@@ -8,10 +8,9 @@ from uuid import UUID
 
 from app.access.client_address import client_subject
 from app.access.known_keys import KnownKeys
-from app.access.mail_policy import require_mail, restrictions
+from app.access.mail_policy import require_mail
 from app.access.principal import Principal
 from app.access.quota import Quota, quotas_of
-from app.access.restrictions import NO_RESTRICTIONS
 from app.clock import now
 from app.database.key import new_key
 from app.database.revision import Outdated, read_revision
@@ -20,12 +19,11 @@ from app.errors import InvalidInput, Refusal, TooLarge
 from app.mail.draft import Draft
 from app.outbound.fetch import Fetcher
 from app.queue.acceptance import Acceptance
-from app.queue.content import SlicedContent, in_storage
+from app.queue.content import in_storage
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt
 from app.queue.wakeup import Wakeup
 from app.services.environment import check_default_sender
-from app.services.known_services import KnownServices
 from app.services.models import Service
 from app.services.secret import address_secret
 from app.settings import Settings
@@ -33,7 +31,8 @@ from app.submission.digest import digest_request, key_of_page
 from app.submission.effort import at_once_if_little
 from app.submission.links import attach_links
 from app.submission.permission import permitted_fallbacks, permitted_template
-from app.submission.prepare import Prepared, Preparer, Submission, permitted_service
+from app.submission.permit import KnownAuthor, Permit, Permits
+from app.submission.prepare import Prepared, Preparer, Submission
 from app.submission.preview import Preview, Previewer
 from app.templates.content import UsedTemplate
 
@@ -64,7 +63,7 @@ class Submitter:
         self._clock = clock
         self._fetcher = Fetcher(settings)
         self._preparer = Preparer(settings)
-        self._services = KnownServices(settings.cache_entries)
+        self._permits = Permits(settings)
         self.keys = KnownKeys(settings.cache_entries, settings.api_key_use_interval)
         self._previewer = Previewer(settings, self._preparer, self._fetcher, make_key, clock, signer)
 
@@ -95,7 +94,8 @@ class Submitter:
             submission = replace(submission, principal=principal)
 
     async def _submit(self, submission: Submission) -> Receipt:
-        service = await permitted_service(submission.service_name, submission.principal, self._services)
+        permit = await self._permits.permit(submission.principal, submission.service_name)
+        service = permit.service
         is_shown = submission.principal.browser is None
         if not is_shown:
             _check_values_of_page(submission.draft, self._settings.max_browser_message_bytes)
@@ -108,30 +108,33 @@ class Submitter:
                 await _refuse_outdated(submission.principal)
                 return replace(earlier, verdict_awaited=awaited, is_shown=is_shown)
         template = await permitted_template(submission.draft, submission.principal, service.id)
-        submission, fallbacks = await self._permitted_mail(submission, service, template)
-        draft = await attach_links(submission.draft, self._fetcher, self._settings.max_attachments)
-        if draft is not submission.draft:
-            submission = replace(submission, draft=draft)
+        applied = self._preparer.apply(submission, permit.rules, template)
+        known = self._permits.author(permit, applied.draft)
+        fallbacks = await self._fallbacks(submission, applied, permit, known, template)
+        draft = await attach_links(applied.draft, self._fetcher, self._settings.max_attachments)
+        submission = applied if draft is applied.draft else replace(applied, draft=draft)
         key = submission.key or self._make_key()
-        prepared = await at_once_if_little(draft, self._preparer.prepare, submission, service, template, key, moment)
-        async with in_storage(prepared.content, self._settings.content_slice_bytes) as content:
-            message = _new_message(
-                key,
-                submission,
-                service,
-                prepared,
-                content=content,
-                template=template,
-                idempotency=idempotency,
-                verdict_awaited=awaited,
-                quotas=self.quotas(submission.principal, service.id, service.name),
-                fallbacks=fallbacks,
-            )
+        asked = (submission, known.author, template, key, moment)
+        prepared = await at_once_if_little(draft, self._preparer.prepare, *asked)
+        message = _new_message(
+            key,
+            submission,
+            service,
+            prepared,
+            template=template,
+            idempotency=idempotency,
+            verdict_awaited=awaited,
+            quotas=self._quotas(permit, submission.principal),
+            fallbacks=fallbacks,
+        )
+        if isinstance(prepared.content, bytes):
             receipt = await self._put(message, submission.principal, service)
+        else:
+            async with in_storage(prepared.content, self._settings.content_slice_bytes) as sliced:
+                receipt = await self._put(replace(message, content=sliced), submission.principal, service)
         self._wakeup.work_arrived()
-        if is_shown and not awaited:
-            return receipt
-        return replace(receipt, verdict_awaited=awaited, is_shown=is_shown)
+        receipt.verdict_awaited, receipt.is_shown = awaited, is_shown
+        return receipt
 
     async def _put(self, message: NewMessage, principal: Principal, service: Service) -> Receipt:
         """At the revision of now, where what was changed meanwhile is nothing to this mail; else raises Outdated."""
@@ -141,7 +144,7 @@ class Submitter:
             except Outdated:
                 before, principal = principal, await self.keys.renew(principal)
                 revision = principal.revision or 0
-                if principal != before or not await self._services.is_same(service, revision):
+                if principal != before or not await self._permits.is_same(service, revision):
                     raise
                 message = replace(message, revision=revision)
 
@@ -153,26 +156,29 @@ class Submitter:
             client = client_subject(self._address_secret, principal.api_key_id, principal.origin, prefix)
         return quotas_of(principal, service_id, service_name, client)
 
+    def _quotas(self, permit: Permit, principal: Principal) -> tuple[Quota, ...]:
+        if permit.quotas is not None:
+            return permit.quotas
+        return self.quotas(principal, permit.service.id, permit.service.name)
+
     @cached_property
     def _address_secret(self) -> bytes:
         return address_secret(self._settings)
 
-    async def _permitted_mail(
-        self, given: Submission, service: Service, template: UsedTemplate | None
-    ) -> tuple[Submission, tuple[UUID, ...]]:
-        """With what comes from the template filled in, and the fallbacks by which it may leave, too. The role is asked
-        before any file is fetched for the mail."""
-        applied, principal = self._preparer.apply(given, service, template), given.principal
-        restricted = restrictions(principal, service.id) != NO_RESTRICTIONS
+    async def _fallbacks(
+        self, given: Submission, applied: Submission, permit: Permit, known: KnownAuthor, template: UsedTemplate | None
+    ) -> tuple[UUID, ...]:
+        """Those by which the mail may leave, if it may be sent at all. The role is asked before any file is fetched for
+        it. Raises Forbidden."""
+        service, principal = permit.service, given.principal
         may_divert = bool(service.fallbacks) and given.with_fallbacks
-        if not restricted and not may_divert:
-            return applied, ()
-        mail = self._preparer.asked(given, applied, service, template)
-        if restricted:
-            await at_once_if_little(applied.draft, require_mail, principal, service.id, mail)
+        if not may_divert and known.passes:
+            return ()
+        mail = self._preparer.asked(given, applied, known.author, template)
+        await at_once_if_little(applied.draft, require_mail, principal, service.id, mail)
         if not may_divert:
-            return applied, ()
-        return applied, await at_once_if_little(applied.draft, permitted_fallbacks, principal, service, mail)
+            return ()
+        return await at_once_if_little(applied.draft, permitted_fallbacks, principal, service, mail)
 
     async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
         key = submission.idempotency_key
@@ -209,13 +215,13 @@ def _new_message(
     service: Service,
     prepared: Prepared,
     *,
-    content: bytes | SlicedContent,
     template: UsedTemplate | None,
     idempotency: Idempotency | None,
     verdict_awaited: bool,
     quotas: Sequence[Quota],
     fallbacks: Sequence[UUID],
 ) -> NewMessage:
+    """Without its content, where that is large: the slices of that are to be stored first."""
     return NewMessage(
         id=key,
         service_id=service.id,
@@ -228,7 +234,7 @@ def _new_message(
         sender=prepared.sender,
         subject=prepared.draft.subject,
         recipients=prepared.recipients,
-        content=content,
+        content=prepared.content if isinstance(prepared.content, bytes) else b"",
         template=template,
         metadata=submission.draft.metadata,
         tags=submission.draft.tags,

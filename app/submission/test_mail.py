@@ -12,7 +12,7 @@ from app.mail.draft import Draft
 from app.services.manage import find_service
 from app.services.models import Service, ServiceKind
 from app.settings import Settings
-from app.submission.author import resolve_sender
+from app.submission.author import resolve_author
 from app.submission.prepare import Submission, message_id_for
 
 
@@ -35,7 +35,7 @@ async def make_test_mail(
     name = service.name if service else service_name
     server, message_id = None, None
     if service is not None:
-        sender, _, _ = resolve_sender(Draft(), service, settings)
+        sender = resolve_author(Draft(), service, settings).sender
         message_id = message_id_for(key, sender) if sender else None
         server = _server(service) if sees_service(principal, service.id) else None
     draft = draft_test_mail(to, Facts(name, server, moment, message_id))

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.mail_policy import AskedMail, MailRule, violations
+from app.access.mail_policy import AskedMail, MailRule, lets_author_pass, violations
 from app.access.policy import allows
 from app.access.principal import Action, GrantRule, Principal
 from app.access.restrictions import Restrictions
@@ -107,3 +107,33 @@ def test_each_recipient_is_judged_by_itself_and_one_forbids_the_mail(
     alone = [row.__class__(row.service, row.actions, (), (), row.recipients, row.not_recipients) for row in role]
     expected = {path for path, email in named if not may_send(alone, "news", "bob@b.example", [email])}
     assert {violation.field for violation in broken} - {("from_email",)} == expected
+
+
+restrictions = st.builds(
+    Restrictions,
+    lists,
+    lists,
+    st.just(()) | lists,
+    st.just(()) | lists,
+    st.sampled_from([(), (), (UUID(int=5),)]),
+    st.none() | st.sampled_from(PATTERNS),
+)
+addresses = st.sampled_from([None, "", "no address", *ADDRESSES])
+mails = st.builds(
+    AskedMail,
+    addresses,
+    st.lists(st.sampled_from(["no address", *ADDRESSES]).map(lambda email: (("to",), email)), max_size=3).map(tuple),
+    addresses,
+    st.sampled_from([None, UUID(int=5), UUID(int=6)]),
+    own_content=st.sampled_from([(), (("text",),)]),
+    own_fields=st.sampled_from([(), (("to",),)]),
+)
+
+
+@given(restrictions, mails)
+def test_mail_of_an_author_who_passes_breaks_no_rule_whatever_else_it_is(rules: Restrictions, mail: AskedMail) -> None:
+    who = Principal(UUID(int=1000), "mailer", UUID(int=1001), "laptop", (GrantRule(None, frozenset(Action), rules),))
+    passes, broken = lets_author_pass(rules, mail.sender, mail.reply_to), violations(who, UUID(int=1), mail)
+    assert not (passes and broken)
+    if not (rules.templates or rules.allowed_recipients or rules.denied_recipients):
+        assert passes is not bool(broken)

@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from app.errors import ErrorCode
 from app.mail.address import (
+    _COMMON,
     Mailbox,
+    _problem,
+    _wire_domain,
     check_email,
     check_name,
     mailbox_key,
@@ -305,3 +308,26 @@ def test_a_display_name_with_a_control_character_is_refused(char: str) -> None:
 @pytest.mark.parametrize("name", [None, "", "Jane", "Jané “JD” Döe 🎉", 'a"b\\c,;<>()'])
 def test_any_other_display_name_passes(name: str | None) -> None:
     assert check_name(name) is None
+
+
+PARTS = st.text("aZ09_+-.", max_size=12) | st.sampled_from(["a" * 31, "a" * 62, "a" * 63, "a" * 64, "a" * 65, "-", ""])
+
+
+@given(st.lists(PARTS, min_size=1, max_size=3).map(".".join), st.lists(PARTS, min_size=1, max_size=3).map(".".join))
+@example("ada", "example.com")
+@example("a" * 64, "b")
+@example("a", "b" * 62)
+@example("a", "b" * 63)
+@example("a", "b" * 64)
+@example("a", "b--c-.example")
+def test_the_one_look_at_an_address_agrees_with_taking_it_apart(local_part: str, domain: str) -> None:
+    for email in (f"{local_part}@{domain}", f"{local_part}@{domain.lower()}"):
+        problem = _problem(email)
+        assert check_email(email) == problem
+        if problem is None:
+            assert wire_address(email) == f"{local_part}@{_wire_domain(email.rpartition('@')[2])}"
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "first.last+tag@mail.some-company.example.com", "m_1@x"])
+def test_a_usual_address_is_told_at_one_look(email: str) -> None:
+    assert _COMMON.fullmatch(email)

@@ -3,12 +3,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox
-from app.mail.check import check_draft
+from app.mail.check import _data, _is_sound_data, _is_sound_letter, _letter, check_draft
 from app.mail.draft import Attachment, Draft, DraftLimits
 
 LIMITS = DraftLimits(
@@ -319,3 +319,62 @@ def test_numbers_that_json_has_not_are_refused_at_any_depth(field: str, number: 
     (problem,) = check_draft(replace(GOOD, **values), LIMITS)
     assert (problem.code, problem.field) == (ErrorCode.INVALID_INPUT, (field,))
     assert problem.message == f"{field[0].upper()}{field[1:]} must not contain a number that is not finite."
+
+
+EMAILS = st.sampled_from(["a@x", "", "bad", "a@b@c", "ü@bücher.example", "a@x\n", f"{'a' * 65}@x"]) | TEXTS
+NAMES = st.none() | st.text(max_size=32) | st.sampled_from([*HEADER_BREAKING, "x" * 30, "x" * 31])
+BODIES = st.none() | st.text(max_size=52) | st.sampled_from(["", "\x00", "\ud800", "ü\x00", "x" * 50, "x" * 51])
+LETTERS = st.builds(
+    Draft,
+    to=st.lists(st.builds(Mailbox, EMAILS, NAMES), max_size=3).map(tuple),
+    cc=st.lists(st.builds(Mailbox, EMAILS, NAMES), max_size=2).map(tuple),
+    bcc=st.lists(st.builds(Mailbox, EMAILS, NAMES), max_size=2).map(tuple),
+    subject=NAMES,
+    text=BODIES,
+    html=BODIES,
+    from_email=st.none() | EMAILS,
+    from_name=NAMES,
+    reply_to_email=st.none() | EMAILS,
+    reply_to_name=NAMES,
+    attachments=st.sampled_from([(), (Attachment("a", b""),)]),
+)
+
+
+@given(LETTERS)
+@example(GOOD)
+@example(replace(GOOD, to=(Mailbox("a@x"),) * 6))
+def test_the_straight_look_finds_nothing_wrong_only_where_nothing_is(draft: Draft) -> None:
+    problems = tuple(_letter(draft, LIMITS))
+    assert not (problems and _is_sound_letter(draft, LIMITS))
+    assert check_draft(draft, LIMITS) == problems
+
+
+def test_most_mail_needs_no_more_than_the_straight_look() -> None:
+    assert _is_sound_letter(GOOD, LIMITS)
+    assert _is_sound_letter(replace(GOOD, from_email="me@x", from_name="Mé", html="<p>\n</p>"), LIMITS)
+
+
+KEYS = st.text(max_size=4) | st.sampled_from(["\x00", "\ud800", "null"])
+LEAVES = KEYS | st.none() | st.booleans() | st.integers() | st.floats() | st.just(2**64)
+VALUES = st.dictionaries(KEYS, st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
+
+
+@given(VALUES, VALUES, VALUES, st.lists(KEYS | st.just("t" * 9), max_size=3).map(tuple))
+@example({}, {"a": [{"b": {}}]}, {}, ())
+@example({"a": "x" * 53}, {}, {}, ())
+@example({"a": "x" * 54}, {}, {}, ())
+def test_data_that_is_told_to_be_right_by_its_json_is_right(
+    metadata: dict[str, Any], template_data: dict[str, Any], variables: dict[str, Any], tags: tuple[str, ...]
+) -> None:
+    draft = replace(GOOD, metadata=metadata, template_data=template_data, variables=variables, tags=tags)
+    limits = replace(LIMITS, max_json_depth=4)
+    problems = tuple(_data(draft, limits))
+    assert not (problems and _is_sound_data(draft, limits))
+    assert check_draft(draft, limits) == problems
+
+
+def test_most_data_needs_no_more_than_its_json() -> None:
+    draft = replace(
+        GOOD, metadata={"order": 7, "ok": True}, template_data={"name": "Jané", "n": 1.5}, tags=("welcome",)
+    )
+    assert _is_sound_data(draft, LIMITS)

@@ -1,8 +1,9 @@
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from email.utils import format_datetime
 from itertools import product
 
 import fast_mail_parser
@@ -320,3 +321,9 @@ def test_a_draft_that_was_never_checked_cannot_inject_a_field(draft: Draft) -> N
         return
     assert b"\nBcc" not in content
     assert b"\n\nbody" not in content
+
+
+@given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(0)), timezone(timedelta(hours=-3.5))])))
+def test_the_date_is_the_one_that_the_standard_library_writes(date: datetime) -> None:
+    content = compose(Draft(text="x"), sender=SENDER, reply_to=None, message_id="<id@x>", date=date)
+    assert content.startswith(f"Date: {format_datetime(date)}\r\n".encode())

@@ -51,3 +51,8 @@ def test_smtputf8_is_said_when_a_header_field_holds_a_local_part_beyond_ascii(
     draft: Draft, sender: Mailbox | None, reply_to: Mailbox | None, smtputf8: bool
 ) -> None:
     assert make_envelope("me@x", draft, sender=sender, reply_to=reply_to).smtputf8 is smtputf8
+
+
+@pytest.mark.parametrize("mailbox", [Mailbox("A.b@Bücher.example", "A"), U, Mailbox('"a b"@X', "")])
+def test_one_recipient_is_the_same_as_one_who_is_named_twice(mailbox: Mailbox) -> None:
+    assert envelope_recipients(Draft(to=(mailbox,))) == envelope_recipients(Draft(to=(mailbox,), bcc=(mailbox,)))

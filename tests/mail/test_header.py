@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.mail.address import Mailbox
-from app.mail.header import address_field, structured_field, unstructured_field
+from app.mail.header import _field, _list_tokens, address_field, author_field, structured_field, unstructured_field
 
 HEADER_TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=300)
 FIELD_NAMES = st.from_regex(r"X-[A-Za-z0-9-]{1,74}", fullmatch=True)
@@ -142,3 +142,24 @@ def test_no_control_character_is_ever_written_into_a_header(value: str) -> None:
         structured_field("Message-ID", value)
     with pytest.raises(ValueError, match="control character"):
         structured_field(f"X-{value}", "v")
+
+
+@given(
+    st.sampled_from(["From", "Reply-To", "To", "X-" + "a" * 60]),
+    st.sampled_from(["a@x", "A.B+c@Example.COM", "ü@bücher.example", '"a  b"@x', f"{'a' * 64}@{'b' * 20}.example"]),
+    st.none() | HEADER_TEXT | st.text("ab !#=?_-.", max_size=60) | st.sampled_from(["", " ", "=?utf-8?q?x?=", "A  B"]),
+)
+@example("To", "a@x", "a" * 67)
+@example("To", "a@x", "a" * 68)
+def test_one_mailbox_is_written_as_a_list_of_one_is(field: str, email: str, name: str | None) -> None:
+    mailbox = Mailbox(email, name)
+    written = _field(field, _list_tokens([mailbox]))
+    assert address_field(field, [mailbox]) == written
+    assert author_field(field, mailbox) == written
+
+
+@pytest.mark.parametrize("value", ["a\r\nBcc: b@x", "a\x00b", "a\x7fb"])
+def test_no_control_character_is_written_into_the_field_of_a_mailbox(value: str) -> None:
+    for field, mailbox in (("To", Mailbox("a@x", value)), ("To", Mailbox(value)), (value, Mailbox("a@x"))):
+        with pytest.raises(ValueError, match="control character"):
+            address_field(field, [mailbox])

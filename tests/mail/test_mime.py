@@ -1,6 +1,8 @@
 """A file's octets in base64, in slices, wherever they come from."""
 
+import re
 from base64 import b64encode, encodebytes
+from binascii import a2b_qp
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.mail import mime
-from app.mail.mime import EncodedFile, Entity, file_entity
+from app.mail.header import structured_field
+from app.mail.mime import EncodedFile, Entity, file_entity, multipart_entity, text_entity
 from app.mail.octets import LongText, Octets, in_slices
 from app.mail.transfer_encoding import Encoded, decode_base64, read_base64
 
@@ -83,3 +86,33 @@ def test_slices_have_the_size_and_the_octets(pieces: list[bytes], size: int) -> 
 def test_a_long_text_is_no_text_that_may_stand_anywhere() -> None:
     text = LongText.of(Pieces("Grüße".encode(), 1))
     assert (str(text), text.whole(), "".join(text.pieces())) == ("\x00", "Grüße", "Grüße")
+
+
+@pytest.mark.parametrize("root_type", [None, "text/html"])
+@pytest.mark.parametrize("subtype", ["alternative", "related", "mixed"])
+@pytest.mark.parametrize("mark", ["0", "0123456789abcdef01234567", "x" * 30])
+def test_a_multipart_begins_with_the_field_of_its_boundary(mark: str, subtype: str, root_type: str | None) -> None:
+    boundary = f"=_{mark}_{subtype}"
+    parameters = {"boundary": boundary, **({"type": root_type} if root_type else {})}
+    expected = structured_field("Content-Type", f"multipart/{subtype}", parameters)
+    entity = b"".join(octets_of(multipart_entity(subtype, [(b"one",), (b"two",)], mark=mark, root_type=root_type)))
+    body = f"\r\n--{boundary}\r\none\r\n--{boundary}\r\ntwo\r\n--{boundary}--\r\n"
+    assert entity.decode() == expected + body
+
+
+@given(st.text("ab\t ~=_\r\n\x0b\x7f\u2028ü", max_size=40))
+@example("x" * 78 + "\n" + "y" * 78)
+@example("x" * 79)
+@example("x" * 78 + "\r\n\n" + "=_")
+def test_text_is_written_as_it_is_where_its_lines_are_short_and_plain(text: str) -> None:
+    head, body = text_entity(text, "plain")
+    assert isinstance(head, bytes)
+    lines = re.split("\r\n|\r|\n", text)
+    expected = "\r\n".join([*lines, ""] if lines[-1] else lines)
+    plain = all(len(line) <= 78 and re.fullmatch("[\t -~]*", line) for line in lines) and "=_" not in text
+    assert (b"7bit" in head) is plain
+    if plain:
+        assert body == expected.encode()
+    elif b"quoted-printable" in head:
+        assert isinstance(body, bytes)
+        assert a2b_qp(body).decode() == expected

@@ -25,7 +25,7 @@ async def test_a_bug_shows_an_id_and_nothing_else(
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("app.submission.prepare.fill", broken)
+    monkeypatch.setattr("app.submission.prepare.check_draft", broken)
     response = await client.post(URL, json=MAIL)
 
     error = error_of(response, 500)

@@ -75,3 +75,8 @@ async def test_only_what_is_much_goes_to_a_thread() -> None:
     here = threading.get_ident()
     assert await at_once_if_little(Draft(**LITTLE), threading.get_ident) == here
     assert await at_once_if_little(Draft(text=LONG), threading.get_ident) != here
+
+
+def test_braces_of_css_make_a_mail_no_larger() -> None:
+    assert is_little(Draft(to=(BOB,), subject="Hello", text="x" * 4000, html="<style>p { color: red }</style>" * 100))
+    assert not is_little(Draft(to=(BOB,), subject="Hello" * 30, text="x", html="{" * 200))
