@@ -88,12 +88,11 @@ async def test_mails_that_are_being_accepted_make_a_rush(
     submitter: Submitter, principal: Principal, wakeup: Wakeup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wakeup.rush = Rush(most=1)
-    seen = []
+    all_came, seen = asyncio.Barrier(3), []
 
     async def put(message: NewMessage) -> Receipt:
         seen.append(wakeup.rush.is_on)
-        await asyncio.sleep(0)
-        if len(seen) == 1:
+        if await all_came.wait() == 0:
             raise RateLimited("no more", limit=1, remaining=0)
         return Receipt(message.id)
 
