@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.edge.cors import CrossOrigin
 from app.edge.proxies import hops_in, hops_of, is_trusted, node_address, origin
+from app.log import UsualLine
 from app.request import RequestNotes, begin_request
 from app.settings import Settings
 
-logger = logging.getLogger("app.requests")
+_LINE = UsualLine(logging.getLogger("app.requests"), "%s %s %d %.1f ms %s")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,127}")
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
@@ -152,17 +153,9 @@ def _quoted(path: str) -> str:
 
 def _tell(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None:
     """Status 0 where there was no answer. The path is quoted: no line of it can pass for one of the log's."""
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    told = {
-        "method": scope.get("method", "WEBSOCKET"),
-        "path": _quoted(scope["path"]),
-        "status": status,
-        "milliseconds": round(seconds * 1000, 1),
-        "key_id": notes.key_id,
-    }
-    logger.info(
-        "%(method)s %(path)s %(status)d %(milliseconds).1f ms %(key)s",
-        told | {"key": notes.key_id or "-"},
-        extra={"fields": told},
+    method, path = scope.get("method", "WEBSOCKET"), _quoted(scope["path"][:_SHOWN_PATH_CHARS])
+    milliseconds, key_id = round(seconds * 1000, 1), notes.key_id
+    _LINE.write(
+        (method, path, status, milliseconds, key_id or "-"),
+        {"method": method, "path": path, "status": status, "milliseconds": milliseconds, "key_id": key_id},
     )
