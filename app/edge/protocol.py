@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.edge.cycle import OnePieceCycle
 from app.errors import RETRY_AFTER_SECONDS
 from app.settings import Settings
 
@@ -102,6 +103,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if 2 * (self._begun_in + self._fed) > self.bounds.max_header_bytes and self._is_header_too_large():
             raise ValueError("the header is too large")  # ends the parsing, and in send_400_response
         super().on_headers_complete()
+        if self.cycle is not None:  # uvicorn makes it, and its task has not begun
+            self.cycle.__class__ = OnePieceCycle
         self._turn_to(_Awaited.BODY)
 
     def on_message_complete(self) -> None:
