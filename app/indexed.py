@@ -35,8 +35,12 @@ class IndexedHeaders(Headers):
         raw: list[tuple[bytes, bytes]] | None = None,
         scope: Scope | None = None,
     ) -> None:
-        super().__init__(headers, raw, scope)
-        self._first = first_fields({"headers": self._list} if scope is None else scope)
+        if scope is None:
+            super().__init__(headers, raw)
+            self._first = first_fields({"headers": self._list})
+        else:
+            self._first = first_fields(scope)
+            self._list = scope["headers"]
 
     def __contains__(self, key: Any) -> bool:
         return _octets(key) in self._first
@@ -51,7 +55,10 @@ class IndexedHeaders(Headers):
 
     def getlist(self, key: str) -> list[str]:
         """Every field of this name."""
-        return super().getlist(key) if key in self else []
+        found = self._first.get(_octets(key))
+        if found is None:
+            return []
+        return [found.decode("latin-1")] if len(self._first) == len(self._list) else super().getlist(key)
 
 
 class HttpRequest(Request):

@@ -3,7 +3,7 @@ of them."""
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from time import perf_counter
 from urllib.parse import quote
@@ -55,8 +55,12 @@ class Edge:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        scope = self._proxies.seen(scope)
-        notes, began, status = begin_request(_request_id(scope)), perf_counter(), 0
+        fields = first_fields(scope)
+        if not _CLAIMS.isdisjoint(fields):
+            scope = self._proxies.seen(scope)
+            fields = first_fields(scope)
+        given_id = _given_id(scope) if b"x-request-id" in fields else None
+        notes, began, status = begin_request(given_id or _random().hex()), perf_counter(), 0
         app, methods = self._app, methods_across(scope["path"])
 
         async def answer(message: Message) -> None:
@@ -65,9 +69,10 @@ class Edge:
             if kind == "http.response.start":
                 status = status or int(message["status"])
                 header = list(message.get("headers", ()))
+                there = dict(header)
                 if methods:
-                    await self._pages.complete(header, scope)
-                self._secure.complete(header, scope["scheme"])
+                    await self._pages.complete(header, there, scope)
+                self._secure.complete(header, there, scope["scheme"])
                 header.append((b"x-request-id", notes.id.encode("ascii")))
                 message["headers"] = header
             elif kind in _STATUS_OF_SOCKET:
@@ -104,9 +109,7 @@ class TrustedProxies:
         self._standard = settings.forwarded_header == "forwarded"
 
     def seen(self, scope: Scope) -> Scope:
-        """The request as it is meant."""
-        if _CLAIMS.isdisjoint(first_fields(scope)):
-            return scope
+        """The request as it is meant, which claims something."""
         peer = node_address((scope.get("client") or ("",))[0])
         if peer is None or not is_trusted(peer, self._trusted):
             return {**scope, "headers": _without(_CLAIMS, scope), FIRST_FIELDS: None}
@@ -132,9 +135,8 @@ class SecureHeader:
         hsts = (b"strict-transport-security", f"max-age={hsts_max_age}".encode())
         self._of_https = (*_SECURE, hsts) if hsts_max_age else _SECURE
 
-    def complete(self, header: list[Field], scheme: str) -> None:
-        """Put it into the header, unless it is there."""
-        there = dict(header)
+    def complete(self, header: list[Field], there: Container[bytes], scheme: str) -> None:
+        """Put it into the header, but what is `there`."""
         header += [field for field in (self._of_https if scheme == "https" else _SECURE) if field[0] not in there]
 
 
@@ -154,9 +156,9 @@ def _scheme(scope: Scope, told: str | None) -> str:
     return told
 
 
-def _request_id(scope: Scope) -> str:
-    given = _values(b"x-request-id", scope) if b"x-request-id" in first_fields(scope) else ()
-    return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else _random().hex()
+def _given_id(scope: Scope) -> str | None:
+    given = _values(b"x-request-id", scope)
+    return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else None
 
 
 @lru_cache(maxsize=1024)
