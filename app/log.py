@@ -110,25 +110,44 @@ class GatheredLines(logging.StreamHandler[TextIO]):
 
 
 class UsualLine:
-    """A line that is written again and again, at INFO: its record is a copy of one that was made once, because making
-    one takes longer than the line."""
+    """A line that is written again and again, at INFO: where nobody but our handler listens, without all that logging
+    does for anybody who might."""
 
     def __init__(self, logger: logging.Logger, text: str) -> None:
         self._logger = logger
-        self._like = vars(logger.makeRecord(logger.name, logging.INFO, "(unknown file)", 0, text, (), None))
+        self._text = text
 
     def write(self, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
         """`told`: what fills the text; `fields`: what is told in fields of their own."""
-        if not self._logger.isEnabledFor(logging.INFO):
+        logger = self._logger
+        if not logger.isEnabledFor(logging.INFO):
             return
-        record = logging.LogRecord.__new__(logging.LogRecord)
-        held = record.__dict__
-        held.update(self._like)
-        held["created"] = created = time.time()
-        held["msecs"] = int(created % 1 * 1000) + 0.0
-        held["args"] = told
-        held["fields"] = fields
-        self._logger.handle(record)
+        listening = _listening(logger)
+        if listening is None:
+            logger.info(self._text, *told, extra={"fields": fields})
+        else:
+            listening.handle(_Record(logger.name, self._text, told, fields))
+
+
+class _Record(logging.LogRecord):
+    """What our handler and formatters look at, and no more: making all of a record takes longer than the line."""
+
+    levelno, levelname = logging.INFO, logging.getLevelName(logging.INFO)
+    exc_info = exc_text = stack_info = None
+
+    def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
+        self.created = created = time.time()
+        self.msecs = int((created - int(created)) * 1000) + 0.0
+        self.name, self.msg, self.args, self.fields = name, text, told, fields
+
+
+def _listening(logger: logging.Logger) -> GatheredLines | None:
+    """The one that everything comes to; None where it is not alone."""
+    root = logging.root
+    if logger.parent is not root or logger.handlers or logger.filters or logger.disabled or not logger.propagate:
+        return None
+    only = root.handlers[0] if len(root.handlers) == 1 else None
+    return only if isinstance(only, GatheredLines) and not only.level and not only.filters else None
 
 
 class HumanFormatter(logging.Formatter):

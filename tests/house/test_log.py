@@ -287,3 +287,25 @@ def test_a_line_for_people_is_the_one_of_logging_with_a_time_of_its_own(exc_info
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.CRITICAL):
         record = logging.LogRecord("app.x", level, "x.py", 1, "two\nlines of %s", ("ü",), told, sinfo="Stack:")
         assert HumanFormatter().format(record) == plain.format(record)
+
+
+@pytest.mark.parametrize("where", ["root", "above", "logger"])
+def test_a_usual_line_comes_to_whoever_listens(where: str, root_logger: logging.Logger) -> None:
+    stream, _ = _gathering(root_logger)
+    records: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger = logging.getLogger("listened.x")
+    listening = {"root": root_logger, "above": logging.getLogger("listened"), "logger": logger}[where]
+    usual, kept = UsualLine(logger, "%s of %d"), Kept()
+    listening.addHandler(kept)
+    try:
+        usual.write(("one", 7), {"status": 7})
+    finally:
+        listening.removeHandler(kept)
+    assert stream.writes == ["one of 7\n"]
+    [record] = records
+    assert (record.getMessage(), record.levelname, vars(record)["fields"]) == ("one of 7", "INFO", {"status": 7})
