@@ -64,7 +64,7 @@ class IndexedHeaders(Headers):
 class HttpRequest(Request):
     """Starlette's request, its header fields in an index."""
 
-    headers: Headers = Headers()
+    headers: Headers = Headers()  # in place of Starlette's property
 
     def __init__(self, scope: Scope, receive: Receive, send: Send = empty_send) -> None:
         super().__init__(scope, receive, send)

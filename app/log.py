@@ -134,6 +134,7 @@ class _Record(logging.LogRecord):
 
     levelno, levelname = logging.INFO, logging.getLevelName(logging.INFO)
     exc_info = exc_text = stack_info = None
+    filename, lineno = "(unknown file)", 0
 
     def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
         self.created = created = time.time()

@@ -25,6 +25,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,127}")
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
 _CLAIMS = _FORWARDED | {b"x-request-id"}
 _SHOWN_PATH_CHARS = 200
+_SHORT_CLAIM = 200
 _SECURE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -107,25 +108,37 @@ class TrustedProxies:
     def __init__(self, settings: Settings) -> None:
         self._trusted = settings.trusted_proxies
         self._standard = settings.forwarded_header == "forwarded"
+        self._heard = frozenset({b"forwarded"}) if self._standard else _FORWARDED - {b"forwarded"}
+        self._known_origin = lru_cache(maxsize=4096)(self._origin)
 
     def seen(self, scope: Scope) -> Scope:
         """The request as it is meant, which claims something."""
-        peer = node_address((scope.get("client") or ("",))[0])
-        if peer is None or not is_trusted(peer, self._trusted):
+        told = tuple(field for field in scope["headers"] if field[0] in self._heard)
+        is_short = sum(len(value) for _, value in told) <= _SHORT_CLAIM
+        found = (self._known_origin if is_short else self._origin)((scope.get("client") or ("",))[0], told)
+        if found is None:
             return {**scope, "headers": _without(_CLAIMS, scope), FIRST_FIELDS: None}
-        if self._standard:
-            hops = hops_in(_values(b"forwarded", scope))
-        else:
-            hops = hops_of(_values(b"x-forwarded-for", scope), _values(b"x-forwarded-proto", scope))
-        address, scheme = origin(peer, hops, self._trusted)
-        client = scope["client"] if address == peer else (str(address), 0)
+        address, scheme = found
         return {
             **scope,
-            "client": client,
+            "client": scope["client"] if address is None else (address, 0),
             "scheme": _scheme(scope, scheme),
             "headers": _without(_FORWARDED, scope),
             FIRST_FIELDS: None,
         }
+
+    def _origin(self, client: str, told: tuple[Field, ...]) -> tuple[str | None, str | None] | None:
+        """The address that the request is from, None for the client's own, and its scheme, if known; None where the
+        client is no trusted proxy."""
+        peer = node_address(client)
+        if peer is None or not is_trusted(peer, self._trusted):
+            return None
+        if self._standard:
+            hops = hops_in(_values(b"forwarded", told))
+        else:
+            hops = hops_of(_values(b"x-forwarded-for", told), _values(b"x-forwarded-proto", told))
+        address, scheme = origin(peer, hops, self._trusted)
+        return None if address == peer else str(address), scheme
 
 
 class SecureHeader:
@@ -140,11 +153,11 @@ class SecureHeader:
         header += [field for field in (self._of_https if scheme == "https" else _SECURE) if field[0] not in there]
 
 
-def _values(name: bytes, scope: Scope) -> list[str]:
-    return [value.decode("latin-1") for field, value in scope["headers"] if field == name]
+def _values(name: bytes, fields: Iterable[Field]) -> list[str]:
+    return [value.decode("latin-1") for field, value in fields if field == name]
 
 
-def _without(names: Iterable[bytes], scope: Scope) -> list[tuple[bytes, bytes]]:
+def _without(names: Iterable[bytes], scope: Scope) -> list[Field]:
     return [(name, value) for name, value in scope["headers"] if name not in names]
 
 
@@ -157,7 +170,7 @@ def _scheme(scope: Scope, told: str | None) -> str:
 
 
 def _given_id(scope: Scope) -> str | None:
-    given = _values(b"x-request-id", scope)
+    given = _values(b"x-request-id", scope["headers"])
     return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else None
 
 

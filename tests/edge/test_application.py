@@ -107,6 +107,20 @@ async def test_a_trusted_proxy_is_heard_in_the_one_header_that_is_set(header: st
         assert answer.headers["x-request-id"] == "from-the-proxy"
 
 
+async def test_what_a_proxy_says_is_heard_of_each_request_by_itself() -> None:
+    async with client(trusted_proxies="127.0.0.0/8, 10.0.0.0/8") as http:
+        hops = ", 10.0.0.1" * 100
+        for said, seen in (("8.8.8.8", "8.8.8.8"), ("8.8.4.4", "8.8.4.4"), ("unknown", "127.0.0.1")):
+            for scheme in ("http", "https", "ftp"):
+                for way in ("", hops):
+                    claims = {"X-Forwarded-For": said + way, "X-Forwarded-Proto": scheme}
+                    told = (await http.get("/", headers=claims)).json()
+                    address = "10.0.0.1" if said == "unknown" and way else seen
+                    known = scheme if said != "unknown" or way else "http"
+                    assert told == {"client": address, "scheme": "http" if scheme == "ftp" else known, "headers": {}}
+        assert (await http.get("/", headers={"X-Request-Id": "given"})).json()["client"] == "127.0.0.1"
+
+
 async def test_a_proxy_on_a_socket_of_both_families_is_known_by_its_ipv4_address() -> None:
     async with client("::ffff:10.0.0.9", trusted_proxies="10.0.0.0/8") as http:
         assert (await http.get("/", headers=CLAIMS)).json()["client"] == "8.8.8.8"

@@ -247,7 +247,9 @@ async def test_a_line_that_cannot_be_written_is_no_failure_of_who_tells_it(
     logging.getLogger("app.x").info("gone")
     await asyncio.sleep(0)
     logging.getLogger("app.x").warning("gone as well")
-    assert capsys.readouterr().err.count("--- Logging error ---") == 2
+    UsualLine(logging.getLogger("app.x"), "gone %s").write(("too",), {})
+    await asyncio.sleep(0)
+    assert capsys.readouterr().err.count("--- Logging error ---") == 3
 
 
 @pytest.mark.parametrize("formatter", [HumanFormatter("domain"), JsonFormatter("domain")])
