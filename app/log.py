@@ -109,6 +109,13 @@ class GatheredLines(logging.StreamHandler[TextIO]):
             self.handleError(last)
 
 
+def write_gathered() -> None:
+    """Write what waits for the end of this turn."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, GatheredLines):
+            handler.flush()
+
+
 class UsualLine:
     """A line that is written again and again, at INFO: where nobody but our handler listens, without all that logging
     does for anybody who might."""

@@ -14,7 +14,7 @@ from app.answer import Field
 from app.edge.cors import CrossOrigin, methods_across
 from app.edge.proxies import hops_in, hops_of, is_trusted, node_address, origin
 from app.indexed import FIRST_FIELDS, first_fields
-from app.log import UsualLine
+from app.log import UsualLine, write_gathered
 from app.randomness import RandomOctets
 from app.request import RequestNotes, begin_request
 from app.settings import Settings
@@ -43,7 +43,9 @@ def at_the_edge(app: ASGIApp, settings: Settings) -> ASGIApp:
 class Edge:
     """Gives each request an id, which its answer and its lines in the log carry, and writes one line about it: never
     its query, header or body. Who it is from, what pages of other origins may do, and what browsers should know of its
-    answer, it leaves to others."""
+    answer, it leaves to others.
+
+    Lines wait for those of other requests only while others are under way: else they are there when the answer is."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -51,6 +53,7 @@ class Edge:
         self._pages = CrossOrigin(settings)
         self._secure = SecureHeader(settings.hsts_max_age)
         self._log = settings.log_requests
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -82,9 +85,11 @@ class Edge:
                     message["headers"] = [*message.get("headers", ()), (b"x-request-id", notes.id.encode("ascii"))]
             await send(message)
 
+        is_http = scope["type"] == "http"
+        self._under_way += is_http
         # One that is broken off by an exception stays the current one: whoever logs that is still to come.
         try:
-            if methods and scope["type"] == "websocket":
+            if methods and not is_http:
                 scope = await self._pages.judged(scope)
             elif methods and scope["method"] == "OPTIONS":
                 preflight = await self._pages.preflight(scope, methods)
@@ -94,6 +99,9 @@ class Edge:
         finally:
             if self._log:
                 _tell(scope, status, perf_counter() - began, notes)
+            self._under_way -= is_http
+            if not self._under_way:
+                write_gathered()
         notes.ended = True
 
 
