@@ -3,17 +3,30 @@
 from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-Fields = Sequence[tuple[bytes, bytes]]
+Field = tuple[bytes, bytes]
+Fields = Sequence[Field]
+
+
+class EncodedResponse(Response):
+    """The response with these header fields, as they go out."""
+
+    def __init__(self, body: bytes, status: int, fields: list[Field]) -> None:
+        self.status_code = status
+        self.body = body
+        self.raw_headers = fields
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 def answer(body: bytes, status: int, *fields: Fields) -> Response:
     """The response with these header fields, and its length."""
-    response = Response(status_code=status)
-    response.body = body
-    response.raw_headers = [field for each in fields for field in each]
-    response.raw_headers.append((b"content-length", b"%d" % len(body)))
-    return response
+    header = [field for each in fields for field in each]
+    header.append((b"content-length", b"%d" % len(body)))
+    return EncodedResponse(body, status, header)
 
 
 def encoded(header: Mapping[str, str]) -> Fields:

@@ -6,7 +6,11 @@ import logging
 import re
 import sys
 import time
+from asyncio import AbstractEventLoop
+from asyncio import _get_running_loop as running_loop
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any, TextIO
 
 from app.request import current_request
 from app.settings import Settings
@@ -16,15 +20,17 @@ _SEPARATORS = r"""\s<>@"`,;:()\[\]\\"""
 _ADDRESS = re.compile(rf"""(?:"[^"\n]{{0,64}}"|(?<![^{_SEPARATORS}])[^{_SEPARATORS}]++)@([^'{_SEPARATORS}]+)""")
 _MASKS = {"full": None, "domain": r"…@\1", "none": "…@…"}
 
+# A pipe takes so many octets in one piece, also where others write into it (POSIX's PIPE_BUF, on Linux).
+_WHOLE = 4096
+
 
 def configure_logging(settings: Settings) -> None:
     """Write to stderr, in the format and from the level that the settings say; no API key that uvicorn would log."""
     # No line tells from where in the code it comes, nor on which thread: looking that up takes longer than the rest.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler(sys.stderr)
+    handler = GatheredLines(sys.stderr)
     handler.setFormatter((JsonFormatter if settings.log_format == "json" else HumanFormatter)(settings.log_addresses))
-    handler.addFilter(note_request)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     uvicorn = logging.getLogger("uvicorn.error")
     # At DEBUG it logs every header and frame of a WebSocket, from INFO on its path with the query: both hold API keys.
@@ -49,11 +55,114 @@ def masked(text: str, addresses: str) -> str:
     return text if mask is None or "@" not in text else _ADDRESS.sub(mask, text)
 
 
+class GatheredLines(logging.StreamHandler[TextIO]):
+    """Writes the lines of one turn of the event loop in one piece, in their order: a system call for each takes longer
+    than the rest. Where no loop runs, and from WARNING on, nothing waits. Each record gets its request's id."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._size = 0
+        self._last: logging.LogRecord | None = None
+        self._turn_of: AbstractEventLoop | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one line."""
+        try:
+            note_request(record)
+            line = self.format(record) + self.terminator
+            if self._size + len(line) > _WHOLE:
+                self.flush()
+            self._lines.append(line)
+            self._size += len(line)
+            self._last = record
+            loop = running_loop()
+            if loop is None or record.levelno >= logging.WARNING or not line.isascii():
+                self.flush()
+            elif loop is not self._turn_of:
+                loop.call_soon(self.flush)
+                self._turn_of = loop
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what there is."""
+        self.acquire()
+        try:
+            lines, last = self._lines, self._last
+            self._lines, self._size, self._last, self._turn_of = [], 0, None, None
+            if last is not None:
+                self._write("".join(lines), last)
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Write what there is; nothing comes behind it."""
+        self.flush()
+        super().close()
+
+    def _write(self, lines: str, last: logging.LogRecord) -> None:
+        try:
+            self.stream.write(lines)
+            super().flush()
+        except Exception:
+            self.handleError(last)
+
+
+def write_gathered() -> None:
+    """Write what waits for the end of this turn."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, GatheredLines):
+            handler.flush()
+
+
+class UsualLine:
+    """A line that is written again and again, at INFO: where nobody but our handler listens, without all that logging
+    does for anybody who might."""
+
+    def __init__(self, logger: logging.Logger, text: str) -> None:
+        self._logger = logger
+        self._text = text
+
+    def write(self, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
+        """`told`: what fills the text; `fields`: what is told in fields of their own."""
+        logger = self._logger
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        listening = _listening(logger)
+        if listening is None:
+            logger.info(self._text, *told, extra={"fields": fields})
+        else:
+            listening.handle(_Record(logger.name, self._text, told, fields))
+
+
+class _Record(logging.LogRecord):
+    """What our handler and formatters look at, and no more: making all of a record takes longer than the line."""
+
+    levelno, levelname = logging.INFO, logging.getLevelName(logging.INFO)
+    exc_info = exc_text = stack_info = None
+    filename, lineno = "(unknown file)", 0
+
+    def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
+        self.created = created = time.time()
+        self.msecs = int((created - int(created)) * 1000) + 0.0
+        self.name, self.msg, self.args, self.fields = name, text, told, fields
+
+
+def _listening(logger: logging.Logger) -> GatheredLines | None:
+    """The one that everything comes to; None where it is not alone."""
+    root = logging.root
+    if logger.parent is not root or logger.handlers or logger.filters or logger.disabled or not logger.propagate:
+        return None
+    only = root.handlers[0] if len(root.handlers) == 1 else None
+    return only if isinstance(only, GatheredLines) and not only.level and not only.filters else None
+
+
 class HumanFormatter(logging.Formatter):
     """Time, level, logger, message, request id, and the traceback where there is one."""
 
     def __init__(self, addresses: str = "domain") -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        super().__init__()
         self._addresses = addresses
         self._second, self._shown = -1, ""
 
@@ -67,11 +176,13 @@ class HumanFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
         """The line, without traceback."""
         request_id = getattr(record, "request_id", None)
-        return super().formatMessage(record) + (f" [{request_id}]" if request_id else "")
+        line = f"{self.formatTime(record)} {record.levelname:7} {record.name}: {record.getMessage()}"
+        return f"{line} [{request_id}]" if request_id else line
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line, and what belongs to it below."""
-        return masked(super().format(record), self._addresses)
+        has_more = record.exc_info or record.exc_text or record.stack_info
+        return masked(super().format(record) if has_more else self.formatMessage(record), self._addresses)
 
 
 class JsonFormatter(logging.Formatter):

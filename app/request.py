@@ -33,7 +33,7 @@ def current_request() -> RequestNotes | None:
 
 def note_key(key_id: str, origins: tuple[str, ...] = ()) -> None:
     """The request has shown this API key, which is valid; `origins`: of the pages that it is for."""
-    notes = current_request()
-    if notes is not None:
+    notes = _current.get()
+    if notes is not None and not notes.ended:
         notes.key_id = key_id
         notes.key_origins = origins

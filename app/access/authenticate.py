@@ -22,6 +22,8 @@ from app.request import note_key
 
 _LOG = logging.getLogger(__name__)
 
+_MOST_ELSEWHERE = 64
+
 _LIMITS = ", ".join(
     f"{table}.{column} AS {prefix}_{column}"
     for table, prefix in (("k", "key"), ("r", "role"), ("g", "grant"))
@@ -45,7 +47,7 @@ LEFT JOIN access_grant g ON g.role_id = r.id AND k.revoked_at IS NULL
 """  # noqa: S608 - constants
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Shown:
     """What a request shows: a secret, by its digest, and where it comes from; see `authenticate`."""
 
@@ -65,13 +67,25 @@ class OpenKey:
     used_column: str
     last_used_at: datetime | None
     shown_id: str
+    _elsewhere: dict[str | None, Principal] = field(default_factory=dict, repr=False)
 
     def principal_of(self, shown: Shown) -> Principal:
-        """Who asks."""
-        given, place = self.principal, (shown.origin, shown.page_origin, shown.at_the_machine)
-        if (given.origin, given.page_origin, given.at_the_machine) == place:
+        """Who asks; from one address, and from no page, the same one each time."""
+        given, origin, page = self.principal, shown.origin, shown.page_origin
+        if given.origin == origin and given.page_origin == page and given.at_the_machine == shown.at_the_machine:
             return given
-        return replace(given, origin=place[0], page_origin=place[1], at_the_machine=place[2])
+        if page is not None or shown.at_the_machine:
+            return replace(given, origin=origin, page_origin=page, at_the_machine=shown.at_the_machine)
+        known = self._elsewhere.get(origin)
+        if known is None:
+            if len(self._elsewhere) >= _MOST_ELSEWHERE:
+                self._elsewhere.clear()
+            known = self._elsewhere[origin] = replace(given, origin=origin, page_origin=None, at_the_machine=False)
+        return known
+
+    def is_use_due(self, moment: datetime, interval: timedelta) -> bool:
+        """Whether this use is to be written down: nothing is of a moment within `interval`."""
+        return self.last_used_at is None or moment - self.last_used_at >= interval
 
     def note(self) -> None:
         """Tell the log of the request."""
@@ -141,9 +155,9 @@ async def record_use(key: OpenKey, moment: datetime, interval: timedelta) -> Non
 
     Where the secret is still the present one, or the one before, as it was found: it may be rotated meanwhile.
     """
-    last_used_at, column = key.last_used_at, key.used_column
-    if last_used_at is not None and moment - last_used_at < interval:
+    if not key.is_use_due(moment, interval):
         return
+    last_used_at, column = key.last_used_at, key.used_column
     key.last_used_at = moment  # others that use it meanwhile have nothing to write
     try:
         await execute(

@@ -54,7 +54,8 @@ class KnownKeys:
             self._kept.keep(shown.digest, kept, kept.principal.revision or 0)
         else:
             kept.note()
-        await record_use(kept, moment, self._interval)
+        if kept.is_use_due(moment, self._interval):
+            await record_use(kept, moment, self._interval)
         return kept.principal_of(shown)
 
 

@@ -25,9 +25,13 @@ def canonical(text: str) -> str:
 def is_within(address: str | None, networks: Collection[str]) -> bool:
     """Whether the address is in one of the networks, or there are none; one that is unknown, or none, is in no network.
     The networks are canonical. Takes about as long without networks as with one."""
-    found = address_of(address or "")
-    inside = found is not None and any(found in _network(network) for network in networks or _NOWHERE)
-    return inside or not networks
+    return _is_inside(address or "", tuple(networks) or _NOWHERE) or not networks
+
+
+@lru_cache(maxsize=4096)
+def _is_inside(address: str, networks: tuple[str, ...]) -> bool:
+    found = address_of(address)
+    return found is not None and any(found in _network(network) for network in networks)
 
 
 @lru_cache(maxsize=4096)

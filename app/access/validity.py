@@ -41,14 +41,16 @@ def flaw_of(terms: Terms, moment: datetime, origin: str | None) -> Flaw | None:
     """The first reason why it opens nothing at `moment`, to who asks from `origin`; None: it does open. Each reason is
     looked at, whichever it is: that takes one time."""
     ends = terms.previous_expires_at if terms.replaced else None
-    holds = (
-        (not terms.known, Flaw.UNKNOWN),
-        (terms.revoked_at is not None, Flaw.REVOKED),
-        (terms.expires_at is not None and moment >= terms.expires_at, Flaw.EXPIRED),
-        (terms.replaced and (ends is None or moment >= ends), Flaw.REPLACED),
-        (not is_within(origin, terms.networks), Flaw.ELSEWHERE),
-    )
-    for is_so, flaw in holds:
-        if is_so:
-            return flaw
-    return None
+    is_revoked = terms.revoked_at is not None
+    has_expired = terms.expires_at is not None and moment >= terms.expires_at
+    is_replaced = terms.replaced and (ends is None or moment >= ends)
+    is_elsewhere = not is_within(origin, terms.networks)
+    if not terms.known:
+        return Flaw.UNKNOWN
+    if is_revoked:
+        return Flaw.REVOKED
+    if has_expired:
+        return Flaw.EXPIRED
+    if is_replaced:
+        return Flaw.REPLACED
+    return Flaw.ELSEWHERE if is_elsewhere else None

@@ -1,37 +1,23 @@
 """Keys: UUIDv7 (RFC 9562 section 5.7), ordered by the time they were made."""
 
-import os
 import threading
 from uuid import UUID
 
 from app.clock import now
+from app.randomness import RandomOctets
 
 _lock = threading.Lock()
 _last = 0
-_random = b""
-_used = 0
-_RANDOM_BYTES = 10
+_random = RandomOctets(10)
 _RANDOM_MASK = (1 << 73) - 1
-
-
-def _forget_random() -> None:
-    """A forked process must not make the keys of its parent."""
-    global _random, _used
-    _random, _used = b"", 0
-
-
-os.register_at_fork(after_in_child=_forget_random)
 
 
 def new_key() -> UUID:
     """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
-    global _last, _random, _used
+    global _last
     with _lock:
         milliseconds = int(now().timestamp() * 1000)
-        if _used == len(_random):  # asking the system for each key takes longer than all the rest
-            _random, _used = os.urandom(_RANDOM_BYTES * 256), 0
-        random = int.from_bytes(_random[_used : _used + _RANDOM_BYTES], "big") & _RANDOM_MASK
-        _used += _RANDOM_BYTES
+        random = int.from_bytes(_random(), "big") & _RANDOM_MASK
         # 74 random bits below the time stamp; a key that would not increase continues from the last one.
         value = max((milliseconds << 74) | random, _last + 1)
         _last = value

@@ -1,128 +1,171 @@
-"""ASGI: the layers around the application, the outermost last."""
+"""ASGI: what is around the application, in one layer, since a layer of its own for each concern takes longer than all
+of them."""
 
 import logging
 import re
-import secrets
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from time import perf_counter
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.edge.cors import CrossOrigin
+from app.answer import Field
+from app.edge.cors import CrossOrigin, methods_across
 from app.edge.proxies import hops_in, hops_of, is_trusted, node_address, origin
+from app.indexed import FIRST_FIELDS, first_fields
+from app.log import UsualLine, write_gathered
+from app.randomness import RandomOctets
 from app.request import RequestNotes, begin_request
 from app.settings import Settings
 
-logger = logging.getLogger("app.requests")
+_LINE = UsualLine(logging.getLogger("app.requests"), "%s %s %d %.1f ms %s")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,127}")
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
 _CLAIMS = _FORWARDED | {b"x-request-id"}
 _SHOWN_PATH_CHARS = 200
-_BEGINNINGS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_SHORT_CLAIM = 200
 _SECURE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
 
+_random = RandomOctets(8)
+
 
 def at_the_edge(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The application as it meets the network."""
-    app = SecureHeader(CrossOrigin(app, settings), settings.hsts_max_age)
-    return TrustedProxies(Requests(app, log=settings.log_requests), settings)
+    return Edge(app, settings)
+
+
+class Edge:
+    """Gives each request an id, which its answer and its lines in the log carry, and writes one line about it: never
+    its query, header or body. Who it is from, what pages of other origins may do, and what browsers should know of its
+    answer, it leaves to others.
+
+    Lines wait for those of other requests only while others are under way: else they are there when the answer is."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._proxies = TrustedProxies(settings)
+        self._pages = CrossOrigin(settings)
+        self._secure = SecureHeader(settings.hsts_max_age)
+        self._log = settings.log_requests
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        fields = first_fields(scope)
+        if not _CLAIMS.isdisjoint(fields):
+            scope = self._proxies.seen(scope)
+            fields = first_fields(scope)
+        given_id = _given_id(scope) if b"x-request-id" in fields else None
+        notes, began, status = begin_request(given_id or _random().hex()), perf_counter(), 0
+        app, methods = self._app, methods_across(scope["path"])
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            kind = message["type"]
+            if kind == "http.response.start":
+                status = status or int(message["status"])
+                header = list(message.get("headers", ()))
+                there = dict(header)
+                if methods:
+                    await self._pages.complete(header, there, scope)
+                self._secure.complete(header, there, scope["scheme"])
+                header.append((b"x-request-id", notes.id.encode("ascii")))
+                message["headers"] = header
+            elif kind in _STATUS_OF_SOCKET:
+                status = status or _STATUS_OF_SOCKET[kind] or int(message["status"])
+                if kind != "websocket.close":
+                    message["headers"] = [*message.get("headers", ()), (b"x-request-id", notes.id.encode("ascii"))]
+            await send(message)
+
+        is_http = scope["type"] == "http"
+        self._under_way += is_http
+        # One that is broken off by an exception stays the current one: whoever logs that is still to come.
+        try:
+            if methods and not is_http:
+                scope = await self._pages.judged(scope)
+            elif methods and scope["method"] == "OPTIONS":
+                preflight = await self._pages.preflight(scope, methods)
+                if preflight is not None:
+                    app, methods = preflight, None
+            await app(scope, receive, answer)
+        finally:
+            if self._log:
+                _tell(scope, status, perf_counter() - began, notes)
+            self._under_way -= is_http
+            if not self._under_way:
+                write_gathered()
+        notes.ended = True
+
+
+_STATUS_OF_SOCKET = {"websocket.accept": 101, "websocket.close": 403, "websocket.http.response.start": 0}
+"""0: the one that is told."""
 
 
 class TrustedProxies:
     """Sets the client and the scheme to what trusted proxies say of them. What anybody else claims of a request, its
     id included, is taken out."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, settings: Settings) -> None:
         self._trusted = settings.trusted_proxies
         self._standard = settings.forwarded_header == "forwarded"
+        self._heard = frozenset({b"forwarded"}) if self._standard else _FORWARDED - {b"forwarded"}
+        self._known_origin = lru_cache(maxsize=4096)(self._origin)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            scope = self._seen(scope)
-        await self._app(scope, receive, send)
-
-    def _seen(self, scope: Scope) -> Scope:
-        if not any(name in _CLAIMS for name, _ in scope["headers"]):
-            return scope
-        peer = node_address((scope.get("client") or ("",))[0])
-        if peer is None or not is_trusted(peer, self._trusted):
-            return {**scope, "headers": _without(_CLAIMS, scope)}
-        if self._standard:
-            hops = hops_in(_values(b"forwarded", scope))
-        else:
-            hops = hops_of(_values(b"x-forwarded-for", scope), _values(b"x-forwarded-proto", scope))
-        address, scheme = origin(peer, hops, self._trusted)
-        client = scope["client"] if address == peer else (str(address), 0)
+    def seen(self, scope: Scope) -> Scope:
+        """The request as it is meant, which claims something."""
+        told = tuple(field for field in scope["headers"] if field[0] in self._heard)
+        is_short = sum(len(value) for _, value in told) <= _SHORT_CLAIM
+        found = (self._known_origin if is_short else self._origin)((scope.get("client") or ("",))[0], told)
+        if found is None:
+            return {**scope, "headers": _without(_CLAIMS, scope), FIRST_FIELDS: None}
+        address, scheme = found
         return {
             **scope,
-            "client": client,
+            "client": scope["client"] if address is None else (address, 0),
             "scheme": _scheme(scope, scheme),
             "headers": _without(_FORWARDED, scope),
+            FIRST_FIELDS: None,
         }
 
-
-class Requests:
-    """Gives each request an id, which its answer and its lines in the log carry, and writes one line about it: never
-    its query, header or body."""
-
-    def __init__(self, app: ASGIApp, *, log: bool) -> None:
-        self._app = app
-        self._log = log
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        notes, began, status = begin_request(_request_id(scope)), perf_counter(), 0
-
-        async def answer(message: Message) -> None:
-            nonlocal status
-            status = status or _status(message)
-            if message["type"] in _BEGINNINGS:
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", notes.id.encode("ascii"))]
-            await send(message)
-
-        # One that is broken off by an exception stays the current one: whoever logs that is still to come.
-        try:
-            await self._app(scope, receive, answer)
-        finally:
-            if self._log:
-                _tell(scope, status, perf_counter() - began, notes)
-        notes.ended = True
+    def _origin(self, client: str, told: tuple[Field, ...]) -> tuple[str | None, str | None] | None:
+        """The address that the request is from, None for the client's own, and its scheme, if known; None where the
+        client is no trusted proxy."""
+        peer = node_address(client)
+        if peer is None or not is_trusted(peer, self._trusted):
+            return None
+        if self._standard:
+            hops = hops_in(_values(b"forwarded", told))
+        else:
+            hops = hops_of(_values(b"x-forwarded-for", told), _values(b"x-forwarded-proto", told))
+        address, scheme = origin(peer, hops, self._trusted)
+        return None if address == peer else str(address), scheme
 
 
 class SecureHeader:
-    """Puts what browsers should know of every answer into its header, unless it is there."""
+    """What browsers should know of every answer."""
 
-    def __init__(self, app: ASGIApp, hsts_max_age: int) -> None:
-        self._app = app
+    def __init__(self, hsts_max_age: int) -> None:
         hsts = (b"strict-transport-security", f"max-age={hsts_max_age}".encode())
         self._of_https = (*_SECURE, hsts) if hsts_max_age else _SECURE
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                fields = self._of_https if scope["scheme"] == "https" else _SECURE
-                there = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(field for field in fields if field[0] not in there)]
-            await send(message)
-
-        await self._app(scope, receive, answer if scope["type"] == "http" else send)
+    def complete(self, header: list[Field], there: Container[bytes], scheme: str) -> None:
+        """Put it into the header, but what is `there`."""
+        header += [field for field in (self._of_https if scheme == "https" else _SECURE) if field[0] not in there]
 
 
-def _values(name: bytes, scope: Scope) -> list[str]:
-    return [value.decode("latin-1") for field, value in scope["headers"] if field == name]
+def _values(name: bytes, fields: Iterable[Field]) -> list[str]:
+    return [value.decode("latin-1") for field, value in fields if field == name]
 
 
-def _without(names: Iterable[bytes], scope: Scope) -> list[tuple[bytes, bytes]]:
+def _without(names: Iterable[bytes], scope: Scope) -> list[Field]:
     return [(name, value) for name, value in scope["headers"] if name not in names]
 
 
@@ -134,15 +177,9 @@ def _scheme(scope: Scope, told: str | None) -> str:
     return told
 
 
-def _request_id(scope: Scope) -> str:
-    given = _values(b"x-request-id", scope)
-    return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else secrets.token_hex(8)
-
-
-def _status(message: Message) -> int:
-    if message["type"] in ("http.response.start", "websocket.http.response.start"):
-        return int(message["status"])
-    return {"websocket.accept": 101, "websocket.close": 403}.get(message["type"], 0)
+def _given_id(scope: Scope) -> str | None:
+    given = _values(b"x-request-id", scope["headers"])
+    return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else None
 
 
 @lru_cache(maxsize=1024)
@@ -152,17 +189,9 @@ def _quoted(path: str) -> str:
 
 def _tell(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None:
     """Status 0 where there was no answer. The path is quoted: no line of it can pass for one of the log's."""
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    told = {
-        "method": scope.get("method", "WEBSOCKET"),
-        "path": _quoted(scope["path"]),
-        "status": status,
-        "milliseconds": round(seconds * 1000, 1),
-        "key_id": notes.key_id,
-    }
-    logger.info(
-        "%(method)s %(path)s %(status)d %(milliseconds).1f ms %(key)s",
-        told | {"key": notes.key_id or "-"},
-        extra={"fields": told},
+    method, path = scope.get("method", "WEBSOCKET"), _quoted(scope["path"][:_SHOWN_PATH_CHARS])
+    milliseconds, key_id = round(seconds * 1000, 1), notes.key_id
+    _LINE.write(
+        (method, path, status, milliseconds, key_id or "-"),
+        {"method": method, "path": path, "status": status, "milliseconds": milliseconds, "key_id": key_id},
     )

@@ -7,16 +7,19 @@ where any is. Credentials of the browser's own, such as cookies, are never allow
 
 import logging
 import re
+from collections.abc import Container
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from app.access.known_origins import KnownOrigins
 from app.access.web_origin import canonical_origin, offered_origin
+from app.answer import Field
 from app.database.connection import is_transient
 from app.database.trouble import log_trouble
+from app.indexed import first_fields
 from app.request import current_request
 from app.settings import Settings
 
@@ -25,8 +28,8 @@ logger = logging.getLogger(__name__)
 KNOWN_ORIGIN = "heliograph.known_origin"
 """In the scope of a WebSocket: whether its Origin is one of a browser key."""
 
-_GRAPHQL = re.compile(r"/graphql/?")
-_REST = re.compile(r"/api/v2/[^/]+/?")
+_DOORS = re.compile(r"(?P<graphql>/graphql/?)|/api/v2/[^/]+/?")
+_VARY = (b"vary", b"Origin")
 _REQUEST_FIELDS = "Authorization, Content-Type, Idempotency-Key, Prefer, X-API-Key, X-DreamFactory-API-Key"
 _ANSWER_FIELDS = (
     "Idempotent-Replayed, Retry-After, X-Message-Id, X-Message-Status, X-RateLimit-Limit, X-RateLimit-Remaining,"
@@ -37,34 +40,34 @@ _ANSWER_FIELDS = (
 class CrossOrigin:
     """Answers preflights for both doors, and lets pages read the doors' answers."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, settings: Settings) -> None:
         self._known = KnownOrigins(settings.cors_refresh)
         self._max_age = settings.cors_max_age
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or not (methods := _methods(scope["path"])):
-            await self._app(scope, receive, send)
-            return
+    async def judged(self, scope: Scope) -> Scope:
+        """The WebSocket at a door, with its KNOWN_ORIGIN."""
+        return {**scope, KNOWN_ORIGIN: await self._is_known(offered_origin(Headers(scope=scope)))}
+
+    async def preflight(self, scope: Scope, methods: str) -> Response | None:
+        """The answer to an OPTIONS request at a door where `methods` may be asked; None: it is no preflight, or of a
+        page that may not ask."""
         headers = Headers(scope=scope)
         origin = offered_origin(headers)
-        if scope["type"] == "websocket":
-            await self._app({**scope, KNOWN_ORIGIN: await self._is_known(origin)}, receive, send)
-            return
-        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers and await self._is_known(origin):
-            await self._preflight(origin or "", methods)(scope, receive, send)
-            return
+        if origin is None or "access-control-request-method" not in headers or not await self._is_known(origin):
+            return None
+        return self._preflight(origin, methods)
 
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                header = MutableHeaders(scope=message)
-                header.add_vary_header("Origin")
-                if origin is not None and scope["method"] != "OPTIONS" and await self._may_read(origin):
-                    header["Access-Control-Allow-Origin"] = origin
-                    header["Access-Control-Expose-Headers"] = _ANSWER_FIELDS
-            await send(message)
-
-        await self._app(scope, receive, answer)
+    async def complete(self, header: list[Field], there: Container[bytes], scope: Scope) -> None:
+        """Put into the header of a door's answer, which is `there`, who may read it."""
+        if b"vary" not in there and b"origin" not in first_fields(scope):
+            header.append(_VARY)
+            return
+        fields = MutableHeaders(raw=header)
+        fields.add_vary_header("Origin")
+        origin = offered_origin(Headers(scope=scope))
+        if origin is not None and scope["method"] != "OPTIONS" and await self._may_read(origin):
+            fields["Access-Control-Allow-Origin"] = origin
+            fields["Access-Control-Expose-Headers"] = _ANSWER_FIELDS
 
     def _preflight(self, origin: str, methods: str) -> Response:
         headers = {
@@ -95,8 +98,9 @@ class CrossOrigin:
             return False
 
 
-def _methods(path: str) -> str | None:
-    """What may be asked there across origins; None: nothing."""
-    if _GRAPHQL.fullmatch(path):
-        return "GET, POST"
-    return "POST" if _REST.fullmatch(path) else None
+def methods_across(path: str) -> str | None:
+    """What may be asked at this path across origins; None: nothing, it is no door's."""
+    found = _DOORS.fullmatch(path)
+    if found is None:
+        return None
+    return "GET, POST" if found["graphql"] else "POST"

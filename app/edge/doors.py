@@ -5,7 +5,7 @@ request goes through its routes, and finds the same endpoints there.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,9 +22,9 @@ class Doors:
     def before(self, app: ASGIApp) -> ASGIApp:
         """The application for everything, of which `app` answers what is not for the doors."""
 
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        def answer(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             endpoint = self._endpoint(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
-            await (endpoint or app)(scope, receive, send)
+            return (endpoint or app)(scope, receive, send)
 
         return answer
 

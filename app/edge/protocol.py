@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.edge.cycle import OnePieceCycle
 from app.errors import RETRY_AFTER_SECONDS
 from app.settings import Settings
 
@@ -50,11 +51,14 @@ class BoundedProtocol(HttpToolsProtocol):
     asked for the body, or owes an answer before the next request, the client's time does not run."""
 
     bounds = Bounds()
+    url = b""
     _awaited = _Awaited.NOTHING
     _timer: asyncio.TimerHandle | None = None
     _deadline = 0.0
-    _header_bytes = 0
+    _header_begins = False
     _fed = 0
+    _last_fed = 0
+    _begun_in = 0
     _crowded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,53 +66,53 @@ class BoundedProtocol(HttpToolsProtocol):
         self._crowded = len(self.connections) > self.bounds.max_connections
         if self._crowded:
             self.app = _crowded
-        self._await(_Awaited.HEADER)
+        self._turn_to(_Awaited.HEADER)
+        self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._await(_Awaited.NOTHING)
+        self._turn_to(_Awaited.NOTHING)
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._awaited is _Awaited.NOTHING:
-            self._await(_Awaited.HEADER)
-        self._fed += len(data)
+            self._begin_header(0)
+        self._last_fed = len(data)
+        self._fed += self._last_fed
         super().data_received(data)
+        if self._awaited is _Awaited.NOTHING:  # as nearly always: it came at once
+            return
         if self.transport.is_closing():
-            self._await(_Awaited.NOTHING)
+            self._turn_to(_Awaited.NOTHING)
         elif self._awaited is _Awaited.BODY:
-            self._await(_Awaited.BODY)
-        elif self._awaited is _Awaited.HEADER and self._fed > self.bounds.max_header_bytes:
-            self._header_bytes = self._fed
-            self.send_400_response("")
+            self._start_clock()
+        elif self._fed > self.bounds.max_header_bytes:
+            self._refuse_header()
+        elif self._header_begins:
+            self._header_begins = False
+            self._start_clock()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._header_bytes = 0
         if self._awaited is not _Awaited.HEADER:  # it came right behind another one
-            self._await(_Awaited.HEADER)
-
-    def on_url(self, url: bytes) -> None:
-        self._header_bytes += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value) + len(b": \r\n")
-        super().on_header(name, value)
+            self._begin_header(self._last_fed)
 
     def on_headers_complete(self) -> None:
-        if self._header_bytes > self.bounds.max_header_bytes:
+        # A field counts for less than twice its octets; most headers are so short that nobody has to count.
+        if 2 * (self._begun_in + self._fed) > self.bounds.max_header_bytes and self._is_header_too_large():
             raise ValueError("the header is too large")  # ends the parsing, and in send_400_response
         super().on_headers_complete()
-        self._await(_Awaited.BODY)
+        if self.cycle is not None:  # uvicorn makes it, and its task has not begun
+            self.cycle.__class__ = OnePieceCycle
+        self._turn_to(_Awaited.BODY)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._await(_Awaited.NOTHING)
+        self._turn_to(_Awaited.NOTHING)
 
     def handle_websocket_upgrade(self) -> None:
-        self._await(_Awaited.NOTHING)
+        self._turn_to(_Awaited.NOTHING)
         if self._crowded:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, _CROWDED, _LATER)
         elif any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
@@ -119,23 +123,35 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What could not be read as HTTP, or has too large a header, is told so in JSON."""
-        if self._header_bytes > self.bounds.max_header_bytes:
-            most = self.bounds.max_header_bytes
-            message = f"The request line and header are over the limit of {most} bytes."
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
+        if self._is_header_too_large():
+            self._refuse_header()
         else:
             self._refuse(HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1.")
 
-    def _await(self, what: _Awaited) -> None:
-        """Start the clock for it anew. One timer is there for all of it, since most of what is awaited comes at once:
-        it rings after the shortest of the times, and is set again for what is left."""
-        if what is not self._awaited:
-            self._fed = 0
+    def _is_header_too_large(self) -> bool:
+        fields = self.headers or ()
+        size = len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in fields)
+        return size > self.bounds.max_header_bytes
+
+    def _refuse_header(self) -> None:
+        message = f"The request line and header are over the limit of {self.bounds.max_header_bytes} bytes."
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
+
+    def _begin_header(self, begun_in: int) -> None:
+        """Somewhere in so many octets, which do not count as fed."""
+        self._turn_to(_Awaited.HEADER)
+        self._header_begins = True
+        self._begun_in = begun_in
+
+    def _turn_to(self, what: _Awaited) -> None:
         self._awaited = what
-        if what is _Awaited.NOTHING:
-            return
+        self._fed = 0
+
+    def _start_clock(self) -> None:
+        """For what is awaited, anew. One timer is there for all of it, since most of what is awaited comes at once: it
+        rings after the shortest of the times, and is set again for what is left."""
         bounds = self.bounds
-        seconds = bounds.header_timeout if what is _Awaited.HEADER else bounds.body_timeout
+        seconds = bounds.header_timeout if self._awaited is _Awaited.HEADER else bounds.body_timeout
         self._deadline = self.loop.time() + seconds
         if self._timer is None:
             self._set_timer(seconds)
@@ -162,13 +178,13 @@ class BoundedProtocol(HttpToolsProtocol):
         else:  # stray line ends are taken for the beginning of a header
             ours = not self.cycle.response_complete
         if ours or self.flow.read_paused:
-            self._await(self._awaited)
+            self._start_clock()
         else:
             self.transport.abort()
 
     def _refuse(self, status: HTTPStatus, message: str, more: Mapping[str, str] | None = None) -> None:
         """Answer where no application does, and close."""
-        self._await(_Awaited.NOTHING)
+        self._turn_to(_Awaited.NOTHING)
         body = _body(status, message)
         header = {**_HEADER, **(more or {}), "Content-Length": str(len(body))}
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {text}" for name, text in header.items())]

@@ -8,6 +8,7 @@ from math import ceil
 
 from starlette.responses import JSONResponse
 
+from app.answer import Fields
 from app.errors import ErrorCode, Problem, RateLimited, Refusal
 
 logger = logging.getLogger(__name__)
@@ -43,15 +44,19 @@ def error_response(
     *,
     code: int | None = None,
     headers: Mapping[str, str] | None = None,
+    fields: Fields = (),
 ) -> JSONResponse:
-    """The envelope. `code` is the SMTP reply code where there is one, else the HTTP status."""
+    """The envelope. `code` is the SMTP reply code where there is one, else the HTTP status. `fields`: more of the
+    header, as they go out."""
     error = {
         "code": code or status,
         "context": dict(context) if context else None,
         "message": message,
         "status_code": status,
     }
-    return JSONResponse({"error": error}, status_code=status, headers=dict(headers or {}))
+    response = JSONResponse({"error": error}, status_code=status, headers=dict(headers or {}))
+    response.raw_headers += fields
+    return response
 
 
 def refusal_response(refusal: Refusal) -> JSONResponse:
@@ -66,17 +71,18 @@ def refusal_response(refusal: Refusal) -> JSONResponse:
     if others:
         context["problems"] = [_problem(problem) for problem in refusal.problems]
     headers = {"Retry-After": str(first.retry_after)} if first.retryable else {}
-    if isinstance(refusal, RateLimited):
-        headers |= limit_headers(refusal.limit, refusal.remaining, refusal.reset_at)
     if status == 401:  # RFC 9110 section 15.5.2: it names a scheme to authenticate with
         headers["WWW-Authenticate"] = "Bearer"
-    return error_response(status, first.message, context, headers=headers)
+    fields: Fields = ()
+    if isinstance(refusal, RateLimited):
+        fields = limit_fields(refusal.limit, refusal.remaining, refusal.reset_at)
+    return error_response(status, first.message, context, headers=headers, fields=fields)
 
 
-def limit_headers(limit: int, remaining: int, reset_at: datetime | None) -> dict[str, str]:
+def limit_fields(limit: int, remaining: int, reset_at: datetime | None) -> Fields:
     """How one rate limit stands; the reset in seconds since 1970, rounded up."""
-    headers = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(remaining)}
-    return headers | ({"X-RateLimit-Reset": str(ceil(reset_at.timestamp()))} if reset_at else {})
+    fields = ((b"x-ratelimit-limit", b"%d" % limit), (b"x-ratelimit-remaining", b"%d" % remaining))
+    return (*fields, (b"x-ratelimit-reset", b"%d" % ceil(reset_at.timestamp()))) if reset_at else fields
 
 
 def unexpected_response(error: Exception) -> JSONResponse:

@@ -57,23 +57,24 @@ class _Enveloped:
         self._endpoint = endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(HttpRequest(scope, receive, send))
+        try:
+            response = await self._endpoint(HttpRequest(scope, receive, send))
+        except (Exception, asyncio.CancelledError) as error:
+            response = _failure(error)
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
-        try:
-            return await self._endpoint(request)
-        except Refusal as refusal:
-            return refusal_response(refusal)
-        except ClientDisconnect:
-            return Response(status_code=499)
-        except asyncio.CancelledError:  # the server ends, and would say 500 itself: that nothing will be sent
-            return refusal_response(Stopped())
-        except Exception as error:
-            if is_transient(error):
-                log_trouble(logger, error, "the database is in trouble")
-                return refusal_response(Unavailable())
-            return unexpected_response(error)
+
+def _failure(error: Exception | asyncio.CancelledError) -> Response:
+    if isinstance(error, Refusal):
+        return refusal_response(error)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)
+    if isinstance(error, asyncio.CancelledError):  # the server ends, and would say itself that nothing will be sent
+        return refusal_response(Stopped())
+    if is_transient(error):
+        log_trouble(logger, error, "the database is in trouble")
+        return refusal_response(Unavailable())
+    return unexpected_response(error)
 
 
 async def _unknown_path(request: Request) -> Response:

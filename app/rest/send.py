@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from app.access.offered_key import offered_key
 from app.access.principal import Principal
 from app.access.web_origin import offered_origin
-from app.answer import answer, encoded
+from app.answer import Field, answer
 from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import Refusal, accepted_unseen
@@ -18,7 +18,7 @@ from app.mail.draft import Draft
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
 from app.queue.states import SETTLED, MessageState, RecipientState
-from app.rest.errors import error_response, limit_headers
+from app.rest.errors import error_response, limit_fields
 from app.rest.request_body import read_request_draft
 from app.settings import Settings
 from app.submission.prepare import Submission
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _WAITING = frozenset({MessageState.QUEUED, MessageState.SENDING, MessageState.DEFERRED, MessageState.HELD})
 _SENT = frozenset({MessageState.SENT, MessageState.PARTIALLY_SENT})
 _LOST = SETTLED - {RecipientState.SENT}
+_JSON = (b"content-type", b"application/json")
 
 
 class Sender:
@@ -44,22 +45,21 @@ class Sender:
 
     async def send(self, request: Request) -> Response:
         """Raises a Refusal; what the SMTP server said is answered here, whatever it was."""
-        if request.method != "POST":
+        scope, headers = request.scope, request.headers
+        if scope["method"] != "POST":
             message = f"The method {request.method} is not supported; use POST."
             return error_response(405, message, headers={"Allow": "POST"})
         principal = await self._submitter.keys.authenticate(
-            offered_key(
-                request.headers, request.query_params.get("api_key") if request.scope["query_string"] else None
-            ),
-            origin=request.client.host if request.client else None,
-            page_origin=offered_origin(request.headers),
+            offered_key(headers, request.query_params.get("api_key") if scope["query_string"] else None),
+            origin=scope["client"][0] if scope.get("client") else None,
+            page_origin=offered_origin(headers),
         )
-        at_once = _prefers_async(request)
+        at_once = _prefers_async(headers.getlist("prefer"))
         submission = Submission(
-            service_name=request.path_params["service"],
+            service_name=scope["path_params"]["service"],
             draft=await self._read_draft(request, principal),
             principal=principal,
-            idempotency_key=request.headers.get("idempotency-key"),
+            idempotency_key=headers.get("idempotency-key"),
             verdict_wanted=not at_once,
         )
         receipt = await self._submitter.submit(submission)
@@ -85,14 +85,14 @@ class Sender:
             # Of what is not for everybody to read, how many recipients it has is all that is told.
             put = receipt.accepted
             count = len(put.recipients if put else await _recipients(receipt.message_id))
-            return answer(b'{"count":%d}' % count, 202, _OF_ACCEPTED, encoded(_headers(receipt)))
+            return _accepted(receipt, count, b"queued", 202)
         # A replay that does not wait ends the wait of the first request, so that its "queued" stays true as well.
         state = await self._waiter.wait_and_end(receipt.message_id, 0 if at_once else self._settings.verdict_wait)
         recipients = await _recipients(receipt.message_id)
         if state in _WAITING:
-            return _accepted(receipt, recipients, "queued", status=202 if at_once else 200)
+            return _accepted(receipt, _not_lost(recipients), b"queued", 202 if at_once else 200)
         if state in _SENT:
-            return _accepted(receipt, recipients, "sent")
+            return _accepted(receipt, _not_lost(recipients), b"sent", 200)
         return _failed(receipt, recipients)
 
     def _stop_awaiting(self, message_id: UUID) -> None:
@@ -114,19 +114,18 @@ class Sender:
             await asyncio.sleep(self._settings.wait_poll)
 
 
-_OF_ACCEPTED = ((b"content-type", b"application/json"), (b"x-message-status", b"queued"))
-
-
-def _prefers_async(request: Request) -> bool:
-    """RFC 7240 section 4.1."""
-    preferences = ",".join(request.headers.getlist("prefer")).split(",") if "prefer" in request.headers else ()
+def _prefers_async(given: list[str]) -> bool:
+    """By the request's Prefer fields (RFC 7240 section 4.1)."""
+    if not given or given == ["respond-async"]:
+        return bool(given)
+    preferences = ",".join(given).split(",")
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
 def _preferred(response: Response, at_once: bool) -> Response:
     """RFC 7240 section 3: the client is told that it got the answer at once that it preferred."""
     if at_once and response.status_code == 202:
-        response.headers["Preference-Applied"] = "respond-async"
+        response.raw_headers.append((b"preference-applied", b"respond-async"))
     return response
 
 
@@ -134,14 +133,16 @@ async def _recipients(message_id: UUID) -> list[StoredRecipient]:
     return (await list_recipients([message_id]))[message_id]
 
 
-def _accepted(receipt: Receipt, recipients: list[StoredRecipient], word: str, status: int = 200) -> JSONResponse:
-    count = sum(recipient.state not in _LOST for recipient in recipients)
-    headers = _headers(receipt) | {"X-Message-Status": word}
-    return JSONResponse({"count": count}, status_code=status, headers=headers)
+def _not_lost(recipients: list[StoredRecipient]) -> int:
+    return sum(recipient.state not in _LOST for recipient in recipients)
+
+
+def _accepted(receipt: Receipt, count: int, word: bytes, status: int) -> Response:
+    return answer(b'{"count":%d}' % count, status, (_JSON, (b"x-message-status", word)), _fields(receipt))
 
 
 def _accepted_unseen(receipt: Receipt, message: str) -> JSONResponse:
-    return error_response(503, message, {"retryable": False}, headers=_headers(receipt))
+    return error_response(503, message, {"retryable": False}, fields=_fields(receipt))
 
 
 def _failed(receipt: Receipt, recipients: list[StoredRecipient]) -> JSONResponse:
@@ -149,14 +150,16 @@ def _failed(receipt: Receipt, recipients: list[StoredRecipient]) -> JSONResponse
     context: dict[str, object] = {"retryable": False}
     if first.reply is None:
         message = first.detail or f"The mail was {first.state.value}."
-        return error_response(500, message, context, headers=_headers(receipt))
+        return error_response(500, message, context, fields=_fields(receipt))
     context |= {"smtp_code": first.reply.code, "enhanced_code": first.reply.enhanced_code}
     message = first.detail or str(first.reply)
-    return error_response(500, message, context, code=first.reply.code, headers=_headers(receipt))
+    return error_response(500, message, context, code=first.reply.code, fields=_fields(receipt))
 
 
-def _headers(receipt: Receipt) -> dict[str, str]:
-    headers = {"X-Message-Id": public_id("msg", receipt.message_id)}
+def _fields(receipt: Receipt) -> list[Field]:
+    fields = [(b"x-message-id", public_id("msg", receipt.message_id).encode())]
     if (tightest := receipt.tightest) is not None:
-        headers |= limit_headers(tightest.limit, tightest.remaining, tightest.reset_at)
-    return headers | {"Idempotent-Replayed": "true"} if receipt.replayed else headers
+        fields += limit_fields(tightest.limit, tightest.remaining, tightest.reset_at)
+    if receipt.replayed:
+        fields.append((b"idempotent-replayed", b"true"))
+    return fields

@@ -1,6 +1,7 @@
 """The keys that a process knows: what they open is judged anew at each use, and what they do not open is looked up."""
 
 import logging
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -63,6 +64,17 @@ async def test_a_key_that_is_known_asks_the_database_nothing(
     assert first == await authenticate(text, origin=HERE, now=clock)
     assert second == await authenticate(text, origin=ELSEWHERE, page_origin=PAGE, now=clock)
     assert (second.origin, second.page_origin) == (ELSEWHERE, PAGE)
+
+
+async def test_from_one_address_the_principal_is_the_same_one(sqlite_database: Settings, keys: KnownKeys) -> None:
+    text = await make_key()
+    first = await keys.authenticate(text, origin=HERE, page_origin=PAGE)
+    origins = [HERE, ELSEWHERE, None, *(f"192.0.2.{number}" for number in range(100))]
+    for origin in origins:
+        asking = await keys.authenticate(text, origin=origin)
+        assert asking == replace(first, origin=origin, page_origin=None)
+        assert await keys.authenticate(text, origin=origin) is asking
+        assert (await keys.authenticate(text, origin=origin, page_origin=PAGE)).page_origin == PAGE
 
 
 async def test_its_use_is_written_down_as_often_as_that_of_any_other(

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from io import StringIO
 from typing import Any
 
 import httpx2
@@ -13,9 +14,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from app.edge.application import at_the_edge
-from app.log import JsonFormatter, note_request
+from app.log import GatheredLines, JsonFormatter, note_request
 from app.request import current_request, note_key
 from app.settings import Settings
 
@@ -107,6 +109,20 @@ async def test_a_trusted_proxy_is_heard_in_the_one_header_that_is_set(header: st
         assert answer.headers["x-request-id"] == "from-the-proxy"
 
 
+async def test_what_a_proxy_says_is_heard_of_each_request_by_itself() -> None:
+    async with client(trusted_proxies="127.0.0.0/8, 10.0.0.0/8") as http:
+        hops = ", 10.0.0.1" * 100
+        for said, seen in (("8.8.8.8", "8.8.8.8"), ("8.8.4.4", "8.8.4.4"), ("unknown", "127.0.0.1")):
+            for scheme in ("http", "https", "ftp"):
+                for way in ("", hops):
+                    claims = {"X-Forwarded-For": said + way, "X-Forwarded-Proto": scheme}
+                    told = (await http.get("/", headers=claims)).json()
+                    address = "10.0.0.1" if said == "unknown" and way else seen
+                    known = scheme if said != "unknown" or way else "http"
+                    assert told == {"client": address, "scheme": "http" if scheme == "ftp" else known, "headers": {}}
+        assert (await http.get("/", headers={"X-Request-Id": "given"})).json()["client"] == "127.0.0.1"
+
+
 async def test_a_proxy_on_a_socket_of_both_families_is_known_by_its_ipv4_address() -> None:
     async with client("::ffff:10.0.0.9", trusted_proxies="10.0.0.0/8") as http:
         assert (await http.get("/", headers=CLAIMS)).json()["client"] == "8.8.8.8"
@@ -187,3 +203,42 @@ async def test_strict_transport_security_is_said_over_https_where_it_is_set() ->
         async with client(trusted_proxies="127.0.0.1/32", hsts_max_age=seconds) as http:
             answer = await http.get("/", headers=CLAIMS)
             assert answer.headers.get("strict-transport-security") == said
+
+
+async def test_lines_wait_for_those_of_others_only_while_others_are_under_way() -> None:
+    written, root = StringIO(), logging.getLogger()
+    before, level, root.handlers[:] = root.handlers[:], root.level, [GatheredLines(written)]
+    root.setLevel(logging.INFO)
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            await go_on.wait()
+        logger.info("working")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def receive() -> Message:
+        return {}
+
+    edge = at_the_edge(app, Settings())
+
+    async def ask(path: str) -> int:
+        scope = {"type": "http", "method": "GET", "path": path, "scheme": "http", "headers": []}
+        await edge(scope, receive, send)  # no turn of the loop ends meanwhile
+        return len(written.getvalue().splitlines())
+
+    try:
+        assert await ask("/") == 2
+        slow = asyncio.create_task(ask("/slow"))
+        await asyncio.sleep(0)
+        assert await ask("/") == 2
+        await asyncio.sleep(0)
+        assert await ask("/") == 4
+        go_on.set()
+        assert await slow == 8
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)

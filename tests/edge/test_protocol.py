@@ -216,6 +216,24 @@ async def test_a_header_over_the_limit_is_refused_in_json_whole_or_not(sent: byt
         assert not web.asked.is_set()
 
 
+async def test_a_header_over_the_limit_behind_another_request_is_refused() -> None:
+    for first, rest in ((3000, 0), (1900, 300), (100, 1990), (0, 3000)):
+        async with serving(max_header_bytes=2000) as web:
+            client = await web.connect()
+            client.writer.write(HEADER + b"1234GET / HTTP/1.1\r\nX-Long: " + b"x" * first)
+            assert (await client.until(b"\r\n\r\n4")).startswith(b"HTTP/1.1 200")
+            client.writer.write(b"x" * rest + b"\r\n\r\n")
+            assert b"HTTP/1.1 431 " in await client.rest()
+
+
+async def test_fields_of_few_octets_count_as_much_as_ever() -> None:
+    for number, status in ((390, b"200"), (400, b"431")):
+        async with serving(max_header_bytes=2000) as web:
+            client = await web.connect()
+            client.writer.write(b"GET / HTTP/1.1\r\n" + b"A:\r\n" * number + b"Connection: close\r\n\r\n")
+            assert (await client.rest()).startswith(b"HTTP/1.1 " + status)
+
+
 async def test_a_header_under_the_limit_passes_however_long_the_body() -> None:
     async with serving(max_header_bytes=2000) as web:
         client = await web.connect()

@@ -1,7 +1,9 @@
 """Log lines for people and for programs."""
 
 import asyncio
+import contextlib
 import contextvars
+import io
 import json
 import logging
 import socket
@@ -15,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.log import JsonFormatter, configure_logging, masked
+from app.log import GatheredLines, HumanFormatter, JsonFormatter, UsualLine, configure_logging, masked
 from app.request import begin_request
 from app.settings import LogLevel, Settings
 
@@ -163,3 +165,149 @@ def test_the_id_of_the_request_ends_a_line_for_people(capsys: pytest.CaptureFixt
     inside, outside = capsys.readouterr().err.splitlines()
     assert inside.endswith("app.x: inside [abc123]")
     assert outside.endswith("app.x: outside")
+
+
+class _Stream(io.StringIO):
+    """Remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        if self.closed:
+            raise ValueError("closed")
+        self.writes.append(text)
+        return len(text)
+
+
+def _gathering(root: logging.Logger) -> tuple[_Stream, GatheredLines]:
+    stream = _Stream()
+    handler = GatheredLines(stream)
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    return stream, handler
+
+
+async def test_the_lines_of_one_turn_of_the_loop_are_written_in_one_piece(root_logger: logging.Logger) -> None:
+    stream, _ = _gathering(root_logger)
+    logger = logging.getLogger("app.x")
+    for turn in range(2):
+        logger.info("first of %d", turn)
+        logger.info("second of %d", turn)
+        assert len(stream.writes) == turn
+        await asyncio.sleep(0)
+        assert stream.writes[turn] == f"first of {turn}\nsecond of {turn}\n"
+
+
+async def test_a_warning_is_written_at_once_behind_what_came_before(root_logger: logging.Logger) -> None:
+    stream, _ = _gathering(root_logger)
+    logger = logging.getLogger("app.x")
+    logger.info("first")
+    logger.warning("second")
+    logger.info("third")
+    await asyncio.to_thread(logger.info, "fourth")
+    logger.info("fünfth")
+    logger.info("x" * 4000)
+    logger.info("y" * 4000)
+    await asyncio.sleep(0)
+    long = ["x" * 4000 + "\n", "y" * 4000 + "\n"]
+    assert stream.writes == ["first\nsecond\n", "third\nfourth\n", "fünfth\n", *long]
+
+
+def test_no_line_waits_where_no_loop_runs_nor_for_a_loop_that_ended(root_logger: logging.Logger) -> None:
+    stream, handler = _gathering(root_logger)
+    logger = logging.getLogger("app.x")
+
+    async def tell(text: str) -> None:
+        logger.info(text)
+
+    for number in range(2):
+        with contextlib.closing(asyncio.new_event_loop()) as loop:
+            loop.run_until_complete(tell(f"inside {number}"))
+    logger.info("outside")
+    assert "".join(stream.writes) == "inside 0\ninside 1\noutside\n"
+    asyncio.run(tell("once more"))
+    assert stream.writes[-1] == "once more\n"
+    handler.close()
+
+
+async def test_what_waits_is_written_when_the_log_is_closed(root_logger: logging.Logger) -> None:
+    stream, handler = _gathering(root_logger)
+    logging.getLogger("app.x").info("last words")
+    logging.shutdown([lambda: handler])  # as at the end of the process
+    assert stream.writes == ["last words\n"]
+
+
+async def test_a_line_that_cannot_be_written_is_no_failure_of_who_tells_it(
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, _ = _gathering(root_logger)
+    stream.close()
+    logging.getLogger("app.x").info("gone")
+    await asyncio.sleep(0)
+    logging.getLogger("app.x").warning("gone as well")
+    UsualLine(logging.getLogger("app.x"), "gone %s").write(("too",), {})
+    await asyncio.sleep(0)
+    assert capsys.readouterr().err.count("--- Logging error ---") == 3
+
+
+@pytest.mark.parametrize("formatter", [HumanFormatter("domain"), JsonFormatter("domain")])
+def test_a_usual_line_is_the_one_that_logging_would_write(
+    formatter: logging.Formatter, root_logger: logging.Logger
+) -> None:
+    stream, handler = _gathering(root_logger)
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("app.x")
+    usual, told, fields = UsualLine(logger, "%s of %d"), ("a@b.example", 7), {"status": 7}
+
+    def write_both() -> None:
+        begin_request("abc123")
+        usual.write(told, fields)
+        logger.info("%s of %d", *told, extra={"fields": fields})
+
+    for _ in range(20):  # until both are of one millisecond
+        stream.writes.clear()
+        contextvars.Context().run(write_both)
+        if stream.writes[0] == stream.writes[1]:
+            break
+    assert "abc123" in stream.writes[0]
+    assert stream.writes[0] == stream.writes[1]
+    stream.writes.clear()
+    root_logger.setLevel(logging.WARNING)
+    usual.write(told, fields)
+    assert stream.writes == []
+
+
+@pytest.mark.parametrize("exc_info", [False, True])
+def test_a_line_for_people_is_the_one_of_logging_with_a_time_of_its_own(exc_info: bool) -> None:
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        told = sys.exc_info() if exc_info else None
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.CRITICAL):
+        record = logging.LogRecord("app.x", level, "x.py", 1, "two\nlines of %s", ("ü",), told, sinfo="Stack:")
+        assert HumanFormatter().format(record) == plain.format(record)
+
+
+@pytest.mark.parametrize("where", ["root", "above", "logger"])
+def test_a_usual_line_comes_to_whoever_listens(where: str, root_logger: logging.Logger) -> None:
+    stream, _ = _gathering(root_logger)
+    records: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger = logging.getLogger("listened.x")
+    listening = {"root": root_logger, "above": logging.getLogger("listened"), "logger": logger}[where]
+    usual, kept = UsualLine(logger, "%s of %d"), Kept()
+    listening.addHandler(kept)
+    try:
+        usual.write(("one", 7), {"status": 7})
+    finally:
+        listening.removeHandler(kept)
+    assert stream.writes == ["one of 7\n"]
+    [record] = records
+    assert (record.getMessage(), record.levelname, vars(record)["fields"]) == ("one of 7", "INFO", {"status": 7})
