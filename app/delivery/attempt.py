@@ -29,10 +29,12 @@ from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
+from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
 from app.queue.outage import ServiceNote
 from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
+from app.queue.settle_together import FinalResults
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
 from app.services.circuit import CircuitPolicy
@@ -88,6 +90,8 @@ class Attempter:
         self._signer = signer
         self._services = services or KnownServices(0)
         self._unsettled = Unsettled()
+        self._plain_claims = PlainClaims(worker_id, lease.duration)
+        self._finals = FinalResults()
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -109,6 +113,18 @@ class Attempter:
 
     async def _claim(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         """Cancelled meanwhile, what was claimed is released."""
+        wanted = Wanted(message_id, since.wall)
+        try:
+            await self._plain_claims.make(wanted)
+        except asyncio.CancelledError:
+            if wanted.claim is not None:
+                await _release(wanted.claim)
+            raise
+        except Exception:
+            wanted.claim = None  # nothing of it is written; what is wrong shows where it is alone
+        return wanted.claim or await self._claim_alone(message_id, since, take_over)
+
+    async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         claims: list[Claim | None] = []
         policy = self._lease
 
@@ -160,7 +176,7 @@ class Attempter:
             again = _over_the_limit(result, part)
             settled = [recipient for recipient in part if recipient not in again]
             untried = again + untried[len(part) :]
-            tried = replace(claim, recipients=tuple(settled))
+            tried = claim if len(settled) == len(claim.recipients) else replace(claim, recipients=tuple(settled))
             if not await self._settle(tried, result, started_at, last=not untried):
                 return
             slot.free()
@@ -170,7 +186,8 @@ class Attempter:
     async def _prepare(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch":
         async with _given_back(claim):
             service = await self._services.of_id(claim.service_id, claim.revision)
-            server, content = self._resolve(service), await load_content(claim.message_id)
+            server = self._resolve(service)
+            content = claim.content if claim.content is not None else await load_content(claim.message_id)
             return _Dispatch(claim, lease, slot, service, server, await self._signed(claim, content, server))
 
     async def _signed(self, claim: Claim, content: bytes | Content, server: Server) -> bytes | Content:
@@ -244,11 +261,14 @@ class Attempter:
         fault = fault_of(result, self._retry)
         detour = Detour(claim, fault, moment)
         note = ServiceNote(claim, fault, moment, self._circuit, reached=_reached(result))
+        finals = self._finals if result.failure is None and not claim.probing else None
         written = False
 
         async def write() -> bool:
             nonlocal written
-            held = await settle(claim, judge, started_at, moment, last=last, note=note.write, detour=detour)
+            held = await settle(
+                claim, judge, started_at, moment, last=last, note=note.write, detour=detour, finals=finals
+            )
             written = True
             return held
 

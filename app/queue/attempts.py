@@ -35,28 +35,39 @@ async def write_attempts(
 ) -> None:
     """Insert the attempts of one worker at one message, which ended at `moment`; `via` a fallback, if that is not None.
     Call it inside a transaction."""
+    await insert_attempts(
+        [attempt_row(message_id, worker_id, attempt, started_at, moment, via) for attempt in attempts]
+    )
+
+
+def attempt_row(
+    message_id: UUID, worker_id: UUID, attempt: EndedAttempt, started_at: datetime, moment: datetime, via: Via | None
+) -> tuple[object, ...]:
+    """What `insert_attempts` takes."""
+    return (
+        new_key(),
+        message_id,
+        attempt.recipient_id,
+        worker_id,
+        *_parts(via),
+        started_at,
+        moment,
+        attempt.number,
+        attempt.outcome.value,
+        attempt.phase,
+        attempt.in_doubt,
+        *parts_of(attempt.reply),
+        attempt.detail,
+    )
+
+
+async def insert_attempts(rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert attempts, of any messages. Call it inside a transaction."""
     await execute_many(
         "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
         " started_at, finished_at, number, outcome, phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-        [
-            (
-                new_key(),
-                message_id,
-                attempt.recipient_id,
-                worker_id,
-                *_parts(via),
-                started_at,
-                moment,
-                attempt.number,
-                attempt.outcome.value,
-                attempt.phase,
-                attempt.in_doubt,
-                *parts_of(attempt.reply),
-                attempt.detail,
-            )
-            for attempt in attempts
-        ],
+        rows,
     )
 
 
