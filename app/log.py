@@ -71,6 +71,10 @@ class HumanFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line, and what belongs to it below."""
+        if not (record.exc_info or record.exc_text or record.stack_info):
+            shown = f"{self.formatTime(record)} {record.levelname:<7} {record.name}: {record.getMessage()}"
+            request_id = getattr(record, "request_id", None)
+            return masked(f"{shown} [{request_id}]" if request_id else shown, self._addresses)
         return masked(super().format(record), self._addresses)
 
 

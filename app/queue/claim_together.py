@@ -6,9 +6,11 @@ says the same; whatever else there is, it decides.
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +25,9 @@ from app.queue.together import Take, Together
 from app.services.pacing import COLUMNS
 
 _SMALL = 64 * 1024
+_StoredKey = UUID | str
+_ON_DOUBT = {choice.value: choice for choice in OnDoubt}
+_service_key = lru_cache(maxsize=1000)(as_key)
 
 
 class PlainClaims:
@@ -45,39 +50,40 @@ class PlainClaims:
         wanted = take()
         if not wanted:
             return
-        moment = max(each.moment for each in wanted)
-        taken = {as_key(row["id"]): row for row in await self._take([each.message_id for each in wanted], moment)}
-        if not taken:
-            return
-        recipients = await _claim_recipients(list(taken), moment)
+        moment = max([each.moment for each in wanted])
+        by_key = {_stored(each.message_id): each for each in wanted}
+        taken = await self._take(by_key, moment)
+        recipients = await _claim_recipients(taken, moment) if taken else {}
         contents = await _contents([key for key, row in taken.items() if row["size_bytes"] <= _SMALL])
-        for each in wanted:
-            key = each.message_id
+        for key, row in taken.items():
+            each = by_key[key]
             if key in recipients:
-                each.claim = self._made(key, taken[key], recipients[key], contents.get(key))
-            elif key in taken:
-                await refresh_message(key, moment)
+                each.claim = self._made(each.message_id, row, recipients[key], contents.get(key))
+            else:
+                await refresh_message(each.message_id, moment)
 
-    async def _take(self, message_ids: Sequence[UUID], moment: datetime) -> list[dict[str, Any]]:
-        return await rows(_TAKE[dialect()], _listed(message_ids), self._worker_id, moment + self._lease, moment)
+    async def _take(self, keys: Iterable[_StoredKey], moment: datetime) -> dict[_StoredKey, dict[str, Any]]:
+        found = await rows(_TAKE[dialect()], _listed(keys), self._worker_id, moment + self._lease, moment)
+        return {row["id"]: row for row in found}
 
     def _made(
         self, message_id: UUID, row: Mapping[str, Any], recipients: list[ClaimedRecipient], content: bytes | None
     ) -> Claim:
+        route = row["route_id"]
         return Claim(
             message_id=message_id,
-            service_id=as_key(row["route_id"]),
-            via=via_of(row),
-            fallbacks=keys_of(row["fallbacks"]),
+            service_id=_service_key(route),
+            via=None if route == row["service_id"] else via_of(row),
+            fallbacks=keys_of(row["fallbacks"]) if row["fallbacks"] else (),
             worker_id=self._worker_id,
             fence=row["fence"],
             reverse_path=row["reverse_path"],
             smtputf8=bool(row["smtputf8"]),
             recipients=tuple(recipients),
             expires_at=as_moment(row["expires_at"]),
-            on_doubt=OnDoubt(row["on_doubt"]),
+            on_doubt=_ON_DOUBT[row["on_doubt"]],
             service_version=row["service_version"],
-            revision=int(row["revision"]),
+            revision=row["revision"],
             recipient_count=row["recipient_count"],
             content=content,
         )
@@ -92,21 +98,33 @@ class Wanted:
     claim: Claim | None = None
 
 
-async def _claim_recipients(message_ids: Sequence[UUID], moment: datetime) -> Mapping[UUID, list[ClaimedRecipient]]:
-    claimed = await rows(_CLAIM_RECIPIENTS[dialect()], _listed(message_ids), moment, False)
-    found: defaultdict[UUID, list[ClaimedRecipient]] = defaultdict(list)
-    for row in sorted(claimed, key=lambda row: int(row["position"])):
-        found[as_key(row["message_id"])].append(claimed_recipient(row))
+async def _claim_recipients(
+    keys: Iterable[_StoredKey], moment: datetime
+) -> Mapping[_StoredKey, list[ClaimedRecipient]]:
+    claimed = await rows(_CLAIM_RECIPIENTS[dialect()], _listed(keys), moment, False)
+    claimed.sort(key=_position)
+    found: defaultdict[_StoredKey, list[ClaimedRecipient]] = defaultdict(list)
+    for row in claimed:
+        found[row["message_id"]].append(claimed_recipient(row))
     return found
 
 
-async def _contents(message_ids: Sequence[UUID]) -> Mapping[UUID, bytes]:
-    found = await rows(_CONTENTS[dialect()], _listed(message_ids))
-    return {as_key(row["message_id"]): bytes(row["octets"]) for row in found}
+_position = itemgetter("position")
 
 
-def _listed(keys: Sequence[UUID]) -> object:
-    return list(keys) if dialect() == "postgres" else json.dumps([str(key) for key in keys])
+async def _contents(keys: Sequence[_StoredKey]) -> Mapping[_StoredKey, bytes]:
+    found = await rows(_CONTENTS[dialect()], _listed(keys)) if keys else []
+    return {row["message_id"]: row["octets"] for row in found}
+
+
+def _stored(key: UUID) -> _StoredKey:
+    """As the rows of the database have it, so that none of them needs another one made of it."""
+    return key if dialect() == "postgres" else str(key)
+
+
+def _listed(keys: Iterable[_StoredKey]) -> object:
+    """As `_LISTED` takes them."""
+    return list(keys) if dialect() == "postgres" else json.dumps(list(keys))
 
 
 _LISTED = {"sqlite": "(SELECT value FROM json_each($1))", "postgres": "(SELECT unnest($1::uuid[]))"}

@@ -1,8 +1,8 @@
 """A few warm connections per server, lent to one transaction at a time."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -69,8 +69,7 @@ class Pool:
         self._lent: set[Connection] = set()
         self._closed = False
 
-    @contextlib.asynccontextmanager
-    async def borrow(
+    def borrow(
         self,
         key: Hashable,
         version: int,
@@ -79,7 +78,7 @@ class Pool:
         fresh: bool = False,
         rides: bool = True,
         at_most: int | None = None,
-    ) -> AsyncIterator[Connection]:
+    ) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection to `server`, ready for MAIL; first come, first served while all are out.
 
         `version` is that of the service under `key`: connections of another version are not lent any more, with
@@ -87,20 +86,31 @@ class Pool:
         what is sent goes behind that. `at_most` replaces `max_connections` for this key from now on.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
-        berth = self._berths.setdefault(key, _Berth(Places(self.max_connections)))
-        berth.places.resize(at_most or self.max_connections)
+        return _Borrowed(self, _Wish(key, version, server, fresh, rides and not fresh), at_most or self.max_connections)
+
+    async def board(self, wish: "_Wish", at_most: int) -> tuple["_Berth", Loan]:
+        """A loan, and where it is to be given back by `leave`."""
+        berth = self._berths.get(wish.key)
+        if berth is None:
+            berth = self._berths[wish.key] = _Berth(Places(self.max_connections))
+        berth.places.resize(at_most)
         berth.users += 1
         try:
-            loan = await self._board(berth, key, version, server, fresh=fresh, rides=rides and not fresh)
-            try:
-                yield loan.connection
-            except BaseException:
-                loan.spoil()
-                raise
-            finally:
-                self._leave(berth, loan)
+            return berth, await self._board(berth, wish)
+        except BaseException:
+            self._end_use(berth, wish.key)
+            raise
+
+    def leave(self, berth: "_Berth", loan: Loan) -> None:
+        """It was borrowed by `board`."""
+        try:
+            self._leave(berth, loan)
         finally:
-            berth.users -= 1
+            self._end_use(berth, loan.key)
+
+    def _end_use(self, berth: "_Berth", key: Hashable) -> None:
+        berth.users -= 1
+        if not berth.users:
             self._forget(key, berth)
 
     def close_idle(self) -> float:
@@ -127,24 +137,13 @@ class Pool:
             room.tell()
         await asyncio.sleep(0)
 
-    async def _board(
-        self, berth: "_Berth", key: Hashable, version: int, server: Server, *, fresh: bool, rides: bool
-    ) -> Loan:
+    async def _board(self, berth: "_Berth", wish: "_Wish") -> Loan:
         """A connection of its own, or one that is lent already."""
-        visitor = berth.places.ask(version if rides and self._window > 1 else None)
-        if not visitor.given.done():
-            for loan in berth.loans:
-                if loan.connection.train.has_ended and self._share(berth, loan):
-                    break
-        try:
-            shared = await visitor.given
-        except asyncio.CancelledError:
-            self._give_back(berth, visitor)
-            raise
-        if shared is not None:
+        if not berth.places.take() and (shared := await self._wait(berth, wish)) is not None:
             return shared
+        key, version, server = wish.key, wish.version, wish.server
         try:
-            connection = await self._take(berth, version, server, fresh)
+            connection = await self._take(berth, version, server, wish.fresh)
         except BaseException as error:
             if isinstance(error, SmtpFailure):
                 berth.places.refuse(version, error.failure)
@@ -156,6 +155,19 @@ class Pool:
         connection.invite = lambda: self._share(berth, loan, is_ending=True)
         berth.loans.append(loan)
         return loan
+
+    async def _wait(self, berth: "_Berth", wish: "_Wish") -> Loan | None:
+        """A loan to be shared, None: a place of its own."""
+        visitor = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
+        if not visitor.given.done():
+            for loan in berth.loans:
+                if loan.connection.train.has_ended and self._share(berth, loan):
+                    break
+        try:
+            return await visitor.given
+        except asyncio.CancelledError:
+            self._give_back(berth, visitor)
+            raise
 
     def _give_back(self, berth: "_Berth", visitor: Visitor) -> None:
         """What was given to who was cancelled in the same moment."""
@@ -313,6 +325,37 @@ class Pool:
 
     def _idle_for(self, idle: "_Idle") -> float:
         return (self._clock() - idle.since).total_seconds()
+
+
+@dataclass(slots=True)
+class _Wish:
+    """What somebody wants to borrow."""
+
+    key: Hashable
+    version: int
+    server: Server
+    fresh: bool
+    rides: bool
+
+
+class _Borrowed:
+    """`async with`: a connection is lent. A class, because a generator costs each mail several microseconds."""
+
+    __slots__ = ("_at_most", "_berth", "_loan", "_pool", "_wish")
+
+    def __init__(self, pool: Pool, wish: _Wish, at_most: int) -> None:
+        self._pool = pool
+        self._wish = wish
+        self._at_most = at_most
+
+    async def __aenter__(self) -> Connection:
+        self._berth, self._loan = await self._pool.board(self._wish, self._at_most)
+        return self._loan.connection
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self._loan.spoil()
+        self._pool.leave(self._berth, self._loan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Protocol(SMTPProtocol):
         for a line that holds control characters."""
         if self.unread:
             raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
-        if any(_CONTROL.search(line) for line in lines):
+        if _CONTROL.search(b"".join(lines)):
             raise ValueError("a control character in a command")
 
     def put(self, chunk: bytes, behind: int = 0) -> None:
