@@ -196,13 +196,13 @@ class Connection:
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
-        if (known := self._reply_at_hand()) is not None:
+        if (known := self.at_hand()) is not None:
             return known
         protocol = self._protocol
         try:
             if not protocol.has_reply:
                 await protocol.arrival(seconds)
-                if (known := self._reply_at_hand()) is not None:
+                if (known := self.at_hand()) is not None:
                     return known
             line = protocol.first_line()
             response = protocol.take()
@@ -216,13 +216,14 @@ class Connection:
             self._known_replies[line] = (self.server, reply)
         return reply
 
-    def _reply_at_hand(self) -> Reply | None:
-        """The next reply, where it has arrived and is one that came before."""
-        line = self._protocol.first_line()
+    def at_hand(self) -> Reply | None:
+        """What `reply` would return at once, where it has arrived and is one that came before: most have. None tells
+        nothing."""
+        protocol = self._protocol
+        line = protocol.first_line()
         if not line or (known := self._known_replies.get(line)) is None or known[0] is not self.server:
             return None
-        self._protocol.drop(line)
-        if self._protocol.unread:
+        if protocol.drop(line):
             self.close()
         return known[1]
 

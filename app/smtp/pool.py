@@ -10,7 +10,7 @@ from app.clock import now
 from app.smtp.connection import Connection, connect
 from app.smtp.failure import Failure, Phase, SmtpFailure
 from app.smtp.faults import Fault, Faults
-from app.smtp.loan import Loan
+from app.smtp.loan import Loan, Wish
 from app.smtp.places import Places, Visitor
 from app.smtp.room import Room, turned_away
 from app.smtp.server import Server
@@ -86,9 +86,9 @@ class Pool:
         what is sent goes behind that. `at_most` replaces `max_connections` for this key from now on.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
-        return _Borrowed(self, _Wish(key, version, server, fresh, rides and not fresh), at_most or self.max_connections)
+        return _Borrowed(self, Wish(key, version, server, fresh, rides and not fresh), at_most or self.max_connections)
 
-    async def board(self, wish: "_Wish", at_most: int) -> tuple["_Berth", Loan]:
+    async def board(self, wish: Wish, at_most: int) -> tuple["_Berth", Loan]:
         """A loan, and where it is to be given back by `leave`."""
         berth = self._berths.get(wish.key)
         if berth is None:
@@ -137,7 +137,7 @@ class Pool:
             room.tell()
         await asyncio.sleep(0)
 
-    async def _board(self, berth: "_Berth", wish: "_Wish") -> Loan:
+    async def _board(self, berth: "_Berth", wish: Wish) -> Loan:
         """A connection of its own, or one that is lent already."""
         if not berth.places.take() and (shared := await self._wait(berth, wish)) is not None:
             return shared
@@ -156,7 +156,7 @@ class Pool:
         berth.loans.append(loan)
         return loan
 
-    async def _wait(self, berth: "_Berth", wish: "_Wish") -> Loan | None:
+    async def _wait(self, berth: "_Berth", wish: Wish) -> Loan | None:
         """A loan to be shared, None: a place of its own."""
         visitor = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
         if not visitor.given.done():
@@ -327,23 +327,12 @@ class Pool:
         return (self._clock() - idle.since).total_seconds()
 
 
-@dataclass(slots=True)
-class _Wish:
-    """What somebody wants to borrow."""
-
-    key: Hashable
-    version: int
-    server: Server
-    fresh: bool
-    rides: bool
-
-
 class _Borrowed:
     """`async with`: a connection is lent. A class, because a generator costs each mail several microseconds."""
 
     __slots__ = ("_at_most", "_berth", "_loan", "_pool", "_wish")
 
-    def __init__(self, pool: Pool, wish: _Wish, at_most: int) -> None:
+    def __init__(self, pool: Pool, wish: Wish, at_most: int) -> None:
         self._pool = pool
         self._wish = wish
         self._at_most = at_most
