@@ -158,7 +158,8 @@ class Attempter:
             started_at = now()
             part = untried[: self._max_recipients]
             try:
-                dispatch = dispatch or await _given_back(claim, self._prepare(claim, lease, slot))
+                if dispatch is None:
+                    dispatch = await _given_back(claim, self._prepare(claim, lease, slot))
                 part = untried[: dispatch.service.max_recipients_per_transaction or self._max_recipients]
                 result = await self._send(dispatch, part)
             except SmtpFailure as failed:
@@ -186,9 +187,8 @@ class Attempter:
 
     async def _prepare(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch":
         service = await self._services.of_id(claim.service_id, claim.revision)
-        server, content = self._resolve(service), claim.content
-        if content is None:
-            content = await load_content(claim.message_id)
+        server = self._resolve(service)
+        content = await load_content(claim.message_id) if claim.content is None else claim.content
         return _Dispatch(claim, lease, slot, service, server, await self._signed(claim, content, server))
 
     async def _signed(self, claim: Claim, content: bytes | Content, server: Server) -> bytes | Content:

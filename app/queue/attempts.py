@@ -35,41 +35,36 @@ async def write_attempts(
 ) -> None:
     """Insert the attempts of one worker at one message, which ended at `moment`; `via` a fallback, if that is not None.
     Call it inside a transaction."""
-    await insert_attempts(
-        [attempt_row(message_id, worker_id, attempt, started_at, moment, via) for attempt in attempts]
-    )
-
-
-def attempt_row(
-    message_id: UUID, worker_id: UUID, attempt: EndedAttempt, started_at: datetime, moment: datetime, via: Via | None
-) -> tuple[object, ...]:
-    """What `insert_attempts` takes."""
-    return (
-        new_key(),
-        message_id,
-        attempt.recipient_id,
-        worker_id,
-        *_parts(via),
-        started_at,
-        moment,
-        attempt.number,
-        attempt.outcome.value,
-        attempt.phase,
-        attempt.in_doubt,
-        *parts_of(attempt.reply),
-        attempt.detail,
-    )
-
-
-async def insert_attempts(rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert attempts, of any messages. Call it inside a transaction."""
     await execute_many(
-        "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
-        " started_at, finished_at, number, outcome, phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-        rows,
+        WRITE_ATTEMPT,
+        [
+            (
+                new_key(),
+                message_id,
+                attempt.recipient_id,
+                worker_id,
+                *via_parts(via),
+                started_at,
+                moment,
+                attempt.number,
+                attempt.outcome.value,
+                attempt.phase,
+                attempt.in_doubt,
+                *parts_of(attempt.reply),
+                attempt.detail,
+            )
+            for attempt in attempts
+        ],
     )
 
 
-def _parts(via: Via | None) -> tuple[object, ...]:
+WRITE_ATTEMPT = (
+    "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
+    " started_at, finished_at, number, outcome, phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+)
+
+
+def via_parts(via: Via | None) -> tuple[object, object, object]:
+    """What an attempt says of the fallback by which it went, if it is not None."""
     return (via.service_id, via.service_name, via.reason) if via else (None, None, None)

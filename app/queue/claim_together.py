@@ -21,13 +21,12 @@ from app.queue.claim import RECIPIENT_COUNT, Claim, ClaimedRecipient, claimed_re
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.route import ROUTE, keys_of, via_of
+from app.queue.stored import StoredKey, stored_key
 from app.queue.together import Take, Together
 from app.services.pacing import COLUMNS
 
 _SMALL = 64 * 1024
-_StoredKey = UUID | str
 _ON_DOUBT = {choice.value: choice for choice in OnDoubt}
-_service_key = lru_cache(maxsize=1000)(as_key)
 
 
 class PlainClaims:
@@ -51,7 +50,7 @@ class PlainClaims:
         if not wanted:
             return
         moment = max([each.moment for each in wanted])
-        by_key = {_stored(each.message_id): each for each in wanted}
+        by_key = {stored_key(each.message_id): each for each in wanted}
         taken = await self._take(by_key, moment)
         recipients = await _claim_recipients(taken, moment) if taken else {}
         contents = await _contents([key for key, row in taken.items() if row["size_bytes"] <= _SMALL])
@@ -62,7 +61,7 @@ class PlainClaims:
             else:
                 await refresh_message(each.message_id, moment)
 
-    async def _take(self, keys: Iterable[_StoredKey], moment: datetime) -> dict[_StoredKey, dict[str, Any]]:
+    async def _take(self, keys: Iterable[StoredKey], moment: datetime) -> dict[StoredKey, dict[str, Any]]:
         found = await rows(_TAKE[dialect()], _listed(keys), self._worker_id, moment + self._lease, moment)
         return {row["id"]: row for row in found}
 
@@ -98,31 +97,29 @@ class Wanted:
     claim: Claim | None = None
 
 
-async def _claim_recipients(
-    keys: Iterable[_StoredKey], moment: datetime
-) -> Mapping[_StoredKey, list[ClaimedRecipient]]:
+async def _claim_recipients(keys: Iterable[StoredKey], moment: datetime) -> Mapping[StoredKey, list[ClaimedRecipient]]:
     claimed = await rows(_CLAIM_RECIPIENTS[dialect()], _listed(keys), moment, False)
     claimed.sort(key=_position)
-    found: defaultdict[_StoredKey, list[ClaimedRecipient]] = defaultdict(list)
+    found: defaultdict[StoredKey, list[ClaimedRecipient]] = defaultdict(list)
     for row in claimed:
         found[row["message_id"]].append(claimed_recipient(row))
     return found
 
 
+@lru_cache(maxsize=1000)
+def _service_key(stored: StoredKey) -> UUID:
+    return as_key(stored)
+
+
 _position = itemgetter("position")
 
 
-async def _contents(keys: Sequence[_StoredKey]) -> Mapping[_StoredKey, bytes]:
+async def _contents(keys: Sequence[StoredKey]) -> Mapping[StoredKey, bytes]:
     found = await rows(_CONTENTS[dialect()], _listed(keys)) if keys else []
     return {row["message_id"]: row["octets"] for row in found}
 
 
-def _stored(key: UUID) -> _StoredKey:
-    """As the rows of the database have it, so that none of them needs another one made of it."""
-    return key if dialect() == "postgres" else str(key)
-
-
-def _listed(keys: Iterable[_StoredKey]) -> object:
+def _listed(keys: Iterable[StoredKey]) -> object:
     """As `_LISTED` takes them."""
     return list(keys) if dialect() == "postgres" else json.dumps(list(keys))
 

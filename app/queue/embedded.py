@@ -108,11 +108,13 @@ class EmbeddedEngine:
         return free if free >= self._at_once.get(service_id, 1) else 0
 
     async def _due(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
+        # What is handled as the table is looked at may be due there, though it has ended until that is known.
+        handled = set(self._running)
         found = await self._found(service_id, moment, limit)
-        if not self._running.keys().isdisjoint(found):
+        if not handled.isdisjoint(found):
             # Messages started but not claimed yet still look due; ask for as many more, then leave them out.
-            found = await self._found(service_id, moment, limit + len(self._running))
-        return [message_id for message_id in found if message_id not in self._running][:limit]
+            found = await self._found(service_id, moment, limit + len(handled))
+        return [message_id for message_id in found if message_id not in handled][:limit]
 
     async def _found(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
         return [as_key(row["id"]) for row in await rows(_DUE, service_id, moment, limit)]

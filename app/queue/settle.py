@@ -65,7 +65,7 @@ async def _settle(
     route = await detour.find() if detour is not None else None
     settlements = judge(bool(held[0]["verdict_awaited"]) and route is None)
     tried = [settlement for settlement in settlements if not settlement.untried]
-    await write_recipients((settlement, started_at, moment) for settlement in tried)
+    await write_recipients(tried, started_at, moment)
     ended = [ended_attempt(settlement) for settlement in tried]
     await write_attempts(claim.message_id, claim.worker_id, ended, started_at, moment, claim.via)
     untried = [settlement for settlement in settlements if settlement.untried]

@@ -8,15 +8,19 @@ written is what `settle` writes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
-from app.database.connection import as_key, dialect, execute, in_transaction, rows
+from app.database.connection import as_key, dialect, execute, execute_many, in_transaction, rows
+from app.database.key import new_key
 from app.events.record import record
+from app.mail.reply import parts_of
 from app.queue.announce import announce_all
-from app.queue.attempts import attempt_row, insert_attempts
+from app.queue.attempts import WRITE_ATTEMPT, via_parts
 from app.queue.claim import Claim
-from app.queue.settlement import Settlement, ended_attempt, happening_of, write_recipients
+from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
 from app.queue.states import RecipientState, message_state
+from app.queue.stored import stored_key, stored_moment
 from app.queue.together import Take, Together
 
 _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
@@ -54,12 +58,18 @@ class _Final:
     @property
     def state(self) -> str:
         """The message's new state."""
-        return message_state([settlement.state for settlement in self.settlements]).value
+        return _message_state(frozenset([settlement.state for settlement in self.settlements]))
+
+
+@lru_cache
+def _message_state(states: frozenset[RecipientState]) -> str:
+    return message_state(states).value
 
 
 def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
     return len(settlements) == claim.recipient_count and all(
-        settlement.state in _FINAL and settlement.reply is not None for settlement in settlements
+        settlement.state in _FINAL and settlement.reply is not None and settlement.phase is None
+        for settlement in settlements
     )
 
 
@@ -75,18 +85,46 @@ async def _write(take: Take[_Final]) -> None:
     written = [final for final in finals if final.is_written]
     if not written:
         return
-    results = [(final, settlement) for final in written for settlement in final.settlements]
-    await write_recipients((settlement, final.started_at, final.moment) for final, settlement in results)
-    await insert_attempts([_attempt(final, settlement) for final, settlement in results])
-    happenings = [happening_of(final.claim.message_id, settlement) for final, settlement in results]
-    await record(happenings, max(final.moment for final in written))
+    await execute_many(WRITE_RECIPIENT, [row for final in written for row in _recipient_rows(final)])
+    await execute_many(WRITE_ATTEMPT, [row for final in written for row in _attempt_rows(final)])
+    happenings = [happening_of(final.claim.message_id, each) for final in written for each in final.settlements]
+    await record(happenings, max([final.moment for final in written]))
     await announce_all([final.claim.message_id for final in written])
 
 
-def _attempt(final: _Final, settlement: Settlement) -> tuple[object, ...]:
+def _recipient_rows(final: _Final) -> list[tuple[object, ...]]:
+    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
+    return [
+        (stored_key(s.recipient_id), _VALUES[s.state], None, *parts_of(s.reply), None, ended, began)
+        for s in final.settlements
+    ]
+
+
+def _attempt_rows(final: _Final) -> list[tuple[object, ...]]:
     claim = final.claim
-    attempt = ended_attempt(settlement)
-    return attempt_row(claim.message_id, claim.worker_id, attempt, final.started_at, final.moment, claim.via)
+    message, worker, via = stored_key(claim.message_id), stored_key(claim.worker_id), via_parts(claim.via)
+    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
+    return [
+        (
+            stored_key(new_key()),
+            message,
+            stored_key(s.recipient_id),
+            worker,
+            *via,
+            began,
+            ended,
+            s.number,
+            _VALUES[s.state],
+            None,
+            False,
+            *parts_of(s.reply),
+            None,
+        )
+        for s in final.settlements
+    ]
+
+
+_VALUES = {state: state.value for state in RecipientState}
 
 
 _SETTLED = "due_at = NULL, lease_owner = NULL, lease_until = NULL, crashes = 0"

@@ -1,6 +1,6 @@
 """What one attempt made of one recipient, and how that is written down."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -40,28 +40,20 @@ class Settlement:
             raise ValueError("a recipient has a next attempt if and only if it is deferred")
 
 
-Result = tuple[Settlement, datetime, datetime]
-"""A settlement, when its attempt began, and when it ended."""
-
-
-async def write_recipients(results: Iterable[Result]) -> None:
+async def write_recipients(settlements: Sequence[Settlement], started_at: datetime, moment: datetime) -> None:
     """Write the new states of recipients that were tried."""
-    await execute_many(
-        "UPDATE recipient SET state = $2, due_at = $3, reply_code = $4, reply_enhanced = $5, reply_text = $6,"
-        " detail = $7, settled_at = $8, tried_since = COALESCE(tried_since, $9) WHERE id = $1",
-        [
-            (
-                s.recipient_id,
-                s.state.value,
-                s.due_at,
-                *parts_of(s.reply),
-                s.detail,
-                None if s.due_at else moment,
-                started_at,
-            )
-            for s, started_at, moment in results
-        ],
-    )
+    await execute_many(WRITE_RECIPIENT, [_row(s, started_at, moment) for s in settlements])
+
+
+WRITE_RECIPIENT = (
+    "UPDATE recipient SET state = $2, due_at = $3, reply_code = $4, reply_enhanced = $5, reply_text = $6,"
+    " detail = $7, settled_at = $8, tried_since = COALESCE(tried_since, $9) WHERE id = $1"
+)
+
+
+def _row(s: Settlement, started_at: datetime, moment: datetime) -> tuple[object, ...]:
+    settled_at = None if s.due_at else moment
+    return (s.recipient_id, s.state.value, s.due_at, *parts_of(s.reply), s.detail, settled_at, started_at)
 
 
 def ended_attempt(settlement: Settlement) -> EndedAttempt:
