@@ -231,7 +231,8 @@ class Pool:
         """None: there may be none right now, but something has changed since. Raises SmtpFailure."""
         if self._closed:
             raise RuntimeError("the pool is closed")
-        berth.keep(lambda idle: idle.version == version and self._idle_for(idle) <= self._idle_limit)
+        if berth.idle:
+            berth.keep(lambda idle: idle.version == version and self._idle_for(idle) <= self._idle_limit)
         if not fresh and (warm := await self._warm(berth)) is not None:
             return warm
         if (another := berth.making) is not None and another.version == version:
@@ -286,8 +287,11 @@ class Pool:
         return True
 
     def _room_at(self, server: Server) -> Room:
-        room = Room(self._limit_memory, self._limit_pause, self._clock)
-        return self._rooms.setdefault((server.host, server.port), room)
+        address = server.host, server.port
+        room = self._rooms.get(address)
+        if room is None:
+            room = self._rooms[address] = Room(self._limit_memory, self._limit_pause, self._clock)
+        return room
 
     def _lend(self, connection: Connection) -> Connection:
         if self._closed:
