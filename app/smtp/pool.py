@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.clock import now
+from app.smtp.berth import Berth, Idle, Making, Refused
 from app.smtp.connection import Connection, connect
-from app.smtp.failure import Failure, Phase, SmtpFailure
+from app.smtp.failure import Phase, SmtpFailure
 from app.smtp.faults import Fault, Faults
 from app.smtp.loan import Loan, Wish
 from app.smtp.places import Places, Visitor
@@ -64,7 +64,7 @@ class Pool:
         self._limit_pause = limit_pause
         self._auth_interval = auth_interval
         self._clock = clock
-        self._berths: dict[Hashable, _Berth] = {}
+        self._berths: dict[Hashable, Berth] = {}
         self._rooms: dict[tuple[str, int], Room] = {}
         self._lent: set[Connection] = set()
         self._closed = False
@@ -88,11 +88,11 @@ class Pool:
         """
         return _Borrowed(self, Wish(key, version, server, fresh, rides and not fresh), at_most or self.max_connections)
 
-    async def board(self, wish: Wish, at_most: int) -> tuple["_Berth", Loan]:
+    async def board(self, wish: Wish, at_most: int) -> tuple[Berth, Loan]:
         """A loan, and where it is to be given back by `leave`."""
         berth = self._berths.get(wish.key)
         if berth is None:
-            berth = self._berths[wish.key] = _Berth(Places(self.max_connections))
+            berth = self._berths[wish.key] = Berth(Places(self.max_connections))
         berth.places.resize(at_most)
         berth.users += 1
         try:
@@ -101,14 +101,14 @@ class Pool:
             self._end_use(berth, wish.key)
             raise
 
-    def leave(self, berth: "_Berth", loan: Loan) -> None:
+    def leave(self, berth: Berth, loan: Loan) -> None:
         """It was borrowed by `board`."""
         try:
             self._leave(berth, loan)
         finally:
             self._end_use(berth, loan.key)
 
-    def _end_use(self, berth: "_Berth", key: Hashable) -> None:
+    def _end_use(self, berth: Berth, key: Hashable) -> None:
         berth.users -= 1
         if not berth.users:
             self._forget(key, berth)
@@ -137,7 +137,7 @@ class Pool:
             room.tell()
         await asyncio.sleep(0)
 
-    async def _board(self, berth: "_Berth", wish: Wish) -> Loan:
+    async def _board(self, berth: Berth, wish: Wish) -> Loan:
         """A connection of its own, or one that is lent already."""
         if not berth.places.take() and (shared := await self._wait(berth, wish)) is not None:
             return shared
@@ -156,7 +156,7 @@ class Pool:
         berth.loans.append(loan)
         return loan
 
-    async def _wait(self, berth: "_Berth", wish: Wish) -> Loan | None:
+    async def _wait(self, berth: Berth, wish: Wish) -> Loan | None:
         """A loan to be shared, None: a place of its own."""
         visitor = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
         if not visitor.given.done():
@@ -169,7 +169,7 @@ class Pool:
             self._give_back(berth, visitor)
             raise
 
-    def _give_back(self, berth: "_Berth", visitor: Visitor) -> None:
+    def _give_back(self, berth: Berth, visitor: Visitor) -> None:
         """What was given to who was cancelled in the same moment."""
         if visitor.given.done() and not visitor.given.cancelled() and visitor.given.exception() is None:
             loan = visitor.given.result()
@@ -178,7 +178,7 @@ class Pool:
             else:
                 self._leave(berth, loan)
 
-    def _share(self, berth: "_Berth", loan: Loan, *, is_ending: bool = False) -> bool:
+    def _share(self, berth: Berth, loan: Loan, *, is_ending: bool = False) -> bool:
         """Let another one come aboard, if there is a seat and somebody who waits; whether one does."""
         if self._closed or not berth.places.may_be_shared or not self._faults.is_over(loan.key, Fault.RIDING):
             return False
@@ -189,7 +189,7 @@ class Pool:
         loan.aboard += 1
         return True
 
-    def _leave(self, berth: "_Berth", loan: Loan) -> None:
+    def _leave(self, berth: Berth, loan: Loan) -> None:
         """The last one to leave gives the connection back, and its place."""
         connection = loan.connection
         self._faults.note(loan.key, connection)
@@ -206,7 +206,7 @@ class Pool:
         self._room_at(loan.server).tell()
         berth.places.free()
 
-    async def _take(self, berth: "_Berth", version: int, server: Server, fresh: bool) -> Connection:
+    async def _take(self, berth: Berth, version: int, server: Server, fresh: bool) -> Connection:
         """A warm connection, or a new one as soon as there may be one more."""
         asked_again = False
         while True:
@@ -225,9 +225,7 @@ class Pool:
                 if connection is not None:
                     return self._lend(connection)
 
-    async def _take_now(
-        self, berth: "_Berth", version: int, server: Server, fresh: bool, room: Room
-    ) -> Connection | None:
+    async def _take_now(self, berth: Berth, version: int, server: Server, fresh: bool, room: Room) -> Connection | None:
         """None: there may be none right now, but something has changed since. Raises SmtpFailure."""
         if self._closed:
             raise RuntimeError("the pool is closed")
@@ -247,15 +245,15 @@ class Pool:
             return None
         return await self._make(berth, version, server, room)
 
-    async def _warm(self, berth: "_Berth") -> Connection | None:
+    async def _warm(self, berth: Berth) -> Connection | None:
         while berth.idle:
             idle = berth.idle.pop()
             if await self._is_ready(idle):
                 return idle.connection
         return None
 
-    async def _make(self, berth: "_Berth", version: int, server: Server, room: Room) -> Connection:
-        making, connection = _Making(version), None
+    async def _make(self, berth: Berth, version: int, server: Server, room: Room) -> Connection:
+        making, connection = Making(version), None
         if server.credentials is not None:
             berth.making = making
         room.begin()
@@ -263,7 +261,7 @@ class Pool:
             connection = await connect(server)
         except SmtpFailure as failed:
             if failed.failure.phase is Phase.AUTH:
-                berth.refused = _Refused(version, failed.failure, self._clock())
+                berth.refused = Refused(version, failed.failure, self._clock())
             if not turned_away(failed.failure, server):
                 making.failure = failed.failure
             raise
@@ -273,7 +271,7 @@ class Pool:
             room.end(connection)
         return connection
 
-    def _still_counts(self, refused: "_Refused") -> bool:
+    def _still_counts(self, refused: Refused) -> bool:
         return (self._clock() - refused.since).total_seconds() < self._auth_interval
 
     def _close_one_idle(self, room: Room) -> bool:
@@ -300,7 +298,7 @@ class Pool:
         self._lent.add(connection)
         return connection
 
-    async def _is_ready(self, idle: "_Idle") -> bool:
+    async def _is_ready(self, idle: Idle) -> bool:
         """Whether it is alive and can take MAIL. RSET after a refused envelope asks that as NOOP does."""
         connection = idle.connection
         if not connection.usable:
@@ -315,19 +313,19 @@ class Pool:
             return False
         return True
 
-    def _put_back(self, berth: "_Berth", connection: Connection, version: int) -> None:
+    def _put_back(self, berth: Berth, connection: Connection, version: int) -> None:
         worn_out = connection.messages_sent >= self._max_messages
         if self._closed or worn_out or not connection.usable:
             connection.quit_soon()
         else:
-            berth.idle.append(_Idle(connection, version, self._clock()))
+            berth.idle.append(Idle(connection, version, self._clock()))
 
-    def _forget(self, key: Hashable, berth: "_Berth") -> None:
+    def _forget(self, key: Hashable, berth: Berth) -> None:
         remembered = berth.refused is not None and self._still_counts(berth.refused)
         if not berth.users and not berth.idle and not remembered:
             self._berths.pop(key, None)
 
-    def _idle_for(self, idle: "_Idle") -> float:
+    def _idle_for(self, idle: Idle) -> float:
         return (self._clock() - idle.since).total_seconds()
 
 
@@ -349,55 +347,3 @@ class _Borrowed:
         if error is not None:
             self._loan.spoil()
         self._pool.leave(self._berth, self._loan)
-
-
-@dataclass(frozen=True, slots=True)
-class _Idle:
-    connection: Connection
-    version: int
-    since: datetime
-
-
-@dataclass(slots=True)
-class _Making:
-    """A connection that is being made, and what came in between."""
-
-    version: int
-    failure: Failure | None = None
-
-    def share_failure(self) -> None:
-        """For one who waited for it: raises SmtpFailure if it ended so."""
-        if self.failure is not None:
-            raise SmtpFailure(self.failure)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """AUTH that failed."""
-
-    version: int
-    failure: Failure
-    since: datetime
-
-
-@dataclass(slots=True)
-class _Berth:
-    """The connections of one key. `users` are those who borrow or wait to borrow; the last one lent is lent
-    first, so that those not needed grow idle. `making`: the one being made that needs AUTH; the next one waits."""
-
-    places: Places
-    idle: list[_Idle] = field(default_factory=list)
-    loans: list[Loan] = field(default_factory=list)
-    users: int = 0
-    making: _Making | None = None
-    refused: _Refused | None = None
-
-    def keep(self, worth: Callable[[_Idle], bool]) -> None:
-        """Keep the idle ones that are worth it, say QUIT to the others."""
-        kept = []
-        for idle in self.idle:
-            if worth(idle):
-                kept.append(idle)
-            else:
-                idle.connection.quit_soon()
-        self.idle = kept
