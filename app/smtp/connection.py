@@ -134,7 +134,8 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another command may be sent: not closed by us, nor by the server as far as is known."""
-        return self.client.is_connected and not self.unread
+        protocol = self.client.protocol
+        return protocol is not None and protocol.is_connected and not self._protocol.unread
 
     @property
     def unread(self) -> bool:

@@ -230,7 +230,8 @@ class Pool:
         if self._closed:
             raise RuntimeError("the pool is closed")
         if berth.idle:
-            berth.keep(lambda idle: idle.version == version and self._idle_for(idle) <= self._idle_limit)
+            moment, limit = self._clock(), self._idle_limit
+            berth.keep(lambda idle: idle.version == version and (moment - idle.since).total_seconds() <= limit)
         if not fresh and (warm := await self._warm(berth)) is not None:
             return warm
         if (another := berth.making) is not None and another.version == version:
