@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from app.log import JsonFormatter, configure_logging, masked
+from app.log import HumanFormatter, JsonFormatter, configure_logging, masked
 from app.request import begin_request
 from app.settings import LogLevel, Settings
 
@@ -163,3 +163,14 @@ def test_the_id_of_the_request_ends_a_line_for_people(capsys: pytest.CaptureFixt
     inside, outside = capsys.readouterr().err.splitlines()
     assert inside.endswith("app.x: inside [abc123]")
     assert outside.endswith("app.x: outside")
+
+
+@pytest.mark.parametrize("request_id", [None, "req_1"])
+def test_a_line_is_as_the_long_way_would_make_it(request_id: str | None) -> None:
+    formatter = HumanFormatter()
+    record = logging.makeLogRecord(
+        {"name": "app.x", "levelname": "INFO", "msg": "to %s, %d%%", "args": ("ada@example.com", 5)}
+    )
+    record.request_id = request_id
+    short = formatter.format(record)
+    assert short == masked(logging.Formatter.format(formatter, record), "domain")
