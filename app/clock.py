@@ -15,7 +15,7 @@ def monotonic() -> float:
     return time.monotonic()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Instant:
     """One instant by two clocks, neither of which tells the whole truth about the time between two of them: the wall
     clock (UTC) can be set, and the monotonic one (seconds) stands still while the machine sleeps."""

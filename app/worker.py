@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
@@ -109,19 +110,11 @@ def _pool(settings: Settings) -> Pool:
 def _attempter(
     worker_id: UUID, settings: Settings, sealer: Sealer, pool: Pool, inbox: Inbox, wakeup: Wakeup, uptime: Uptime
 ) -> Attempter:
-    def resolve(service: Service) -> Server:
-        if service.kind == ServiceKind.SANDBOX:
-            return inbox.server_for(service.id, settings.client_name)
-        try:
-            return server_for(service, settings, sealer)
-        except SealError as error:
-            message = "Authentication failed: the stored password cannot be unsealed with the configured keys."
-            raise SmtpFailure(Failure(Phase.AUTH, Cause.AUTHENTICATION, message)) from error
-
+    servers = _Servers(settings, sealer, inbox)
     return Attempter(
         worker_id,
         pool,
-        resolve,
+        servers.resolve,
         RetryPolicy(settings.retry_schedule, settings.retry_jitter, settings.give_up_after, settings.max_asked_delay),
         LeasePolicy(settings.lease, settings.lease_renewal, settings.queue_poll, settings.max_crashes),
         wakeup,
@@ -133,6 +126,37 @@ def _attempter(
         signer=ContentSigner(sealer, settings.cache_entries),
         services=KnownServices(settings.cache_entries),
     )
+
+
+class _Servers:
+    """What services mean right now. Of the services used lately each one's server is kept, for as long as the service
+    is the same object: of that nothing has changed."""
+
+    def __init__(self, settings: Settings, sealer: Sealer, inbox: Inbox) -> None:
+        self._settings = settings
+        self._sealer = sealer
+        self._inbox = inbox
+        self._known: OrderedDict[UUID, tuple[Service, Server]] = OrderedDict()
+
+    def resolve(self, service: Service) -> Server:
+        """The server of the service. Raises SmtpFailure."""
+        known = self._known.get(service.id)
+        if known is not None and known[0] is service:
+            return known[1]
+        server = self._described(service)
+        self._known[service.id] = service, server
+        if len(self._known) > self._settings.cache_entries:
+            self._known.popitem(last=False)
+        return server
+
+    def _described(self, service: Service) -> Server:
+        if service.kind == ServiceKind.SANDBOX:
+            return self._inbox.server_for(service.id, self._settings.client_name)
+        try:
+            return server_for(service, self._settings, self._sealer)
+        except SealError as error:
+            message = "Authentication failed: the stored password cannot be unsealed with the configured keys."
+            raise SmtpFailure(Failure(Phase.AUTH, Cause.AUTHENTICATION, message)) from error
 
 
 @asynccontextmanager

@@ -5,11 +5,10 @@ import logging
 import random
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from app.clock import Instant, instant, now
@@ -29,10 +28,12 @@ from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
 from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
+from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
 from app.queue.outage import ServiceNote
 from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
+from app.queue.settle_together import FinalResults
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
 from app.services.circuit import CircuitPolicy
@@ -44,6 +45,8 @@ from app.smtp.server import Server
 from app.smtp.transaction import TransactionResult, transact
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Attempter:
@@ -88,6 +91,8 @@ class Attempter:
         self._signer = signer
         self._services = services or KnownServices(0)
         self._unsettled = Unsettled()
+        self._plain_claims = PlainClaims(worker_id, lease.duration)
+        self._finals = FinalResults()
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -100,15 +105,27 @@ class Attempter:
                 await asyncio.sleep(self._lease.pause)  # or a message that is due all along is tried in a circle
             return False
         lease = Lease(claim, self._lease, since, self._clock)
-        async with lease.kept():
-            async with _given_back(claim):
-                await wait_for_turn(claim.turn_at)
+        async with lease:
+            if claim.turn_at is not None:
+                await _given_back(claim, wait_for_turn(claim.turn_at))
             with self._unsettled.slot(claim.service_id) as slot:
                 await self._deliver(claim, lease, slot)
         return True
 
     async def _claim(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         """Cancelled meanwhile, what was claimed is released."""
+        wanted = Wanted(message_id, since.wall)
+        try:
+            await self._plain_claims.make(wanted)
+        except asyncio.CancelledError:
+            if wanted.claim is not None:
+                await _release(wanted.claim)
+            raise
+        except Exception:
+            wanted.claim = None  # nothing of it is written; what is wrong shows where it is alone
+        return wanted.claim or await self._claim_alone(message_id, since, take_over)
+
+    async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         claims: list[Claim | None] = []
         policy = self._lease
 
@@ -141,7 +158,8 @@ class Attempter:
             started_at = now()
             part = untried[: self._max_recipients]
             try:
-                dispatch = dispatch or await self._prepare(claim, lease, slot)
+                if dispatch is None:
+                    dispatch = await _given_back(claim, self._prepare(claim, lease, slot))
                 part = untried[: dispatch.service.max_recipients_per_transaction or self._max_recipients]
                 result = await self._send(dispatch, part)
             except SmtpFailure as failed:
@@ -160,7 +178,7 @@ class Attempter:
             again = _over_the_limit(result, part)
             settled = [recipient for recipient in part if recipient not in again]
             untried = again + untried[len(part) :]
-            tried = replace(claim, recipients=tuple(settled))
+            tried = claim if len(settled) == len(claim.recipients) else replace(claim, recipients=tuple(settled))
             if not await self._settle(tried, result, started_at, last=not untried):
                 return
             slot.free()
@@ -168,10 +186,10 @@ class Attempter:
                 await _note_announced_size(dispatch)
 
     async def _prepare(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch":
-        async with _given_back(claim):
-            service = await self._services.of_id(claim.service_id, claim.revision)
-            server, content = self._resolve(service), await load_content(claim.message_id)
-            return _Dispatch(claim, lease, slot, service, server, await self._signed(claim, content, server))
+        service = await self._services.of_id(claim.service_id, claim.revision)
+        server = self._resolve(service)
+        content = await load_content(claim.message_id) if claim.content is None else claim.content
+        return _Dispatch(claim, lease, slot, service, server, await self._signed(claim, content, server))
 
     async def _signed(self, claim: Claim, content: bytes | Content, server: Server) -> bytes | Content:
         """The content as it leaves: never unsigned where it should be signed and cannot be."""
@@ -244,11 +262,14 @@ class Attempter:
         fault = fault_of(result, self._retry)
         detour = Detour(claim, fault, moment)
         note = ServiceNote(claim, fault, moment, self._circuit, reached=_reached(result))
+        finals = self._finals if result.failure is None and not claim.probing else None
         written = False
 
         async def write() -> bool:
             nonlocal written
-            held = await settle(claim, judge, started_at, moment, last=last, note=note.write, detour=detour)
+            held = await settle(
+                claim, judge, started_at, moment, last=last, note=note.write, detour=detour, finals=finals
+            )
             written = True
             return held
 
@@ -278,7 +299,7 @@ class Attempter:
             await asyncio.sleep(self._lease.pause)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class _Dispatch:
     """What every transaction of one attempt needs."""
 
@@ -292,11 +313,11 @@ class _Dispatch:
     """What the last session's EHLO said about SIZE."""
 
 
-@asynccontextmanager
-async def _given_back(claim: Claim) -> AsyncIterator[None]:
-    """Cancelled in the block, where nobody is being sent anything, the recipients not yet settled are released."""
+async def _given_back(claim: Claim, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Cancelled in it, where nobody is being sent anything, the recipients not yet settled are
+    released."""
     try:
-        yield
+        return await work
     except asyncio.CancelledError:
         await _release(claim)
         raise
@@ -332,19 +353,22 @@ def _reached(result: TransactionResult) -> bool:
 
 
 def _log_settled(claim: Claim, settlements: Sequence[Settlement], route: Route | None) -> None:
-    own, via = public_id("svc", claim.own_service_id), claim.via
+    if route is None and claim.via is None:
+        logger.info("message %s: %s", _shown(claim), _tally(settlements))
+        return
+    own = public_id("svc", claim.own_service_id)
     if route is not None:
         through = public_id("svc", route.service_id)
         logger.info("message %s: goes through %s now, its own service is %s", _shown(claim), through, own)
-    elif via is not None:
-        through, tally = public_id("svc", via.service_id), _tally(settlements)
-        logger.info("message %s: %s through the fallback %s of %s", _shown(claim), tally, through, own)
     else:
-        logger.info("message %s: %s", _shown(claim), _tally(settlements))
+        through, tally = public_id("svc", claim.service_id), _tally(settlements)
+        logger.info("message %s: %s through the fallback %s of %s", _shown(claim), tally, through, own)
 
 
 def _tally(settlements: Sequence[Settlement]) -> str:
     """How many recipients came to which state, e.g. `2 sent, 1 deferred`."""
+    if len(settlements) == 1:
+        return f"1 {settlements[0].state.value}"
     counts = Counter(settlement.state.value for settlement in settlements)
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 

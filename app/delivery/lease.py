@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from app.clock import Instant
@@ -28,27 +27,26 @@ class LeasePolicy:
 
 
 class Lease:
-    """`since` is when the claim was made, read before the database was asked."""
+    """`since` is when the claim was made, read before the database was asked. `async with`: it is kept meanwhile."""
 
     def __init__(self, claim: Claim, policy: LeasePolicy, since: Instant, clock: Callable[[], Instant]) -> None:
         self._claim = claim
         self._policy = policy
         self._confirmed = since
         self._clock = clock
+        self._timer: asyncio.TimerHandle
         self._renewing: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> None:
         """Renew the lease while the block runs, until it is lost. One renewal that fails is no reason to lose it."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._policy.renewal - self._confirmed.seconds_to(self._clock()), self._begin_to_renew)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            if self._renewing is not None:
-                self._renewing.cancel()
-                await asyncio.gather(self._renewing, return_exceptions=True)
+        seconds = self._policy.renewal - self._confirmed.seconds_to(self._clock())
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._begin_to_renew)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
 
     def _begin_to_renew(self) -> None:
         """Few attempts take so long: until then a timer is enough."""

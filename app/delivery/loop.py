@@ -89,14 +89,16 @@ class _Services:
 
     def _tell(self, found: Sequence[Mapping[str, Any]]) -> datetime | None:
         moment = now()
+        places = {as_key(row["id"]): self._places(row) for row in found}
         free_at = {as_key(row["id"]): as_moment(row["free_at"]) or moment for row in found}
-        caps = {as_key(row["id"]): self._messages_at_once(row) for row in found}
-        self._engine.services_changed({key: cap for key, cap in caps.items() if free_at[key] <= moment})
+        self._engine.fill_at_once({key: ahead // 2 for key, (_, ahead) in places.items() if ahead > 1})
+        self._engine.services_changed({key: sum(places[key]) for key, free in free_at.items() if free <= moment})
         return min((free for free in free_at.values() if free > moment), default=None)
 
-    def _messages_at_once(self, row: Mapping[str, Any]) -> int:
-        ahead = 0 if row["is_paced"] else self._ahead
-        return int(row["max_connections"] or self._cap) * (1 + ahead)
+    def _places(self, row: Mapping[str, Any]) -> tuple[int, int]:
+        """As many as the service has connections, and those ahead of them."""
+        connections = int(row["max_connections"] or self._cap)
+        return connections, 0 if row["is_paced"] else connections * self._ahead
 
 
 _HAS_LIMITS = " OR ".join(f"{column} IS NOT NULL" for column in COLUMNS)

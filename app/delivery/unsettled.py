@@ -16,7 +16,10 @@ class Unsettled:
 
     def slot(self, service_id: UUID) -> "Slot":
         """For the transactions of one attempt."""
-        return Slot(self._places.setdefault(service_id, Places(1)))
+        places = self._places.get(service_id)
+        if places is None:
+            places = self._places[service_id] = Places(1)
+        return Slot(places)
 
 
 class Slot:
@@ -37,6 +40,9 @@ class Slot:
         if self._is_taken:
             return
         self._places.resize(at_most)
+        if self._places.take():
+            self._is_taken = True
+            return
         visitor = self._places.ask()
         try:
             await visitor.given

@@ -126,9 +126,22 @@ async def _active_keys(domains: Sequence[str]) -> Sequence[Mapping[str, Any]]:
 
 def author_domain(content: bytes) -> str | None:
     """The domain of the one mailbox of From, as it was composed. Pure."""
-    value = header_value(content, b"from")
-    domain = value.rpartition(b"@")[2].rstrip(b"> ") if value else b""
+    value = _plain_from(content)
+    if value is None:
+        value = header_value(content, b"from") or b""
+    domain = value.rpartition(b"@")[2].rstrip(b"> ")
     return domain.decode("ascii", "replace").lower() or None
+
+
+def _plain_from(content: bytes) -> bytes | None:
+    """What From says where it is one line, written as usual; None where only `header_value` can tell."""
+    head = content[: content.find(b"\r\n\r\n") + 2].lower()
+    start = head.rfind(b"\r\nfrom:")
+    if start < 0 or b"\t" in head or b"\r\nfrom " in head:
+        return None
+    end = head.index(b"\r\n", start + 2)
+    value = content[start + len(b"\r\nfrom:") : end].strip(b" ")
+    return None if head[end + 2 : end + 3] == b" " or b"  " in value else value
 
 
 def rewritten(host: str | None) -> frozenset[str]:

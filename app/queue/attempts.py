@@ -36,16 +36,14 @@ async def write_attempts(
     """Insert the attempts of one worker at one message, which ended at `moment`; `via` a fallback, if that is not None.
     Call it inside a transaction."""
     await execute_many(
-        "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
-        " started_at, finished_at, number, outcome, phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        WRITE_ATTEMPT,
         [
             (
                 new_key(),
                 message_id,
                 attempt.recipient_id,
                 worker_id,
-                *_parts(via),
+                *via_parts(via),
                 started_at,
                 moment,
                 attempt.number,
@@ -60,5 +58,13 @@ async def write_attempts(
     )
 
 
-def _parts(via: Via | None) -> tuple[object, ...]:
+WRITE_ATTEMPT = (
+    "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
+    " started_at, finished_at, number, outcome, phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+)
+
+
+def via_parts(via: Via | None) -> tuple[object, object, object]:
+    """What an attempt says of the fallback by which it went, if it is not None."""
     return (via.service_id, via.service_name, via.reason) if via else (None, None, None)

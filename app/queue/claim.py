@@ -32,6 +32,9 @@ from app.services.circuit import CircuitPolicy, permit_probe
 _OPEN = IS_OPEN.format(service="message.route_id", moment="$4")
 _TURNS = TurnPolicy()
 
+RECIPIENT_COUNT = "(SELECT COUNT(*) FROM recipient WHERE message_id = message.id) AS recipient_count"
+"""For RETURNING: of how many recipients somebody who claims all of them need not ask what becomes of the message."""
+
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
 class ClaimedRecipient:
@@ -54,7 +57,8 @@ class Claim:
     `service_version`: which version of the service is tried. `probing`: it is the one probe of the service's circuit.
     Where the service has limits, `taken` is what was counted, and nothing may be sent before `turn_at`. `service_id` is
     the service by which it leaves; `via` says so where that is not its own. `fallbacks`: those that its author may send
-    with. `revision`: of the facts as it was claimed.
+    with. `revision`: of the facts as it was claimed. `recipient_count`: of the whole message, settled ones included.
+    `content`: what it is, where that was read along.
     """
 
     message_id: UUID
@@ -73,6 +77,8 @@ class Claim:
     via: Via | None = None
     fallbacks: tuple[UUID, ...] = ()
     revision: int | None = None
+    recipient_count: int = 0
+    content: bytes | None = None
 
     @property
     def own_service_id(self) -> UUID:
@@ -173,6 +179,7 @@ async def _claim(
         turn_at=allowance.turn_at,
         taken=allowance.taken,
         revision=int(message["revision"]),
+        recipient_count=message["recipient_count"],
     )
 
 
@@ -187,7 +194,8 @@ async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until
         f" AND {_OPEN} RETURNING {ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, {IS_PACED},"
         " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
         " (SELECT COUNT(*) FROM circuit WHERE service_id = message.route_id) AS circuits,"
-        f" (SELECT opened_at FROM circuit WHERE service_id = message.route_id) AS open_since, {REVISION} AS revision",
+        f" (SELECT opened_at FROM circuit WHERE service_id = message.route_id) AS open_since, {REVISION} AS revision,"
+        f" {RECIPIENT_COUNT}",
         message_id,
         worker_id,
         lease_until,
@@ -213,10 +221,11 @@ async def _claim_recipients(
         False,
         allowance.last_position,
     )
-    return tuple(_claimed_recipient(row, outage) for row in sorted(claimed, key=lambda row: int(row["position"])))
+    return tuple(claimed_recipient(row, outage) for row in sorted(claimed, key=lambda row: int(row["position"])))
 
 
-def _claimed_recipient(row: Mapping[str, Any], outage: timedelta) -> ClaimedRecipient:
+def claimed_recipient(row: Mapping[str, Any], outage: timedelta = timedelta(0)) -> ClaimedRecipient:
+    """From a row of recipient that was claimed just now, after an `outage` of its service."""
     tried_since: datetime | str | None = row["tried_since"]
     since = as_moment(tried_since)
     return ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"], since + outage if since else None)

@@ -46,7 +46,9 @@ class EmbeddedEngine:
         self._wakeup = wakeup
         self._poll = poll
         self._caps: Mapping[UUID, int] = {}
-        self._running: dict[UUID, tuple[UUID, asyncio.Task[None]]] = {}
+        self._at_once: Mapping[UUID, int] = {}
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._busy: Counter[UUID] = Counter()
 
     async def submit(self, jobs: Sequence[Job]) -> None:
         """Nothing to do: the rows of the open transaction carry `due_at` already."""
@@ -56,6 +58,10 @@ class EmbeddedEngine:
         if caps != self._caps:
             self._caps = dict(caps)
             self._wakeup.work_arrived()
+
+    def fill_at_once(self, places: Mapping[UUID, int]) -> None:
+        """See Engine.fill_at_once."""
+        self._at_once = dict(places)
 
     async def depth(self) -> Mapping[UUID, int]:
         """See Engine.depth."""
@@ -73,16 +79,13 @@ class EmbeddedEngine:
                 waiting = asyncio.create_task(self._wakeup.wait_for_work(self._poll))
                 await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
-            await asyncio.gather(*self._tasks(), return_exceptions=True)
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
         finally:
             stopping.cancel()
-            unfinished = self._tasks()
+            unfinished = list(self._running.values())
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
-
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [task for _, task in self._running.values()]
 
     async def _look(self, handle: Handle, most: int | None) -> None:
         """Start what is due, at most so many of each service. Trouble waits for the next look: to end here would
@@ -94,28 +97,41 @@ class EmbeddedEngine:
 
     async def _start_due(self, handle: Handle, most: int | None) -> None:
         moment = now()
-        busy = Counter(service_id for service_id, _ in self._running.values())
-        for service_id, cap in self._caps.items():
-            if (free := cap - busy[service_id]) > 0:
+        for service_id in list(self._caps):
+            if (free := self._free(service_id)) > 0:
                 for message_id in await self._due(service_id, moment, free if most is None else min(free, most)):
                     self._start(handle, service_id, message_id)
 
+    def _free(self, service_id: UUID) -> int:
+        """How many places of the service may be filled now."""
+        free = self._caps.get(service_id, 0) - self._busy[service_id]
+        return free if free >= self._at_once.get(service_id, 1) else 0
+
     async def _due(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
-        # Messages started but not claimed yet still look due; ask for as many more, then leave them out.
-        found = await rows(_DUE, service_id, moment, limit + len(self._running))
-        ids = (as_key(row["id"]) for row in found)
-        return [message_id for message_id in ids if message_id not in self._running][:limit]
+        # What is handled as the table is looked at may be due there, though it has ended until that is known.
+        handled = set(self._running)
+        found = await self._found(service_id, moment, limit)
+        if not handled.isdisjoint(found):
+            # Messages started but not claimed yet still look due; ask for as many more, then leave them out.
+            found = await self._found(service_id, moment, limit + len(handled))
+        return [message_id for message_id in found if message_id not in handled][:limit]
+
+    async def _found(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
+        return [as_key(row["id"]) for row in await rows(_DUE, service_id, moment, limit)]
 
     def _start(self, handle: Handle, service_id: UUID, message_id: UUID) -> None:
-        task = asyncio.create_task(handle(message_id), context=Context())
-        self._running[message_id] = (service_id, task)
-        task.add_done_callback(partial(self._ended, message_id))
+        self._running[message_id] = task = asyncio.create_task(handle(message_id), context=Context())
+        self._busy[service_id] += 1
+        task.add_done_callback(partial(self._ended, message_id, service_id))
 
-    def _ended(self, message_id: UUID, task: asyncio.Task[None]) -> None:
+    def _ended(self, message_id: UUID, service_id: UUID, task: asyncio.Task[None]) -> None:
         del self._running[message_id]
+        self._busy[service_id] -= 1
+        if not self._busy[service_id]:
+            del self._busy[service_id]
         error = None if task.cancelled() else task.exception()
-        if error is None:
-            self._wakeup.work_arrived()
-        else:
+        if error is not None:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
+        elif self._free(service_id):
+            self._wakeup.work_arrived()

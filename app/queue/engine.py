@@ -44,5 +44,9 @@ class Engine(Protocol):
     def services_changed(self, caps: Mapping[UUID, int]) -> None:
         """How many messages of each service may be handled side by side; a service not named has none."""
 
+    def fill_at_once(self, places: Mapping[UUID, int]) -> None:
+        """Of the places that these services have, so many may stay free for a while, to be filled at once: with mail
+        that is claimed together. An engine need not heed it; of a service not named each place is filled at once."""
+
     async def depth(self) -> Mapping[UUID, int]:
         """Per service, how many messages wait or are being sent."""

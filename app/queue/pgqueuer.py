@@ -84,6 +84,9 @@ class PgQueuerEngine:
             self._entrypoints = entrypoints
             self._woken.set()
 
+    def fill_at_once(self, places: Mapping[UUID, int]) -> None:
+        """See Engine.fill_at_once. Jobs are picked as they come."""
+
     async def depth(self) -> Mapping[UUID, int]:
         """See Engine.depth."""
         return await count_unsettled()

@@ -1,49 +1,21 @@
 """Outcomes, attempt rows and events in one transaction, only while the lease holds."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from app.database.connection import execute, execute_many, in_transaction
-from app.events.record import EventType, Happening, record
+from app.events.record import record
 from app.limits.counter import give_back
-from app.mail.reply import Reply, parts_of
 from app.queue.announce import announce
-from app.queue.attempts import EndedAttempt, write_attempts
+from app.queue.attempts import write_attempts
 from app.queue.claim import Claim, check_lease, end_lease
 from app.queue.derive import refresh_message
 from app.queue.route import Detour
+from app.queue.settle_together import FinalResults
+from app.queue.settlement import Settlement, ended_attempt, happening_of, write_recipients
 from app.queue.states import RecipientState
 
-_OUTCOMES = frozenset({RecipientState.SENT, RecipientState.FAILED, RecipientState.DEFERRED, RecipientState.EXPIRED})
-
-
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Settlement:
-    """What one attempt made of one recipient. `due_at` is set when, and only when, it is to be tried again.
-
-    `untried`: through no fault of the mail nothing was tried. The attempt does not count, and it is due as before.
-    """
-
-    recipient_id: UUID
-    number: int
-    state: RecipientState
-    due_at: datetime | None = None
-    reply: Reply | None = None
-    detail: str | None = None
-    phase: str | None = None
-    in_doubt: bool = False
-    untried: bool = False
-
-    def __post_init__(self) -> None:
-        if self.state not in _OUTCOMES:
-            raise ValueError(f"an attempt cannot end in {self.state}")
-        if self.untried and self.state is not RecipientState.DEFERRED:
-            raise ValueError("what was not tried is deferred")
-        if (self.due_at is not None) != (self.state is RecipientState.DEFERRED and not self.untried):
-            raise ValueError("a recipient has a next attempt if and only if it is deferred")
-
+__all__ = ["Judge", "Note", "Settlement", "settle"]
 
 Judge = Callable[[bool], Sequence[Settlement]]
 Note = Callable[[], Awaitable[None]]
@@ -58,6 +30,7 @@ async def settle(
     last: bool = True,
     note: Note | None = None,
     detour: Detour | None = None,
+    finals: FinalResults | None = None,
 ) -> bool:
     """Write what `judge(verdict_awaited)` says of claimed recipients. With `last` they must be all that are still
     claimed, and the lease ends; else it goes on for the others.
@@ -66,8 +39,11 @@ async def settle(
     `judge` runs inside the transaction, because whether a client still waits must not change under it; so does `note`,
     which writes down what else the attempt found out. Where `detour` finds another service, what was not tried is
     queued for that one, and the client goes on waiting. The transaction is urgent, because a process that dies before
-    it is committed leaves mail that is sent a second time.
+    it is committed leaves mail that is sent a second time. With `finals`, which is to be given where neither `note` nor
+    `detour` has anything to do, a result that is final is written together with those of other messages.
     """
+    if finals is not None and last and await finals.write(claim, judge(False), started_at, moment):
+        return True
     return await in_transaction(
         lambda: _settle(claim, judge, started_at, moment, last=last, note=note, detour=detour), urgent=True
     )
@@ -89,8 +65,8 @@ async def _settle(
     route = await detour.find() if detour is not None else None
     settlements = judge(bool(held[0]["verdict_awaited"]) and route is None)
     tried = [settlement for settlement in settlements if not settlement.untried]
-    await _write_recipients(tried, started_at, moment)
-    ended = [_ended(settlement) for settlement in tried]
+    await write_recipients(tried, started_at, moment)
+    ended = [ended_attempt(settlement) for settlement in tried]
     await write_attempts(claim.message_id, claim.worker_id, ended, started_at, moment, claim.via)
     untried = [settlement for settlement in settlements if settlement.untried]
     await _give_back(untried, RecipientState.DEFERRED if route is None else RecipientState.QUEUED)
@@ -99,7 +75,7 @@ async def _settle(
     if note is not None:
         await note()
     told = settlements if route is None else tried
-    await record([_happening(claim, settlement) for settlement in told], moment)
+    await record([happening_of(claim.message_id, settlement) for settlement in told], moment)
     if last:
         await refresh_message(claim.message_id, moment)
     await announce(claim.message_id)
@@ -110,48 +86,8 @@ async def _settle(
     return True
 
 
-async def _write_recipients(settlements: Sequence[Settlement], started_at: datetime, moment: datetime) -> None:
-    await execute_many(
-        "UPDATE recipient SET state = $2, due_at = $3, reply_code = $4, reply_enhanced = $5, reply_text = $6,"
-        " detail = $7, settled_at = $8, tried_since = COALESCE(tried_since, $9) WHERE id = $1",
-        [
-            (
-                s.recipient_id,
-                s.state.value,
-                s.due_at,
-                *parts_of(s.reply),
-                s.detail,
-                None if s.due_at else moment,
-                started_at,
-            )
-            for s in settlements
-        ],
-    )
-
-
 async def _give_back(settlements: Sequence[Settlement], state: RecipientState) -> None:
     await execute_many(
         "UPDATE recipient SET state = $2, attempt_number = attempt_number - 1, detail = $3 WHERE id = $1",
         [(s.recipient_id, state.value, s.detail) for s in settlements],
     )
-
-
-def _ended(settlement: Settlement) -> EndedAttempt:
-    return EndedAttempt(
-        settlement.recipient_id,
-        settlement.number,
-        settlement.state,
-        settlement.phase,
-        settlement.in_doubt,
-        settlement.reply,
-        settlement.detail,
-    )
-
-
-def _happening(claim: Claim, settlement: Settlement) -> Happening:
-    data: dict[str, object] = {} if settlement.untried else {"attempt": settlement.number}
-    if settlement.reply is not None:
-        data["code"] = settlement.reply.code
-    if settlement.due_at is not None:
-        data["until"] = settlement.due_at.isoformat()
-    return Happening(EventType(settlement.state.value), claim.message_id, settlement.recipient_id, data)

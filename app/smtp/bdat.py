@@ -22,7 +22,7 @@ async def send_at_once(exchange: Exchange) -> None:
         raise SmtpFailure(WITHHELD)
     payload = (await exchange.content.chunks().begin()).last
     connection.send(Phase.MAIL, turn, *exchange.commands, _bdat(payload, last=True), payload=payload)
-    turn.end(is_clean=False)
+    turn.pass_on()
     connection.invite()
     await turn.wait()
     refusals: dict[str, Reply] = {}

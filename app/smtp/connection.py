@@ -134,7 +134,8 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another command may be sent: not closed by us, nor by the server as far as is known."""
-        return self.client.is_connected and not self.unread
+        protocol = self.client.protocol
+        return protocol is not None and protocol.is_connected and not self._protocol.unread
 
     @property
     def unread(self) -> bool:
@@ -196,13 +197,13 @@ class Connection:
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
-        if (known := self._reply_at_hand()) is not None:
+        if (known := self.at_hand()) is not None:
             return known
         protocol = self._protocol
         try:
             if not protocol.has_reply:
                 await protocol.arrival(seconds)
-                if (known := self._reply_at_hand()) is not None:
+                if (known := self.at_hand()) is not None:
                     return known
             line = protocol.first_line()
             response = protocol.take()
@@ -216,13 +217,14 @@ class Connection:
             self._known_replies[line] = (self.server, reply)
         return reply
 
-    def _reply_at_hand(self) -> Reply | None:
-        """The next reply, where it has arrived and is one that came before."""
-        line = self._protocol.first_line()
+    def at_hand(self) -> Reply | None:
+        """What `reply` would return at once, where it has arrived and is one that came before: most have. None tells
+        nothing."""
+        protocol = self._protocol
+        line = protocol.first_line()
         if not line or (known := self._known_replies.get(line)) is None or known[0] is not self.server:
             return None
-        self._protocol.drop(line)
-        if self._protocol.unread:
+        if protocol.drop(line):
             self.close()
         return known[1]
 

@@ -68,7 +68,7 @@ async def _read_replies(exchange: Exchange, refusals: dict[str, Reply]) -> list[
     """Out of step is also who calls DATA a bad sequence (503) after it accepted recipients."""
     connection = exchange.connection
     accepted = await read_envelope(exchange, refusals)
-    reply = await connection.reply(Phase.DATA, exchange.timeouts.data)
+    reply = connection.at_hand() or await connection.reply(Phase.DATA, exchange.timeouts.data)
     if connection.unread or (accepted and reply.code == BAD_SEQUENCE):
         raise connection.protocol_failure(reply, Phase.DATA)
     if not exchange.is_positive(reply, 3, Phase.DATA):

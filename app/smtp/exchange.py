@@ -74,13 +74,13 @@ async def read_envelope(exchange: Exchange, refusals: dict[str, Reply]) -> list[
         reply = await connection.reply(Phase.MAIL, timeouts.mail)
         if not exchange.is_positive(reply, 2, Phase.MAIL):
             raise connection.protocol_failure(reply, Phase.MAIL)
-    reply = await connection.reply(Phase.MAIL, timeouts.mail)
+    reply = connection.at_hand() or await connection.reply(Phase.MAIL, timeouts.mail)
     connection.in_transaction = begun = exchange.is_positive(reply, 2, Phase.MAIL)
     if not begun:
         refusals.update(dict.fromkeys(exchange.due, reply))
     accepted = exchange.accepted
     for address in exchange.due:
-        reply = await connection.reply(Phase.RCPT, timeouts.rcpt)
+        reply = connection.at_hand() or await connection.reply(Phase.RCPT, timeouts.rcpt)
         positive = exchange.is_positive(reply, 2, Phase.RCPT)
         if positive is not begun and (positive or reply.code == BAD_SEQUENCE):
             raise connection.protocol_failure(reply, Phase.RCPT)

@@ -7,6 +7,18 @@ from app.smtp.connection import Connection
 from app.smtp.server import Server
 
 
+@dataclass(slots=True)
+class Wish:
+    """What somebody wants to borrow: a connection of this key, made for this version; with `fresh` a new one, with
+    `rides` one that others are on already will do."""
+
+    key: Hashable
+    version: int
+    server: Server
+    fresh: bool
+    rides: bool
+
+
 @dataclass(slots=True, eq=False)
 class Loan:
     """`aboard` have borrowed it, one behind the other. `is_spoiled`: one of them failed, so that it is closed after the

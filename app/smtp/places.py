@@ -18,8 +18,16 @@ class Places:
 
     def resize(self, count: int) -> None:
         """From now on there are `count`; where more are taken, none is given until enough are free."""
-        self._count = count
-        self._admit()
+        if count != self._count:
+            self._count = count
+            self._admit()
+
+    def take(self) -> bool:
+        """Take a place of its own, where that needs no waiting; whether it did."""
+        if self._waiting or self._taken >= self._count:
+            return False
+        self._taken += 1
+        return True
 
     @property
     def may_be_shared(self) -> bool:
@@ -51,7 +59,8 @@ class Places:
     def free(self) -> None:
         """A place is free again."""
         self._taken -= 1
-        self._admit()
+        if self._waiting:
+            self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self._taken < self._count:

@@ -1,16 +1,16 @@
 """A few warm connections per server, lent to one transaction at a time."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
 from app.clock import now
+from app.smtp.berth import Berth, Idle, Making, Refused
 from app.smtp.connection import Connection, connect
-from app.smtp.failure import Failure, Phase, SmtpFailure
+from app.smtp.failure import Phase, SmtpFailure
 from app.smtp.faults import Fault, Faults
-from app.smtp.loan import Loan
+from app.smtp.loan import Loan, Wish
 from app.smtp.places import Places, Visitor
 from app.smtp.room import Room, turned_away
 from app.smtp.server import Server
@@ -64,13 +64,12 @@ class Pool:
         self._limit_pause = limit_pause
         self._auth_interval = auth_interval
         self._clock = clock
-        self._berths: dict[Hashable, _Berth] = {}
+        self._berths: dict[Hashable, Berth] = {}
         self._rooms: dict[tuple[str, int], Room] = {}
         self._lent: set[Connection] = set()
         self._closed = False
 
-    @contextlib.asynccontextmanager
-    async def borrow(
+    def borrow(
         self,
         key: Hashable,
         version: int,
@@ -79,7 +78,7 @@ class Pool:
         fresh: bool = False,
         rides: bool = True,
         at_most: int | None = None,
-    ) -> AsyncIterator[Connection]:
+    ) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection to `server`, ready for MAIL; first come, first served while all are out.
 
         `version` is that of the service under `key`: connections of another version are not lent any more, with
@@ -87,20 +86,31 @@ class Pool:
         what is sent goes behind that. `at_most` replaces `max_connections` for this key from now on.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
-        berth = self._berths.setdefault(key, _Berth(Places(self.max_connections)))
-        berth.places.resize(at_most or self.max_connections)
+        return _Borrowed(self, Wish(key, version, server, fresh, rides and not fresh), at_most or self.max_connections)
+
+    async def board(self, wish: Wish, at_most: int) -> tuple[Berth, Loan]:
+        """A loan, and where it is to be given back by `leave`."""
+        berth = self._berths.get(wish.key)
+        if berth is None:
+            berth = self._berths[wish.key] = Berth(Places(self.max_connections))
+        berth.places.resize(at_most)
         berth.users += 1
         try:
-            loan = await self._board(berth, key, version, server, fresh=fresh, rides=rides and not fresh)
-            try:
-                yield loan.connection
-            except BaseException:
-                loan.spoil()
-                raise
-            finally:
-                self._leave(berth, loan)
+            return berth, await self._board(berth, wish)
+        except BaseException:
+            self._end_use(berth, wish.key)
+            raise
+
+    def leave(self, berth: Berth, loan: Loan) -> None:
+        """It was borrowed by `board`."""
+        try:
+            self._leave(berth, loan)
         finally:
-            berth.users -= 1
+            self._end_use(berth, loan.key)
+
+    def _end_use(self, berth: Berth, key: Hashable) -> None:
+        berth.users -= 1
+        if not berth.users:
             self._forget(key, berth)
 
     def close_idle(self) -> float:
@@ -127,24 +137,13 @@ class Pool:
             room.tell()
         await asyncio.sleep(0)
 
-    async def _board(
-        self, berth: "_Berth", key: Hashable, version: int, server: Server, *, fresh: bool, rides: bool
-    ) -> Loan:
+    async def _board(self, berth: Berth, wish: Wish) -> Loan:
         """A connection of its own, or one that is lent already."""
-        visitor = berth.places.ask(version if rides and self._window > 1 else None)
-        if not visitor.given.done():
-            for loan in berth.loans:
-                if loan.connection.train.has_ended and self._share(berth, loan):
-                    break
-        try:
-            shared = await visitor.given
-        except asyncio.CancelledError:
-            self._give_back(berth, visitor)
-            raise
-        if shared is not None:
+        if not berth.places.take() and (shared := await self._wait(berth, wish)) is not None:
             return shared
+        key, version, server = wish.key, wish.version, wish.server
         try:
-            connection = await self._take(berth, version, server, fresh)
+            connection = await self._take(berth, version, server, wish.fresh)
         except BaseException as error:
             if isinstance(error, SmtpFailure):
                 berth.places.refuse(version, error.failure)
@@ -157,7 +156,20 @@ class Pool:
         berth.loans.append(loan)
         return loan
 
-    def _give_back(self, berth: "_Berth", visitor: Visitor) -> None:
+    async def _wait(self, berth: Berth, wish: Wish) -> Loan | None:
+        """A loan to be shared, None: a place of its own."""
+        visitor = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
+        if not visitor.given.done():
+            for loan in berth.loans:
+                if loan.connection.train.has_ended and self._share(berth, loan):
+                    break
+        try:
+            return await visitor.given
+        except asyncio.CancelledError:
+            self._give_back(berth, visitor)
+            raise
+
+    def _give_back(self, berth: Berth, visitor: Visitor) -> None:
         """What was given to who was cancelled in the same moment."""
         if visitor.given.done() and not visitor.given.cancelled() and visitor.given.exception() is None:
             loan = visitor.given.result()
@@ -166,7 +178,7 @@ class Pool:
             else:
                 self._leave(berth, loan)
 
-    def _share(self, berth: "_Berth", loan: Loan, *, is_ending: bool = False) -> bool:
+    def _share(self, berth: Berth, loan: Loan, *, is_ending: bool = False) -> bool:
         """Let another one come aboard, if there is a seat and somebody who waits; whether one does."""
         if self._closed or not berth.places.may_be_shared or not self._faults.is_over(loan.key, Fault.RIDING):
             return False
@@ -177,7 +189,7 @@ class Pool:
         loan.aboard += 1
         return True
 
-    def _leave(self, berth: "_Berth", loan: Loan) -> None:
+    def _leave(self, berth: Berth, loan: Loan) -> None:
         """The last one to leave gives the connection back, and its place."""
         connection = loan.connection
         self._faults.note(loan.key, connection)
@@ -194,7 +206,7 @@ class Pool:
         self._room_at(loan.server).tell()
         berth.places.free()
 
-    async def _take(self, berth: "_Berth", version: int, server: Server, fresh: bool) -> Connection:
+    async def _take(self, berth: Berth, version: int, server: Server, fresh: bool) -> Connection:
         """A warm connection, or a new one as soon as there may be one more."""
         asked_again = False
         while True:
@@ -213,13 +225,13 @@ class Pool:
                 if connection is not None:
                     return self._lend(connection)
 
-    async def _take_now(
-        self, berth: "_Berth", version: int, server: Server, fresh: bool, room: Room
-    ) -> Connection | None:
+    async def _take_now(self, berth: Berth, version: int, server: Server, fresh: bool, room: Room) -> Connection | None:
         """None: there may be none right now, but something has changed since. Raises SmtpFailure."""
         if self._closed:
             raise RuntimeError("the pool is closed")
-        berth.keep(lambda idle: idle.version == version and self._idle_for(idle) <= self._idle_limit)
+        if berth.idle:
+            moment, limit = self._clock(), self._idle_limit
+            berth.keep(lambda idle: idle.version == version and (moment - idle.since).total_seconds() <= limit)
         if not fresh and (warm := await self._warm(berth)) is not None:
             return warm
         if (another := berth.making) is not None and another.version == version:
@@ -234,15 +246,15 @@ class Pool:
             return None
         return await self._make(berth, version, server, room)
 
-    async def _warm(self, berth: "_Berth") -> Connection | None:
+    async def _warm(self, berth: Berth) -> Connection | None:
         while berth.idle:
             idle = berth.idle.pop()
             if await self._is_ready(idle):
                 return idle.connection
         return None
 
-    async def _make(self, berth: "_Berth", version: int, server: Server, room: Room) -> Connection:
-        making, connection = _Making(version), None
+    async def _make(self, berth: Berth, version: int, server: Server, room: Room) -> Connection:
+        making, connection = Making(version), None
         if server.credentials is not None:
             berth.making = making
         room.begin()
@@ -250,7 +262,7 @@ class Pool:
             connection = await connect(server)
         except SmtpFailure as failed:
             if failed.failure.phase is Phase.AUTH:
-                berth.refused = _Refused(version, failed.failure, self._clock())
+                berth.refused = Refused(version, failed.failure, self._clock())
             if not turned_away(failed.failure, server):
                 making.failure = failed.failure
             raise
@@ -260,7 +272,7 @@ class Pool:
             room.end(connection)
         return connection
 
-    def _still_counts(self, refused: "_Refused") -> bool:
+    def _still_counts(self, refused: Refused) -> bool:
         return (self._clock() - refused.since).total_seconds() < self._auth_interval
 
     def _close_one_idle(self, room: Room) -> bool:
@@ -274,8 +286,11 @@ class Pool:
         return True
 
     def _room_at(self, server: Server) -> Room:
-        room = Room(self._limit_memory, self._limit_pause, self._clock)
-        return self._rooms.setdefault((server.host, server.port), room)
+        address = server.host, server.port
+        room = self._rooms.get(address)
+        if room is None:
+            room = self._rooms[address] = Room(self._limit_memory, self._limit_pause, self._clock)
+        return room
 
     def _lend(self, connection: Connection) -> Connection:
         if self._closed:
@@ -284,7 +299,7 @@ class Pool:
         self._lent.add(connection)
         return connection
 
-    async def _is_ready(self, idle: "_Idle") -> bool:
+    async def _is_ready(self, idle: Idle) -> bool:
         """Whether it is alive and can take MAIL. RSET after a refused envelope asks that as NOOP does."""
         connection = idle.connection
         if not connection.usable:
@@ -299,69 +314,37 @@ class Pool:
             return False
         return True
 
-    def _put_back(self, berth: "_Berth", connection: Connection, version: int) -> None:
+    def _put_back(self, berth: Berth, connection: Connection, version: int) -> None:
         worn_out = connection.messages_sent >= self._max_messages
         if self._closed or worn_out or not connection.usable:
             connection.quit_soon()
         else:
-            berth.idle.append(_Idle(connection, version, self._clock()))
+            berth.idle.append(Idle(connection, version, self._clock()))
 
-    def _forget(self, key: Hashable, berth: "_Berth") -> None:
+    def _forget(self, key: Hashable, berth: Berth) -> None:
         remembered = berth.refused is not None and self._still_counts(berth.refused)
         if not berth.users and not berth.idle and not remembered:
             self._berths.pop(key, None)
 
-    def _idle_for(self, idle: "_Idle") -> float:
+    def _idle_for(self, idle: Idle) -> float:
         return (self._clock() - idle.since).total_seconds()
 
 
-@dataclass(frozen=True, slots=True)
-class _Idle:
-    connection: Connection
-    version: int
-    since: datetime
+class _Borrowed:
+    """`async with`: a connection is lent. A class, because a generator costs each mail several microseconds."""
 
+    __slots__ = ("_at_most", "_berth", "_loan", "_pool", "_wish")
 
-@dataclass(slots=True)
-class _Making:
-    """A connection that is being made, and what came in between."""
+    def __init__(self, pool: Pool, wish: Wish, at_most: int) -> None:
+        self._pool = pool
+        self._wish = wish
+        self._at_most = at_most
 
-    version: int
-    failure: Failure | None = None
+    async def __aenter__(self) -> Connection:
+        self._berth, self._loan = await self._pool.board(self._wish, self._at_most)
+        return self._loan.connection
 
-    def share_failure(self) -> None:
-        """For one who waited for it: raises SmtpFailure if it ended so."""
-        if self.failure is not None:
-            raise SmtpFailure(self.failure)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """AUTH that failed."""
-
-    version: int
-    failure: Failure
-    since: datetime
-
-
-@dataclass(slots=True)
-class _Berth:
-    """The connections of one key. `users` are those who borrow or wait to borrow; the last one lent is lent
-    first, so that those not needed grow idle. `making`: the one being made that needs AUTH; the next one waits."""
-
-    places: Places
-    idle: list[_Idle] = field(default_factory=list)
-    loans: list[Loan] = field(default_factory=list)
-    users: int = 0
-    making: _Making | None = None
-    refused: _Refused | None = None
-
-    def keep(self, worth: Callable[[_Idle], bool]) -> None:
-        """Keep the idle ones that are worth it, say QUIT to the others."""
-        kept = []
-        for idle in self.idle:
-            if worth(idle):
-                kept.append(idle)
-            else:
-                idle.connection.quit_soon()
-        self.idle = kept
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self._loan.spoil()
+        self._pool.leave(self._berth, self._loan)

@@ -8,6 +8,7 @@ from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
 
 _NO_REPLY_CODE = -1
 _BLANK = 32
+_SHORTEST = 4
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CONTINUED = re.compile(rb"[0-9]{3}-")
 
@@ -47,7 +48,7 @@ class Protocol(SMTPProtocol):
         for a line that holds control characters."""
         if self.unread:
             raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
-        if any(_CONTROL.search(line) for line in lines):
+        if _CONTROL.search(b"".join(lines)):
             raise ValueError("a control character in a command")
 
     def put(self, chunk: bytes, behind: int = 0) -> None:
@@ -105,15 +106,19 @@ class Protocol(SMTPProtocol):
     def first_line(self) -> bytes:
         """The next reply as it came, where it has arrived and is one line; else nothing."""
         buffer = self._buffer
+        if len(buffer) <= _SHORTEST or buffer[_SHORTEST - 1] != _BLANK:
+            return b""
         end = buffer.find(b"\n") + 1
-        return bytes(buffer[:end]) if end > 4 and buffer[3] == _BLANK else b""
+        return bytes(buffer[:end]) if end > _SHORTEST else b""
 
-    def drop(self, line: bytes) -> None:
-        """Take the reply that is this line, which is known."""
-        del self._buffer[: len(line)]
+    def drop(self, line: bytes) -> bool:
+        """Take the reply that is this line, which is known; whether something is `unread` then."""
+        buffer = self._buffer
+        del buffer[: len(line)]
         self._looked_at = 0
         if self._awaited:
             self._awaited -= 1
+        return not self._awaited and bool(buffer)
 
     @property
     def has_reply(self) -> bool:

@@ -36,6 +36,7 @@ class Room:
         self._limit: int | None = None
         self._limited_since = clock()
         self._change = asyncio.Event()
+        self._is_awaited = False
 
     @property
     def is_full(self) -> bool:
@@ -85,13 +86,16 @@ class Room:
 
     async def changed(self) -> None:
         """Wait until a connection was made, given back or closed, or could not be made."""
+        self._is_awaited = True
         await self._change.wait()
 
     def tell(self) -> None:
         """Wake who waits for a change."""
         self._open()
-        self._change.set()
-        self._change = asyncio.Event()
+        if self._is_awaited:
+            self._is_awaited = False
+            self._change.set()
+            self._change = asyncio.Event()
 
     @property
     def _is_limited(self) -> bool:

@@ -139,6 +139,13 @@ class Turn:
             return b"", 0
         return behind._take(after_refusal=not is_clean)
 
+    def pass_on(self) -> None:
+        """All of it is written, and nothing else is: what is right behind it goes now."""
+        behind, replies = self.end(is_clean=False)
+        if behind:
+            with contextlib.suppress(SMTPServerDisconnected):  # it will find out when it reads
+                self._train._write(behind, replies)
+
     async def wait(self) -> None:
         """Return when its replies are the next to come. Raises Unseated."""
         if not self.is_first and self._train._broken is None:

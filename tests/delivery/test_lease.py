@@ -209,5 +209,5 @@ async def test_a_renewal_that_took_longer_than_the_pause_is_followed_by_the_next
     policy = LeasePolicy(LEASE, 3600, 0.01)
     start = clock()
     clock.monotonic += 3600
-    async with Lease(claim, policy, start, clock).kept(), asyncio.timeout(20):
+    async with Lease(claim, policy, start, clock), asyncio.timeout(20):
         await renewed_twice.wait()

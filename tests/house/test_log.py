@@ -311,3 +311,14 @@ def test_a_usual_line_comes_to_whoever_listens(where: str, root_logger: logging.
     assert stream.writes == ["one of 7\n"]
     [record] = records
     assert (record.getMessage(), record.levelname, vars(record)["fields"]) == ("one of 7", "INFO", {"status": 7})
+
+
+@pytest.mark.parametrize("request_id", [None, "req_1"])
+def test_a_line_is_as_the_long_way_would_make_it(request_id: str | None) -> None:
+    formatter = HumanFormatter()
+    record = logging.makeLogRecord(
+        {"name": "app.x", "levelname": "INFO", "msg": "to %s, %d%%", "args": ("ada@example.com", 5)}
+    )
+    record.request_id = request_id
+    short = formatter.format(record)
+    assert short == masked(logging.Formatter.format(formatter, record), "domain")

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Script, Stage, Wait
 from app.mail.envelope import Envelope
+from app.smtp.connection import connect
+from app.smtp.exchange import MayFinish
 from app.smtp.failure import Cause, Phase, SmtpFailure
 from app.smtp.server import Server, Timeouts
 from app.smtp.transaction import TransactionResult, transact
@@ -227,6 +229,34 @@ async def test_a_server_out_of_step_behind_the_dot_is_sent_one_command_at_a_time
         assert (second.failure.in_doubt, second.try_again, second.replies) == (False, True, {})
         assert sorted(senders(receiver)) == ["0", "2", "3"]
         assert not any_rode(receiver.sessions[-1])
+
+
+async def test_who_boarded_behind_one_that_may_not_end_yet_goes_with_it(server_for: MakeServer) -> None:
+    answer, permission = asyncio.Event(), asyncio.Event()
+
+    async def permitted(_: Collection[str]) -> bool:
+        return await permission.wait()
+
+    script = Script().on(Stage.DOT, Wait(answer), times=1)
+    async with Receiver(keep=True, script=script, extensions=BDAT) as receiver:
+        connection = await connect(server_for(receiver.port))
+
+        def begin(number: int, *may_finish: MayFinish) -> "asyncio.Task[TransactionResult]":
+            envelope = Envelope(f"{number}@example.org", ("bob@example.com",))
+            return asyncio.create_task(transact(connection, envelope, CONTENT, Timeouts(), *may_finish))
+
+        transactions = [begin(0)]
+        async with asyncio.timeout(10):
+            while not connection.train.has_ended:  # noqa: ASYNC110 - nothing else tells
+                await asyncio.sleep(0.005)
+            transactions += [begin(1, permitted), begin(2)]
+            await asyncio.sleep(0.01)
+            permission.set()
+            await asyncio.sleep(0.01)
+            answer.set()
+            assert codes(await asyncio.gather(*transactions)) == [{250}] * 3
+        assert senders(receiver) == ["0", "1", "2"]
+        connection.close()
 
 
 async def test_no_more_messages_on_a_connection_than_allowed(server_for: MakeServer, clock: Clock) -> None:

@@ -1,0 +1,170 @@
+"""Final results of many messages, written in one transaction.
+
+A result is final where each recipient of the message has the server's verdict, sent or failed: then the message's new
+state is known without reading, whether a client waits changes nothing, and nothing is to be tried again. What is
+written is what `settle` writes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+from app.database.connection import as_key, dialect, execute, execute_many, in_transaction, rows
+from app.database.key import new_key
+from app.events.record import record
+from app.mail.reply import parts_of
+from app.queue.announce import announce_all
+from app.queue.attempts import WRITE_ATTEMPT, via_parts
+from app.queue.claim import Claim
+from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
+from app.queue.states import RecipientState, message_state
+from app.queue.stored import stored_key, stored_moment
+from app.queue.together import Take, Together
+
+_FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
+
+
+class FinalResults:
+    """Writes them for one process: while one transaction is under way, the next one gathers."""
+
+    def __init__(self) -> None:
+        self._together: Together[_Final] = Together(_write_together)
+
+    async def write(
+        self, claim: Claim, settlements: Sequence[Settlement], started_at: datetime, moment: datetime
+    ) -> bool:
+        """Whether it is written; if not, `settle` is to write it alone: because it is not final, its lease is lost or
+        its row locked, or what was to be written together with it came to nothing."""
+        if not _is_final(claim, settlements):
+            return False
+        final = _Final(claim, settlements, started_at, moment)
+        try:
+            await self._together.do(final)
+        except Exception:
+            return False  # whose fault it was shows where each is alone
+        return final.is_written
+
+
+@dataclass(slots=True, eq=False)
+class _Final:
+    claim: Claim
+    settlements: Sequence[Settlement]
+    started_at: datetime
+    moment: datetime
+    is_written: bool = False
+
+    @property
+    def state(self) -> str:
+        """The message's new state."""
+        return _message_state(frozenset([settlement.state for settlement in self.settlements]))
+
+
+@lru_cache
+def _message_state(states: frozenset[RecipientState]) -> str:
+    return message_state(states).value
+
+
+def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
+    return len(settlements) == claim.recipient_count and all(
+        settlement.state in _FINAL and settlement.reply is not None and settlement.phase is None
+        for settlement in settlements
+    )
+
+
+async def _write_together(take: Take[_Final]) -> None:
+    await in_transaction(lambda: _write(take), urgent=True)
+
+
+async def _write(take: Take[_Final]) -> None:
+    finals = take()
+    held = await _LEASES_ENDED[dialect()](finals)
+    for final in finals:
+        final.is_written = final.claim.message_id in held
+    written = [final for final in finals if final.is_written]
+    if not written:
+        return
+    await execute_many(WRITE_RECIPIENT, [row for final in written for row in _recipient_rows(final)])
+    await execute_many(WRITE_ATTEMPT, [row for final in written for row in _attempt_rows(final)])
+    happenings = [happening_of(final.claim.message_id, each) for final in written for each in final.settlements]
+    await record(happenings, max([final.moment for final in written]))
+    await announce_all([final.claim.message_id for final in written])
+
+
+def _recipient_rows(final: _Final) -> list[tuple[object, ...]]:
+    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
+    return [
+        (stored_key(s.recipient_id), _VALUES[s.state], None, *parts_of(s.reply), None, ended, began)
+        for s in final.settlements
+    ]
+
+
+def _attempt_rows(final: _Final) -> list[tuple[object, ...]]:
+    claim = final.claim
+    message, worker, via = stored_key(claim.message_id), stored_key(claim.worker_id), via_parts(claim.via)
+    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
+    return [
+        (
+            stored_key(new_key()),
+            message,
+            stored_key(s.recipient_id),
+            worker,
+            *via,
+            began,
+            ended,
+            s.number,
+            _VALUES[s.state],
+            None,
+            False,
+            *parts_of(s.reply),
+            None,
+        )
+        for s in final.settlements
+    ]
+
+
+_VALUES = {state: state.value for state in RecipientState}
+
+
+_SETTLED = "due_at = NULL, lease_owner = NULL, lease_until = NULL, crashes = 0"
+
+
+async def _end_one_by_one(finals: Sequence[_Final]) -> set[UUID]:
+    """The messages whose lease was still held, and now is settled."""
+    held: set[UUID] = set()
+    for final in finals:
+        claim = final.claim
+        ended = await execute(
+            f"UPDATE message SET state = $4, settled_at = $5, {_SETTLED}"  # noqa: S608 - constants
+            " WHERE id = $1 AND lease_owner = $2 AND fence = $3",
+            claim.message_id,
+            claim.worker_id,
+            claim.fence,
+            final.state,
+            final.moment,
+        )
+        if ended:
+            held.add(claim.message_id)
+    return held
+
+
+async def _end_at_once(finals: Sequence[_Final]) -> set[UUID]:
+    """As `_end_one_by_one`; but for rows that somebody has locked: nobody's result waits for another mail's lock."""
+    held = await rows(
+        "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[])"  # noqa: S608
+        " AS given (id, worker, fence, state, moment)),"
+        " held AS (SELECT message.id, given.state, given.moment FROM message JOIN given ON message.id = given.id"
+        " AND message.lease_owner = given.worker AND message.fence = given.fence FOR UPDATE OF message SKIP LOCKED)"
+        f" UPDATE message SET state = held.state, settled_at = held.moment, {_SETTLED}"
+        " FROM held WHERE message.id = held.id RETURNING message.id",
+        [final.claim.message_id for final in finals],
+        [final.claim.worker_id for final in finals],
+        [final.claim.fence for final in finals],
+        [final.state for final in finals],
+        [final.moment for final in finals],
+    )
+    return {as_key(row["id"]) for row in held}
+
+
+_LEASES_ENDED = {"sqlite": _end_one_by_one, "postgres": _end_at_once}

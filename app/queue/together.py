@@ -1,0 +1,70 @@
+"""What several tasks want of the database at the same time goes in one transaction: while one is under way, the next
+one gathers."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from typing import Any, Generic, TypeVar
+
+from app.database.finish import Pending
+
+Item = TypeVar("Item")
+
+Take = Callable[[], Sequence[Item]]
+
+
+class Together(Generic[Item]):
+    """`work` does what is wanted, and writes the outcome into each item. It is given a function that says which items
+    they are, at most `most`: to be called once it can begin, because more have come until then."""
+
+    def __init__(self, work: Callable[[Take[Item]], Coroutine[Any, Any, None]], most: int = 100) -> None:
+        self._work = work
+        self._most = most
+        self._waiting: deque[tuple[Item, Pending[None]]] = deque()
+        self._is_working = False
+
+    async def do(self, item: Item) -> None:
+        """Return once it is done; raises what the work with it, and with others, failed with. Cancelled before that has
+        begun, it is never done; else the cancellation is raised when it is over."""
+        pending: Pending[None] = Pending()
+        self._waiting.append((item, pending))
+        if not self._is_working:
+            self._is_working = True
+            # In a context of its own: it goes on for others than the one who happens to begin it.
+            asyncio.get_running_loop().create_task(self._do_all(), context=Context())
+        await pending.wait()
+
+    async def _do_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._do_next()
+        finally:
+            self._is_working = False
+
+    async def _do_next(self) -> None:
+        group: list[tuple[Item, Pending[None]]] = []
+
+        def take() -> list[Item]:
+            group[:] = self._next_group()
+            return [item for item, _ in group]
+
+        error: BaseException | None = None
+        try:
+            await self._work(take)
+        except BaseException as failed:
+            error = failed
+            group = group or self._next_group()
+            if not isinstance(failed, Exception):
+                raise
+        finally:
+            for _, pending in group:
+                pending.tell(error)
+
+    def _next_group(self) -> list[tuple[Item, Pending[None]]]:
+        group: list[tuple[Item, Pending[None]]] = []
+        while self._waiting and len(group) < self._most:
+            entry = self._waiting.popleft()
+            if entry[1].begin():
+                group.append(entry)
+        return group

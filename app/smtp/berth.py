@@ -1,0 +1,64 @@
+"""What a pool has of one key: connections that are warm, lent, or being made, and what went wrong with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.smtp.connection import Connection
+from app.smtp.failure import Failure, SmtpFailure
+from app.smtp.loan import Loan
+from app.smtp.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A warm connection that nobody has, made for this version, since then."""
+
+    connection: Connection
+    version: int
+    since: datetime
+
+
+@dataclass(slots=True)
+class Making:
+    """A connection that is being made, and what came in between."""
+
+    version: int
+    failure: Failure | None = None
+
+    def share_failure(self) -> None:
+        """For one who waited for it: raises SmtpFailure if it ended so."""
+        if self.failure is not None:
+            raise SmtpFailure(self.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """AUTH that failed."""
+
+    version: int
+    failure: Failure
+    since: datetime
+
+
+@dataclass(slots=True)
+class Berth:
+    """The connections of one key. `users` are those who borrow or wait to borrow; the last one lent is lent
+    first, so that those not needed grow idle. `making`: the one being made that needs AUTH; the next one waits."""
+
+    places: Places
+    idle: list[Idle] = field(default_factory=list)
+    loans: list[Loan] = field(default_factory=list)
+    users: int = 0
+    making: Making | None = None
+    refused: Refused | None = None
+
+    def keep(self, worth: Callable[[Idle], bool]) -> None:
+        """Keep the idle ones that are worth it, say QUIT to the others."""
+        kept = []
+        for idle in self.idle:
+            if worth(idle):
+                kept.append(idle)
+            else:
+                idle.connection.quit_soon()
+        self.idle = kept
