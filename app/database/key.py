@@ -25,19 +25,31 @@ os.register_at_fork(after_in_child=_forget_random)
 
 def new_key() -> UUID:
     """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
+    return UUID(int=_new_numbers(1)[0])
+
+
+def new_key_texts(count: int) -> list[str]:
+    """So many new keys, as SQL takes them."""
+    digits = [f"{number:032x}" for number in _new_numbers(count)]
+    return [f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}" for text in digits]
+
+
+def _new_numbers(count: int) -> list[int]:
     global _last, _random, _used
+    numbers = []
     with _lock:
         milliseconds = int(now().timestamp() * 1000)
-        if _used == len(_random):  # asking the system for each key takes longer than all the rest
-            _random, _used = os.urandom(_RANDOM_BYTES * 256), 0
-        random = int.from_bytes(_random[_used : _used + _RANDOM_BYTES], "big") & _RANDOM_MASK
-        _used += _RANDOM_BYTES
-        # 74 random bits below the time stamp; a key that would not increase continues from the last one.
-        value = max((milliseconds << 74) | random, _last + 1)
-        _last = value
-    return UUID(
-        int=(value >> 74 << 80) | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | (value & (1 << 62) - 1)
-    )
+        for _ in range(count):
+            if _used == len(_random):  # asking the system for each key takes longer than all the rest
+                _random, _used = os.urandom(_RANDOM_BYTES * 256), 0
+            random = int.from_bytes(_random[_used : _used + _RANDOM_BYTES], "big") & _RANDOM_MASK
+            _used += _RANDOM_BYTES
+            # 74 random bits below the time stamp; a key that would not increase continues from the last one.
+            _last = value = max((milliseconds << 74) | random, _last + 1)
+            numbers.append(
+                value >> 74 << 80 | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | value & (1 << 62) - 1
+            )
+    return numbers
 
 
 def public_id(kind: str, key: UUID) -> str:

@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from app.database.connection import execute_many
-from app.database.key import new_key
+from app.database.connection import insert, stored_moment
+from app.database.insert import Insert
+from app.database.key import new_key_texts
 
 
 class EventType(StrEnum):
@@ -36,21 +37,37 @@ class Happening:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
+_INSERT = Insert(
+    "event",
+    {
+        "id": "uuid",
+        "message_id": "uuid",
+        "recipient_id": "uuid",
+        "type": "text",
+        "data": "jsonb",
+        "created_at": "timestamptz",
+    },
+)
+
+
 async def record(happenings: Sequence[Happening], moment: datetime) -> None:
     """Insert the events; call it inside the transaction that made them true."""
-    await execute_many(
-        "INSERT INTO event (id, message_id, recipient_id, type, data, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    at = stored_moment(moment)
+    await insert(
+        _INSERT,
         [
-            (
-                new_key(),
-                event.message_id,
-                event.recipient_id,
-                event.type.value,
-                json.dumps(dict(event.data)) if event.data else "{}",
-                moment,
-            )
-            for event in happenings
+            (key, event.message_id, event.recipient_id, event.type.value, _document(event.data), at)
+            for key, event in zip(new_key_texts(len(happenings)), happenings, strict=True)
         ],
+    )
+
+
+async def record_each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> None:
+    """The same, of the same event of several messages, whose keys are given as text."""
+    name, at = type_.value, stored_moment(moment)
+    keys = new_key_texts(len(message_keys))
+    await insert(
+        _INSERT, [(key, message, None, name, "{}", at) for key, message in zip(keys, message_keys, strict=True)]
     )
 
 

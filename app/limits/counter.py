@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, dialect, execute, execute_many, rows
-from app.database.key import new_key
+from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows
+from app.database.insert import Insert
+from app.database.key import new_key_texts
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 
@@ -75,15 +76,26 @@ async def lock_subjects(subjects: Collection[UUID]) -> None:
 
 async def add(takes: Sequence[Taken]) -> None:
     """Count what is taken, whether or not there is room: the lock is held, and that was looked at."""
-    await execute_many(
-        "INSERT INTO counter (id, subject, span, starts_at, used) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
+    counts: dict[tuple[UUID, Span, datetime], int] = {}
+    for taken in takes:
+        for span in taken.spans:
+            bucket = taken.subject, span, bucket_of(taken.moment, span)
+            counts[bucket] = counts.get(bucket, 0) + taken.count
+    keys = new_key_texts(len(counts))
+    await insert(
+        _COUNT,
         [
-            (new_key(), taken.subject, span.value, bucket_of(taken.moment, span), taken.count)
-            for taken in takes
-            for span in taken.spans
+            (key, subject, span.value, starts_at, count)
+            for key, ((subject, span, starts_at), count) in zip(keys, counts.items(), strict=True)
         ],
     )
+
+
+_COUNT = Insert(
+    "counter",
+    {"id": "uuid", "subject": "uuid", "span": "text", "starts_at": "timestamptz", "used": "integer"},
+    "ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
+)
 
 
 async def set_pace(subject: UUID, last_turn_at: datetime | None, free_at: datetime | None) -> None:
