@@ -117,7 +117,7 @@ async def put_together(
     async def work() -> list[Outcome]:
         nonlocal messages
         messages = take()
-        return await _put(messages, clock(), engine)
+        return await _put(messages, clock(), engine) if messages else []
 
     try:
         return await in_transaction(work)
