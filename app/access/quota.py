@@ -13,8 +13,9 @@ from uuid import UUID, uuid5
 
 from app.access.policy import rule_for
 from app.access.principal import Principal
+from app.database.connection import insert
 from app.errors import RateLimited
-from app.limits.counter import Taken, add, lock_subjects, read_buckets, read_sums
+from app.limits.counter import Taken, count_rows, lock_subjects, read_buckets, read_sums
 from app.limits.recipients import columns_of, limits_of
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, free_at, used_at
 
@@ -87,20 +88,21 @@ async def take_quotas(quotas: Sequence[Quota], count: int, moment: datetime) -> 
     Call it inside the transaction that accepts them: the quotas stay locked until it ends. Raises RateLimited, and
     nothing is taken, where any window of any quota has no room for all of them.
     """
-    (outcome,) = await take_in_turn([(quotas, count)], moment)
+    (outcome,), takes = await take_in_turn([(quotas, count)], moment)
     if isinstance(outcome, RateLimited):
         raise outcome
+    await insert(count_rows(takes))
     return outcome
 
 
 async def take_in_turn(
     wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime
-) -> list[Standing | RateLimited | None]:
+) -> tuple[list[Standing | RateLimited | None], list[Taken]]:
     """The same for several mails, one after the other; of each the tightest standing, or the refusal. Those behind one
-    that is refused may have room."""
+    that is refused may have room. And what was taken, for the caller to insert as `count_rows` says."""
     subjects = list({quota.subject for quotas, _ in wanted for quota in quotas})
     if not subjects:
-        return [None] * len(wanted)
+        return [None] * len(wanted), []
     await lock_subjects(subjects)
     tallies = _Tallies(await read_sums(subjects, moment), moment)
     outcomes: list[Standing | RateLimited | None] = []
@@ -115,8 +117,7 @@ async def take_in_turn(
             row.write_down()
             outcomes.append(_refusal(quotas, await tallies.buckets(quotas), count, moment))
     row.write_down()
-    await add(tallies.taken())
-    return outcomes
+    return outcomes, tallies.taken()
 
 
 async def read_standings(quotas: Sequence[Quota], moment: datetime) -> list[Standing]:

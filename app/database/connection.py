@@ -16,7 +16,7 @@ from tortoise.log import db_client_logger
 from app.database.configuration import is_sqlite, sqlite_file_exists, tortoise_config
 from app.database.finish import finish
 from app.database.group_commit import Unit, Work, current_unit
-from app.database.insert import Insert
+from app.database.insert import Insert, Rows, in_one_statement
 from app.database.transient import is_transient
 from app.database.values import as_document, as_key, as_moment, moment_text
 from app.settings import Settings
@@ -142,14 +142,15 @@ async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
         await _client().run_many(sql, args)
 
 
-async def insert(into: Insert, values: Sequence[Sequence[Any]]) -> None:
-    """Insert a row for each element of `values`: all of them, or none."""
-    if not values:
-        return
+async def insert(*parts: tuple[Insert, Rows]) -> None:
+    """Insert a row for each of the values; of several tables inside a transaction, on PostgreSQL in one statement."""
+    filled = [(into, values) for into, values in parts if values]
     if dialect() == "sqlite":
-        await _client().run_many(into.each, values)
-    else:
-        await _client().run(into.together, list(zip(*values, strict=True)))
+        for into, values in filled:
+            await _client().run_many(into.each, values)
+    elif filled:
+        statement, arguments = in_one_statement(filled)
+        await _client().run(statement, arguments)
 
 
 def stored_moment(moment: datetime) -> datetime | str:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from app.database.connection import insert, stored_moment
-from app.database.insert import Insert
+from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
 
 
@@ -53,22 +53,18 @@ _INSERT = Insert(
 async def record(happenings: Sequence[Happening], moment: datetime) -> None:
     """Insert the events; call it inside the transaction that made them true."""
     at = stored_moment(moment)
-    await insert(
-        _INSERT,
-        [
-            (key, event.message_id, event.recipient_id, event.type.value, _document(event.data), at)
-            for key, event in zip(new_key_texts(len(happenings)), happenings, strict=True)
-        ],
-    )
+    pairs = zip(new_key_texts(len(happenings)), happenings, strict=True)
+    values = [
+        (key, event.message_id, event.recipient_id, event.type.value, _document(event.data), at) for key, event in pairs
+    ]
+    await insert((_INSERT, values))
 
 
-async def record_each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> None:
-    """The same, of the same event of several messages, whose keys are given as text."""
+def each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> tuple[Insert, Rows]:
+    """The same event of several messages, whose keys are given as text; to be inserted with what made it true."""
     name, at = type_.value, stored_moment(moment)
-    keys = new_key_texts(len(message_keys))
-    await insert(
-        _INSERT, [(key, message, None, name, "{}", at) for key, message in zip(keys, message_keys, strict=True)]
-    )
+    pairs = zip(new_key_texts(len(message_keys)), message_keys, strict=True)
+    return _INSERT, [(key, message_key, None, name, "{}", at) for key, message_key in pairs]
 
 
 def _document(data: Mapping[str, object]) -> str:

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from app.database.connection import insert, stored_moment
-from app.database.insert import Insert
+from app.database.connection import stored_moment
+from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
 from app.queue.content import SlicedContent, give_content
 from app.queue.engine import Priority
@@ -31,8 +31,8 @@ class Placed:
     outcome: "Outcome | None" = None
 
 
-async def insert_messages(placed: Sequence[Placed], moment: datetime) -> None:
-    """Their own rows."""
+def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Rows]:
+    """Their own rows, to be inserted."""
     at = stored_moment(moment)
     owner: tuple[UUID, UUID, UUID] | None = None
     service_key = role_key = api_key = ""
@@ -76,19 +76,25 @@ async def insert_messages(placed: Sequence[Placed], moment: datetime) -> None:
                 stored_keys(message.fallbacks),
             )
         )
-    await insert(_MESSAGE, values)
+    return _MESSAGE, values
 
 
-async def insert_parts(placed: Sequence[Placed], moment: datetime) -> None:
-    """Their contents and recipients."""
-    contents = []
+def content_rows(placed: Sequence[Placed]) -> tuple[Insert, Rows]:
+    """Their contents, but for the large ones."""
+    return _CONTENT, [
+        (place.key, place.message.content) for place in placed if isinstance(place.message.content, bytes)
+    ]
+
+
+async def give_large_contents(placed: Sequence[Placed]) -> None:
+    """The large contents become those of their messages, which are inserted. Raises as `give_content` does."""
     for place in placed:
-        content = place.message.content
-        if isinstance(content, SlicedContent):
-            await give_content(content, place.message.id)
-        else:
-            contents.append((place.key, content))
-    await insert(_CONTENT, contents)
+        if isinstance(place.message.content, SlicedContent):
+            await give_content(place.message.content, place.message.id)
+
+
+def recipient_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Rows]:
+    """Their recipients."""
     keys = iter(new_key_texts(sum([len(place.message.recipients) for place in placed])))
     at = stored_moment(moment)
     values = []
@@ -99,7 +105,7 @@ async def insert_parts(placed: Sequence[Placed], moment: datetime) -> None:
             values.append(
                 (key, place.key, position, to.kind, to.email, to.name, to.address, _RECIPIENT_QUEUED, 0, due_at)
             )
-    await insert(_RECIPIENT, values)
+    return _RECIPIENT, values
 
 
 _MESSAGE_QUEUED, _RECIPIENT_QUEUED = MessageState.QUEUED.value, RecipientState.QUEUED.value

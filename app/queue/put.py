@@ -8,11 +8,12 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app.access.quota import Quota, Standing, take_in_turn
-from app.database.connection import as_key, execute, execute_many, in_transaction, rows
+from app.database.connection import as_key, execute, execute_many, in_transaction, insert, rows
 from app.database.key import new_key
 from app.database.revision import Outdated, read_revision
 from app.errors import Conflict, ErrorCode, NotFound, RateLimited, Refusal, Unauthenticated
-from app.events.record import EventType, Happening, record, record_each
+from app.events.record import EventType, Happening, each, record
+from app.limits.counter import Taken, count_rows
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
 from app.mail.reply import parts_of
@@ -20,7 +21,7 @@ from app.queue.content import SlicedContent
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
-from app.queue.placed import Placed, insert_messages, insert_parts
+from app.queue.placed import Placed, content_rows, give_large_contents, message_rows, recipient_rows
 from app.queue.route import first_route
 from app.queue.schedule import AT_ONCE, Schedule
 from app.queue.states import RecipientState
@@ -158,18 +159,27 @@ class _NothingAccepted(Exception):
 async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine) -> list[Outcome]:
     placed = await _in_place(messages, moment)
     going = [place for place in placed if place.outcome is None]
-    await insert_messages(going, moment)
-    await _insert_keys(going, moment)
+    keyed = any(place.message.idempotency is not None for place in going)
+    if keyed:
+        await insert(message_rows(going, moment))
+        await _insert_keys(going, moment)
     # After the keys, on which repeated requests wait: such a one has its receipt though there is no room for another.
-    await _take([place for place in going if place.outcome is None], moment)
+    takes = await _take([place for place in going if place.outcome is None], moment)
     accepted = [place for place in going if _is_accepted(place)]
     if not accepted:
         raise _NothingAccepted(_outcomes(placed))
-    if len(accepted) < len(going):
-        gone = [(place.key,) for place in going if not _is_accepted(place)]
-        await execute_many("DELETE FROM message WHERE id = $1", gone)
-    await insert_parts(accepted, moment)
-    await record_each(EventType.ACCEPTED, [place.key for place in accepted], moment)
+    if keyed:
+        await execute_many(
+            "DELETE FROM message WHERE id = $1", [(place.key,) for place in going if not _is_accepted(place)]
+        )
+    await insert(
+        *([] if keyed else [message_rows(accepted, moment)]),
+        content_rows(accepted),
+        recipient_rows(accepted, moment),
+        count_rows(takes),
+        each(EventType.ACCEPTED, [place.key for place in accepted], moment),
+    )
+    await give_large_contents(accepted)
     await _enqueue(accepted, moment, engine)
     return _outcomes(placed)
 
@@ -209,15 +219,18 @@ async def _insert_keys(placed: Sequence[Placed], moment: datetime) -> None:
         place.outcome = await _insert_key(place.message, idempotency, moment)
 
 
-async def _take(placed: Sequence[Placed], moment: datetime) -> None:
-    """All of them have their outcome, once their recipients are taken of the quotas."""
-    wanted = [(place.message.quotas, len(place.message.recipients)) for place in placed]
-    for place, taken in zip(placed, await take_in_turn(wanted, moment), strict=True):
+async def _take(placed: Sequence[Placed], moment: datetime) -> list[Taken]:
+    """Of the quotas, and what is to be counted of it; all of them have their outcome then."""
+    outcomes, takes = await take_in_turn(
+        [(place.message.quotas, len(place.message.recipients)) for place in placed], moment
+    )
+    for place, taken in zip(placed, outcomes, strict=True):
         message = place.message
         if isinstance(taken, RateLimited):
             place.outcome = taken
         else:
             place.outcome = Receipt(message.id, tightest=taken, accepted=message, accepted_at=moment)
+    return takes
 
 
 async def _enqueue(placed: Sequence[Placed], moment: datetime, engine: Engine) -> None:
