@@ -38,9 +38,17 @@ from app.database.values import moment_text
 T = TypeVar("T")
 
 
+def _itself(value: T) -> T:
+    return value
+
+
 # These replace what Tortoise registers, which keeps whatever offset a moment came with.
 sqlite3.register_adapter(datetime, moment_text)
 sqlite3.register_adapter(UUID, str)
+# These change nothing: without an adapter, sqlite3 takes longer to find that there is none than for all the rest.
+sqlite3.register_adapter(type(None), _itself)
+sqlite3.register_adapter(bytes, _itself)
+sqlite3.register_adapter(bool, int)
 
 
 class _PlainSql(SqliteClient):
