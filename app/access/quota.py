@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from uuid import UUID, uuid5
 
 from app.access.policy import rule_for
@@ -100,23 +102,21 @@ async def take_in_turn(
 ) -> tuple[list[Standing | RateLimited | None], list[Taken]]:
     """The same for several mails, one after the other; of each the tightest standing, or the refusal. Those behind one
     that is refused may have room. And what was taken, for the caller to insert as `count_rows` says."""
-    subjects = list({quota.subject for quotas, _ in wanted for quota in quotas})
+    subjects = list({quota.subject for quotas, _ in groupby(wanted, itemgetter(0)) for quota in quotas})
     if not subjects:
         return [None] * len(wanted), []
     await lock_subjects(subjects)
     tallies = _Tallies(await read_sums(subjects, moment), moment)
     outcomes: list[Standing | RateLimited | None] = []
-    row = _Row((), tallies)
-    for quotas, count in wanted:
-        if quotas != row.quotas:
-            row.write_down()
-            row = _Row(quotas, tallies)
-        if row.room is None or row.room >= count:
-            outcomes.append(row.take(count))
-        else:
-            row.write_down()
-            outcomes.append(_refusal(quotas, await tallies.buckets(quotas), count, moment))
-    row.write_down()
+    for quotas, mails in groupby(wanted, itemgetter(0)):
+        row = _Row(quotas, tallies)
+        for _, count in mails:
+            if row.room is None or row.room >= count:
+                outcomes.append(row.take(count))
+            else:
+                row.write_down()
+                outcomes.append(_refusal(quotas, await tallies.buckets(quotas), count, moment))
+        row.write_down()
     return outcomes, tallies.taken()
 
 

@@ -239,7 +239,7 @@ async def _enqueue(placed: Sequence[Placed], moment: datetime, engine: Engine) -
     jobs = []
     for place in placed:
         message = place.message
-        if message.id in circuits:
+        if circuits and message.id in circuits:
             await _fail(message.id, circuits[message.id], moment)
             if isinstance(place.outcome, Receipt):
                 place.outcome = replace(place.outcome, accepted=None, accepted_at=None)
