@@ -8,12 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from uuid import UUID, uuid5
 
 from app.access.policy import rule_for
 from app.access.principal import Principal
+from app.database.connection import insert
 from app.errors import RateLimited
-from app.limits.counter import Taken, add, lock_subjects, read_buckets, read_sums
+from app.limits.counter import Taken, count_rows, lock_subjects, read_buckets, read_sums
 from app.limits.recipients import columns_of, limits_of
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, free_at, used_at
 
@@ -37,7 +41,7 @@ class Quota:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Standing:
     """How much of one limit is used. `reset_at`: when all of it is free again if nothing more is taken; None: it is."""
 
@@ -86,25 +90,34 @@ async def take_quotas(quotas: Sequence[Quota], count: int, moment: datetime) -> 
     Call it inside the transaction that accepts them: the quotas stay locked until it ends. Raises RateLimited, and
     nothing is taken, where any window of any quota has no room for all of them.
     """
-    (outcome,) = await take_in_turn([(quotas, count)], moment)
+    (outcome,), takes = await take_in_turn([(quotas, count)], moment)
     if isinstance(outcome, RateLimited):
         raise outcome
+    await insert(count_rows(takes))
     return outcome
 
 
 async def take_in_turn(
     wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime
-) -> list[Standing | RateLimited | None]:
+) -> tuple[list[Standing | RateLimited | None], list[Taken]]:
     """The same for several mails, one after the other; of each the tightest standing, or the refusal. Those behind one
-    that is refused may have room."""
-    subjects = list({quota.subject for quotas, _ in wanted for quota in quotas})
+    that is refused may have room. And what was taken, for the caller to insert as `count_rows` says."""
+    subjects = list({quota.subject for quotas, _ in groupby(wanted, itemgetter(0)) for quota in quotas})
     if not subjects:
-        return [None] * len(wanted)
+        return [None] * len(wanted), []
     await lock_subjects(subjects)
     tallies = _Tallies(await read_sums(subjects, moment), moment)
-    outcomes = [await _take(quotas, count, tallies) for quotas, count in wanted]
-    await add(tallies.taken())
-    return outcomes
+    outcomes: list[Standing | RateLimited | None] = []
+    for quotas, mails in groupby(wanted, itemgetter(0)):
+        row = _Row(quotas, tallies)
+        for _, count in mails:
+            if row.room is None or row.room >= count:
+                outcomes.append(row.take(count))
+            else:
+                row.write_down()
+                outcomes.append(_refusal(quotas, await tallies.buckets(quotas), count, moment))
+        row.write_down()
+    return outcomes, tallies.taken()
 
 
 async def read_standings(quotas: Sequence[Quota], moment: datetime) -> list[Standing]:
@@ -170,18 +183,41 @@ class _Tallies:
 _NOTHING = (0, datetime.min.replace(tzinfo=UTC))
 
 
-async def _take(quotas: Sequence[Quota], count: int, tallies: _Tallies) -> Standing | RateLimited | None:
-    windows = [(quota, span, limit) for quota in quotas for span, limit in quota.limits.items()]
-    if any(tallies.used(quota.subject, span) + count > limit for quota, span, limit in windows):
-        return _refusal(quotas, await tallies.buckets(quotas), count, tallies.moment)
-    for quota in quotas:
-        tallies.take(quota, count)
-    tightest = min(windows, default=None, key=lambda window: window[2] - tallies.used(window[0].subject, window[1]))
-    if tightest is None:
-        return None
-    quota, span, limit = tightest
-    used = tallies.used(quota.subject, span)
-    return Standing(quota.scope, span, limit, used, tallies.all_free_at(quota.subject, span) if used else None)
+class _Row:
+    """Mails one after the other that count in the same quotas, of subjects that differ. All their limits lose the same,
+    so the one of which the least remains stays the one. `room`: how much that is; None: there are no limits."""
+
+    def __init__(self, quotas: Sequence[Quota], tallies: _Tallies) -> None:
+        self.quotas = quotas
+        self._tallies = tallies
+        self._taken = 0
+        self.room: int | None = None
+        for quota in quotas:
+            for span, limit in quota.limits.items():
+                room = limit - tallies.used(quota.subject, span)
+                if self.room is None or room < self.room:
+                    self.room = room
+                    self._scope, self._subject, self._span, self._limit = quota.scope, quota.subject, span, limit
+
+    def take(self, count: int) -> Standing | None:
+        """Take so many, for which there is room; how the tightest limit stands then."""
+        self._taken += count
+        if self.room is None:
+            return None
+        self.room -= count
+        used = self._limit - self.room
+        return Standing(self._scope, self._span, self._limit, used, self._reset_at if used else None)
+
+    @cached_property
+    def _reset_at(self) -> datetime:
+        return self._tallies.all_free_at(self._subject, self._span)
+
+    def write_down(self) -> None:
+        """Count in the tallies what was taken."""
+        if self._taken:
+            for quota in self.quotas:
+                self._tallies.take(quota, self._taken)
+            self._taken = 0
 
 
 def _refusal(quotas: Sequence[Quota], counted: Counted, count: int, moment: datetime) -> RateLimited:

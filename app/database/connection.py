@@ -1,12 +1,13 @@
 """The open database: transactions, and plain SQL that is written once for SQLite and PostgreSQL.
 
-SQL has $1, $2 … for its arguments, which may be UUID, aware datetime, bool, int, float, str, bytes or None; JSON is
-passed as text. What models write, plain SQL reads and compares, and the other way round.
+SQL has $1, $2 … for its arguments, which may be UUID (or its text), aware datetime, bool, int, float, str, bytes or
+None; JSON is passed as text. What models write, plain SQL reads and compares, and the other way round.
 """
 
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 from tortoise.context import TortoiseContext
@@ -15,8 +16,9 @@ from tortoise.log import db_client_logger
 from app.database.configuration import is_sqlite, sqlite_file_exists, tortoise_config
 from app.database.finish import finish
 from app.database.group_commit import Unit, Work, current_unit
+from app.database.insert import Insert, Rows, in_one_statement
 from app.database.transient import is_transient
-from app.database.values import as_document, as_key, as_moment
+from app.database.values import as_document, as_key, as_moment, moment_text
 from app.settings import Settings
 
 __all__ = [
@@ -30,10 +32,12 @@ __all__ = [
     "execute_many",
     "finish",
     "in_transaction",
+    "insert",
     "is_transient",
     "open_database",
     "opened_with",
     "rows",
+    "stored_moment",
     "transaction",
 ]
 
@@ -136,6 +140,22 @@ async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
     """Run the statement once for each element of `args`: all of them, or none."""
     if args:
         await _client().run_many(sql, args)
+
+
+async def insert(*parts: tuple[Insert, Rows]) -> None:
+    """Insert a row for each of the values; of several tables inside a transaction, on PostgreSQL in one statement."""
+    filled = [(into, values) for into, values in parts if values]
+    if dialect() == "sqlite":
+        for into, values in filled:
+            await _client().run_many(into.each, values)
+    elif filled:
+        statement, arguments = in_one_statement(filled)
+        await _client().run(statement, arguments)
+
+
+def stored_moment(moment: datetime) -> datetime | str:
+    """The moment as an argument: for one that is in many rows, so that it is made text only once."""
+    return moment_text(moment) if dialect() == "sqlite" else moment
 
 
 def dialect() -> Dialect:

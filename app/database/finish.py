@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
-from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -50,17 +49,19 @@ class Pending(Generic[T]):
     """A result that one task waits for, and others work for. Who is cancelled while it waits has it never begun, or
     waits until it is over: then it is sure what was done."""
 
+    __slots__ = ("_future", "_over", "_state")
+
     def __init__(self) -> None:
         self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._over: asyncio.Future[None] | None = None
-        self._state = _State.WAITING
+        self._state = _WAITING
 
     async def wait(self) -> T:
         """The result; raises what it failed with."""
         try:
             return await self._future
         except asyncio.CancelledError:
-            if not self._withdraw() and self._state is _State.BEGUN:
+            if not self._withdraw() and self._state == _BEGUN:
                 self._over = asyncio.get_running_loop().create_future()
                 await settled(self._over)
             raise
@@ -68,13 +69,13 @@ class Pending(Generic[T]):
     def begin(self) -> bool:
         """Whether anybody still waits for it; then it begins. On any thread."""
         with _turning:
-            if self._state is _State.WAITING:
-                self._state = _State.BEGUN
-            return self._state is _State.BEGUN
+            if self._state == _WAITING:
+                self._state = _BEGUN
+            return self._state == _BEGUN
 
     def tell(self, result: T | BaseException) -> None:
         """It is over. Call it in the event loop."""
-        self._state = _State.OVER
+        self._state = _OVER
         if self._over is not None:
             self._over.set_result(None)
         if self._future.done():
@@ -87,16 +88,11 @@ class Pending(Generic[T]):
 
     def _withdraw(self) -> bool:
         with _turning:
-            if self._state is _State.WAITING:
-                self._state = _State.WITHDRAWN
-            return self._state is _State.WITHDRAWN
+            if self._state == _WAITING:
+                self._state = _WITHDRAWN
+            return self._state == _WITHDRAWN
 
 
-class _State(Enum):
-    WAITING = auto()
-    WITHDRAWN = auto()
-    BEGUN = auto()
-    OVER = auto()
-
+_WAITING, _WITHDRAWN, _BEGUN, _OVER = range(4)  # the members of an Enum take several times as long to get
 
 _turning = threading.Lock()

@@ -10,9 +10,8 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from app.database.finish import Pending
 from app.database.statement import fetched, numbered, touched, translated
@@ -44,12 +43,12 @@ class GroupCommit:
 
         Cancelled while it waits, it never runs; once begun, it runs to its end, and then the cancellation is raised.
         """
-        entry = _Entry(work, copy_context())
+        entry = _Entry(work)
         (self._urgent if urgent else self._patient).append(entry)
         if self._committing is None:
             # In a context of its own: it goes on for others than the one who happens to begin it.
             self._committing = asyncio.get_running_loop().create_task(self._commit(), context=Context())
-        return await entry.pending.wait()
+        return await entry.wait()
 
     async def _commit(self) -> None:
         """One group after the other, until nobody waits."""
@@ -78,14 +77,14 @@ class GroupCommit:
                 raise
         finally:
             for entry in group:
-                entry.pending.tell(entry.result if entry.error is None else entry.error)
+                entry.tell(entry.result if entry.error is None else entry.error)
 
     def _next_group(self) -> list["_Entry[Any]"]:
         group: list[_Entry[Any]] = []
         for waiting in (self._urgent, self._patient):
             while waiting and len(group) < _MOST_AT_ONCE:
                 entry = waiting.popleft()
-                if entry.pending.begin():
+                if entry.begin():
                     group.append(entry)
         return group
 
@@ -143,23 +142,28 @@ class _Savepoint:
         self._connection.execute(f"RELEASE {self._name}")
 
 
-@dataclass(slots=True, eq=False)
-class _Entry(Generic[T]):
+class _Entry(Pending[T]):
     """One unit, whose turn comes; and what came of it."""
 
-    work: Work[T]
-    context: Context
-    pending: Pending[T] = field(default_factory=Pending)
-    result: Any = None
-    error: BaseException | None = None
+    __slots__ = ("context", "error", "result", "work")
+
+    def __init__(self, work: Work[T]) -> None:
+        super().__init__()
+        self.work = work
+        self.context: Context = copy_context()
+        self.result: Any = None
+        self.error: BaseException | None = None
 
 
 def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> None:
     """On the connection's thread. Where the transaction as a whole comes to nothing, nobody's work has."""
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for entry in group:
-            _run_entry(connection, entry)
+        if len(group) == 1:  # its transaction undoes it; a savepoint would keep a copy of each page that it changes
+            _run_entry(connection, group[0])
+        else:
+            for entry in group:
+                _run_in_savepoint(connection, entry)
         connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
@@ -169,16 +173,20 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> 
             entry.error = entry.error or shown
 
 
-def _run_entry(connection: sqlite3.Connection, entry: _Entry[Any]) -> None:
+def _run_in_savepoint(connection: sqlite3.Connection, entry: _Entry[Any]) -> None:
     connection.execute("SAVEPOINT unit")
     try:
-        entry.result = entry.context.run(_run_to_end, entry.work, connection)
+        _run_entry(connection, entry)
     except BaseException as error:
         if not connection.in_transaction:  # SQLite undid all of it: the disk is full, say
             raise
         entry.error = error
         connection.execute("ROLLBACK TO unit")
     connection.execute("RELEASE unit")
+
+
+def _run_entry(connection: sqlite3.Connection, entry: _Entry[Any]) -> None:
+    entry.result = entry.context.run(_run_to_end, entry.work, connection)
 
 
 def _run_to_end(work: Work[T], connection: sqlite3.Connection) -> T:

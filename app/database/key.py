@@ -14,16 +14,28 @@ _RANDOM_MASK = (1 << 73) - 1
 
 def new_key() -> UUID:
     """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
+    return UUID(int=_new_numbers(1)[0])
+
+
+def new_key_texts(count: int) -> list[str]:
+    """So many new keys, as SQL takes them."""
+    digits = [f"{number:032x}" for number in _new_numbers(count)]
+    return [f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}" for text in digits]
+
+
+def _new_numbers(count: int) -> list[int]:
     global _last
+    numbers = []
     with _lock:
         milliseconds = int(now().timestamp() * 1000)
-        random = int.from_bytes(_random(), "big") & _RANDOM_MASK
-        # 74 random bits below the time stamp; a key that would not increase continues from the last one.
-        value = max((milliseconds << 74) | random, _last + 1)
-        _last = value
-    return UUID(
-        int=(value >> 74 << 80) | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | (value & (1 << 62) - 1)
-    )
+        for _ in range(count):
+            random = int.from_bytes(_random(), "big") & _RANDOM_MASK
+            # 74 random bits below the time stamp; a key that would not increase continues from the last one.
+            _last = value = max((milliseconds << 74) | random, _last + 1)
+            numbers.append(
+                value >> 74 << 80 | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | value & (1 << 62) - 1
+            )
+    return numbers
 
 
 def public_id(kind: str, key: UUID) -> str:

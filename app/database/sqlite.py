@@ -11,7 +11,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -33,20 +33,22 @@ from app.database.group_commit import GroupCommit, Work, running_unit
 from app.database.priority_lock import PriorityLock
 from app.database.reader import Reader
 from app.database.statement import fetched, numbered, touched, translated
+from app.database.values import moment_text
 
 T = TypeVar("T")
 
 
-def _moment_text(moment: datetime) -> str:
-    """UTC, so that moments compare as text; the form in which Tortoise itself writes and reads them."""
-    if moment.tzinfo is None:
-        raise ValueError("a moment needs its time zone")
-    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat(" ")
+def _itself(value: T) -> T:
+    return value
 
 
 # These replace what Tortoise registers, which keeps whatever offset a moment came with.
-sqlite3.register_adapter(datetime, _moment_text)
+sqlite3.register_adapter(datetime, moment_text)
 sqlite3.register_adapter(UUID, str)
+# These change nothing: without an adapter, sqlite3 takes longer to find that there is none than for all the rest.
+sqlite3.register_adapter(type(None), _itself)
+sqlite3.register_adapter(bytes, _itself)
+sqlite3.register_adapter(bool, int)
 
 
 class _PlainSql(SqliteClient):

@@ -30,6 +30,13 @@ def as_moment(value: datetime | str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def moment_text(moment: datetime) -> str:
+    """As SQLite keeps it: in UTC, so that moments compare as text; the form in which Tortoise writes and reads them."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs its time zone")
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat(" ")
+
+
 def as_document(value: str | bytes | None) -> Any:
     """What a JSON column holds; None for SQL's NULL (and for JSON's null)."""
     return None if value is None else orjson.loads(value)

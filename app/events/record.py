@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from app.database.connection import execute_many
-from app.database.key import new_key
+from app.database.connection import insert, stored_moment
+from app.database.insert import Insert, Rows
+from app.database.key import new_key_texts
 
 
 class EventType(StrEnum):
@@ -36,22 +37,34 @@ class Happening:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
+_INSERT = Insert(
+    "event",
+    {
+        "id": "uuid",
+        "message_id": "uuid",
+        "recipient_id": "uuid",
+        "type": "text",
+        "data": "jsonb",
+        "created_at": "timestamptz",
+    },
+)
+
+
 async def record(happenings: Sequence[Happening], moment: datetime) -> None:
     """Insert the events; call it inside the transaction that made them true."""
-    await execute_many(
-        "INSERT INTO event (id, message_id, recipient_id, type, data, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        [
-            (
-                new_key(),
-                event.message_id,
-                event.recipient_id,
-                event.type.value,
-                json.dumps(dict(event.data)) if event.data else "{}",
-                moment,
-            )
-            for event in happenings
-        ],
-    )
+    at = stored_moment(moment)
+    pairs = zip(new_key_texts(len(happenings)), happenings, strict=True)
+    values = [
+        (key, event.message_id, event.recipient_id, event.type.value, _document(event.data), at) for key, event in pairs
+    ]
+    await insert((_INSERT, values))
+
+
+def each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> tuple[Insert, Rows]:
+    """The same event of several messages, whose keys are given as text; to be inserted with what made it true."""
+    name, at = type_.value, stored_moment(moment)
+    pairs = zip(new_key_texts(len(message_keys)), message_keys, strict=True)
+    return _INSERT, [(key, message_key, None, name, "{}", at) for key, message_key in pairs]
 
 
 def _document(data: Mapping[str, object]) -> str:

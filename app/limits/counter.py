@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, dialect, execute, execute_many, rows
-from app.database.key import new_key
+from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows
+from app.database.insert import Insert, Rows
+from app.database.key import new_key_texts
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 
@@ -29,7 +30,7 @@ async def take(subject: UUID, limits: Limits, wanted: int, moment: datetime) -> 
     rooms = (limit - used_at(counted[span], moment, span) for span, limit in limits.items())
     taken = Taken(subject, tuple(limits), moment, max(0, min([wanted, *rooms])))
     if taken.count:
-        await add([taken])
+        await insert(count_rows([taken]))
     free = (free_at(_with(counted[span], span, taken), moment, span, limit) for span, limit in limits.items())
     return taken, max(free, default=moment)
 
@@ -73,17 +74,23 @@ async def lock_subjects(subjects: Collection[UUID]) -> None:
     )
 
 
-async def add(takes: Sequence[Taken]) -> None:
-    """Count what is taken, whether or not there is room: the lock is held, and that was looked at."""
-    await execute_many(
-        "INSERT INTO counter (id, subject, span, starts_at, used) VALUES ($1, $2, $3, $4, $5)"
-        " ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
-        [
-            (new_key(), taken.subject, span.value, bucket_of(taken.moment, span), taken.count)
-            for taken in takes
-            for span in taken.spans
-        ],
-    )
+def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
+    """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at."""
+    counts: dict[tuple[UUID, Span, datetime], int] = {}
+    for taken in takes:
+        for span in taken.spans:
+            bucket = taken.subject, span, bucket_of(taken.moment, span)
+            counts[bucket] = counts.get(bucket, 0) + taken.count
+    pairs = zip(new_key_texts(len(counts)), counts.items(), strict=True)
+    values = [(key, subject, span.value, starts_at, count) for key, ((subject, span, starts_at), count) in pairs]
+    return _COUNT, values
+
+
+_COUNT = Insert(
+    "counter",
+    {"id": "uuid", "subject": "uuid", "span": "text", "starts_at": "timestamptz", "used": "integer"},
+    "ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
+)
 
 
 async def set_pace(subject: UUID, last_turn_at: datetime | None, free_at: datetime | None) -> None:

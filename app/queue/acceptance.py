@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -22,6 +21,7 @@ class Acceptance:
         self._engine = engine
         self._most = most
         self._idle_lanes = lanes
+        self._is_about_to_take = False
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
 
@@ -29,11 +29,12 @@ class Acceptance:
         """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
         waiting = _Waiting(message)
         self._waiting.append(waiting)
-        if self._idle_lanes:
+        if self._idle_lanes and not self._is_about_to_take:
             self._idle_lanes -= 1
+            self._is_about_to_take = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._accept(), context=Context())
-        return await waiting.pending.wait()
+        return await waiting.wait()
 
     async def _accept(self) -> None:
         """One transaction after the other, until nobody waits."""
@@ -44,6 +45,7 @@ class Acceptance:
             self._idle_lanes += 1
 
     async def _put_next(self) -> None:
+        self._is_about_to_take = True
         group: list[_Waiting] = []
 
         def take() -> list[NewMessage]:
@@ -56,13 +58,13 @@ class Acceptance:
             await self._put_one_by_one(group or self._next_group(), error)
         else:
             for waiting, outcome in zip(group, outcomes, strict=True):
-                waiting.pending.tell(outcome)
+                waiting.tell(outcome)
 
     async def _put_one_by_one(self, group: "list[_Waiting]", error: Exception) -> None:
         """Whose fault it was shows where each is alone, unless it was nobody's."""
         for waiting in group:
             if len(group) == 1 or is_transient(error):
-                waiting.pending.tell(error)
+                waiting.tell(error)
             else:
                 await self._put_alone(waiting)
 
@@ -70,32 +72,34 @@ class Acceptance:
         try:
             (outcome,) = await put_together(lambda: [waiting.message], self._clock, self._engine)
         except Exception as error:
-            waiting.pending.tell(error)
+            waiting.tell(error)
         else:
-            waiting.pending.tell(outcome)
+            waiting.tell(outcome)
 
     def _next_group(self) -> "list[_Waiting]":
+        self._is_about_to_take = False  # before it looks: who comes from now on begins another lane
         group: list[_Waiting] = []
-        keys: set[tuple[UUID, str] | None] = set()
+        keys: set[tuple[UUID, str]] = set()
         later = []
         while self._waiting and len(group) < self._most:
             waiting = self._waiting.popleft()
-            if waiting.key is not None and waiting.key in keys:
+            if waiting.key in keys:
                 later.append(waiting)
-            elif waiting.pending.begin():
+            elif waiting.begin():
                 group.append(waiting)
-                keys.add(waiting.key)
+                if waiting.key is not None:
+                    keys.add(waiting.key)
         self._waiting.extendleft(reversed(later))
         return group
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    message: NewMessage
-    pending: Pending[Receipt] = field(default_factory=Pending)
+class _Waiting(Pending[Receipt]):
+    """A mail, and what comes of it. `key`: what two of one transaction must not share."""
 
-    @property
-    def key(self) -> tuple[UUID, str] | None:
-        """What two of one transaction must not share."""
-        idempotency = self.message.idempotency
-        return None if idempotency is None else (self.message.role_id, idempotency.key)
+    __slots__ = ("key", "message")
+
+    def __init__(self, message: NewMessage) -> None:
+        super().__init__()
+        self.message = message
+        idempotency = message.idempotency
+        self.key = None if idempotency is None else (message.role_id, idempotency.key)

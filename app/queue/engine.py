@@ -19,7 +19,7 @@ class Priority(IntEnum):
     LOW = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Job:
     """A message that wants an attempt at `due_at`. Lower `priority` goes first."""
 

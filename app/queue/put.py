@@ -1,7 +1,6 @@
 """Accept a mail: message, recipients, content, idempotency key and event in one transaction."""
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -9,21 +8,23 @@ from uuid import UUID
 from tortoise.exceptions import IntegrityError
 
 from app.access.quota import Quota, Standing, take_in_turn
-from app.database.connection import as_key, execute, execute_many, in_transaction, rows
+from app.database.connection import as_key, execute, execute_many, in_transaction, insert, rows
 from app.database.key import new_key
 from app.database.revision import Outdated, read_revision
 from app.errors import Conflict, ErrorCode, NotFound, RateLimited, Refusal, Unauthenticated
-from app.events.record import EventType, Happening, record
+from app.events.record import EventType, Happening, each, record
+from app.limits.counter import Taken, count_rows
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
 from app.mail.reply import parts_of
-from app.queue.content import SlicedContent, give_content
+from app.queue.content import SlicedContent
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Engine, Job
-from app.queue.route import Route, first_route, stored_keys
+from app.queue.placed import Placed, content_rows, give_large_contents, message_rows, recipient_rows
+from app.queue.route import first_route
 from app.queue.schedule import AT_ONCE, Schedule
-from app.queue.states import MessageState, RecipientState
+from app.queue.states import RecipientState
 from app.services.circuit import Circuit, read_circuits
 from app.templates.content import UsedTemplate
 
@@ -117,7 +118,7 @@ async def put_together(
     async def work() -> list[Outcome]:
         nonlocal messages
         messages = take()
-        return await _put(messages, clock(), engine)
+        return await _put(messages, clock(), engine) if messages else []
 
     try:
         return await in_transaction(work)
@@ -156,101 +157,104 @@ class _NothingAccepted(Exception):
 
 
 async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine) -> list[Outcome]:
-    outcomes: dict[UUID, Outcome] = await _outdated(messages)
-    placed = [await _place(message, moment) for message in messages if message.id not in outcomes]
-    await _insert_messages(placed, moment)
-    outcomes |= await _insert_keys(placed, moment)
+    placed = await _in_place(messages, moment)
+    going = [place for place in placed if place.outcome is None]
+    keyed = any(place.message.idempotency is not None for place in going)
+    if keyed:
+        await insert(message_rows(going, moment))
+        await _insert_keys(going, moment)
     # After the keys, on which repeated requests wait: such a one has its receipt though there is no room for another.
-    outcomes |= await _take([place for place in placed if place.message.id not in outcomes], moment)
-    accepted = [place for place in placed if _is_accepted(outcomes[place.message.id])]
+    takes = await _take([place for place in going if place.outcome is None], moment)
+    accepted = [place for place in going if _is_accepted(place)]
     if not accepted:
-        raise _NothingAccepted([outcomes[message.id] for message in messages])
-    if len(accepted) < len(placed):
-        kept = {place.message.id for place in accepted}
-        gone = [(place.message.id,) for place in placed if place.message.id not in kept]
-        await execute_many("DELETE FROM message WHERE id = $1", gone)
-    await _insert_parts(accepted)
-    await record([Happening(EventType.ACCEPTED, place.message.id) for place in accepted], moment)
-    for failed in await _enqueue(accepted, moment, engine):
-        receipt = outcomes[failed]
-        if isinstance(receipt, Receipt):
-            outcomes[failed] = replace(receipt, accepted=None, accepted_at=None)
-    return [outcomes[message.id] for message in messages]
+        raise _NothingAccepted(_outcomes(placed))
+    if keyed:
+        await execute_many(
+            "DELETE FROM message WHERE id = $1", [(place.key,) for place in going if not _is_accepted(place)]
+        )
+    await insert(
+        *([] if keyed else [message_rows(accepted, moment)]),
+        content_rows(accepted),
+        recipient_rows(accepted, moment),
+        count_rows(takes),
+        each(EventType.ACCEPTED, [place.key for place in accepted], moment),
+    )
+    await give_large_contents(accepted)
+    await _enqueue(accepted, moment, engine)
+    return _outcomes(placed)
 
 
-async def _outdated(messages: Sequence[NewMessage]) -> dict[UUID, Outcome]:
-    """The outcomes of those that were judged by facts of another revision than that of now."""
-    if all(message.revision is None for message in messages):
-        return {}
-    revision = await read_revision()
-    return {message.id: Outdated() for message in messages if message.revision not in (None, revision)}
+def _is_accepted(place: Placed) -> bool:
+    """Whether it is, by this transaction."""
+    return isinstance(place.outcome, Receipt) and not place.outcome.replayed
 
 
-def _is_accepted(outcome: Outcome) -> bool:
-    return isinstance(outcome, Receipt) and not outcome.replayed
+def _outcomes(placed: Sequence[Placed]) -> list[Outcome]:
+    return [place.outcome for place in placed if place.outcome is not None]
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class _Placed:
-    """A message with its place in the queue."""
-
-    message: NewMessage
-    route: Route
-    due_at: datetime
-
-
-async def _place(message: NewMessage, moment: datetime) -> _Placed:
-    due_at = max(message.schedule.send_at or moment, moment)
-    return _Placed(message, await first_route(message.service_id, message.fallbacks, moment), due_at)
-
-
-async def _insert_keys(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Outcome]:
-    """The outcomes of those whose key was there. In one order, so that no two transactions wait for each other."""
-    keyed = [(place.message, place.message.idempotency) for place in placed]
-    found: dict[UUID, Outcome] = {}
-    for message, idempotency in sorted(
-        ((message, key) for message, key in keyed if key is not None), key=lambda both: (both[0].role_id, both[1].key)
-    ):
-        earlier = await _insert_key(message, idempotency, moment)
-        if earlier is not None:
-            found[message.id] = earlier
-    return found
+async def _in_place(messages: Sequence[NewMessage], moment: datetime) -> list[Placed]:
+    """Those that were judged by facts of another revision than that of now have their outcome."""
+    revision = None
+    if any(message.revision is not None for message in messages):
+        revision = await read_revision()
+    placed = []
+    for message in messages:
+        send_at = message.schedule.send_at
+        due_at = moment if send_at is None or send_at < moment else send_at
+        place = Placed(message, str(message.id), message.service_id, None, due_at)
+        if message.revision is not None and message.revision != revision:
+            place.outcome = Outdated()
+        elif message.fallbacks:
+            route = await first_route(message.service_id, message.fallbacks, moment)
+            place.route_id, place.route_reason = route.service_id, route.reason
+        placed.append(place)
+    return placed
 
 
-async def _take(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Outcome]:
-    """The outcomes of taking their recipients of the quotas."""
-    wanted = [(place.message.quotas, len(place.message.recipients)) for place in placed]
-    outcomes: dict[UUID, Outcome] = {}
-    for place, taken in zip(placed, await take_in_turn(wanted, moment), strict=True):
+async def _insert_keys(placed: Sequence[Placed], moment: datetime) -> None:
+    """Those whose key was there have their outcome. In one order, so that no two transactions wait for each other."""
+    keyed = [(place, place.message.idempotency) for place in placed if place.message.idempotency is not None]
+    for place, idempotency in sorted(keyed, key=lambda both: (both[0].message.role_id, both[1].key)):
+        place.outcome = await _insert_key(place.message, idempotency, moment)
+
+
+async def _take(placed: Sequence[Placed], moment: datetime) -> list[Taken]:
+    """Of the quotas, and what is to be counted of it; all of them have their outcome then."""
+    outcomes, takes = await take_in_turn(
+        [(place.message.quotas, len(place.message.recipients)) for place in placed], moment
+    )
+    for place, taken in zip(placed, outcomes, strict=True):
+        message = place.message
         if isinstance(taken, RateLimited):
-            outcomes[place.message.id] = taken
+            place.outcome = taken
         else:
-            receipt = Receipt(place.message.id, tightest=taken, accepted=place.message, accepted_at=moment)
-            outcomes[place.message.id] = receipt
-    return outcomes
+            place.outcome = Receipt(message.id, tightest=taken, accepted=message, accepted_at=moment)
+    return takes
 
 
-async def _enqueue(placed: Sequence[_Placed], moment: datetime, engine: Engine) -> Collection[UUID]:
-    """The messages that had their verdict before they could be queued."""
+async def _enqueue(placed: Sequence[Placed], moment: datetime, engine: Engine) -> None:
+    """Those whose verdict is known before they could be queued are not, and are no news of a queued mail either."""
     circuits = await _verdicts(placed, moment)
     jobs = []
     for place in placed:
         message = place.message
-        if message.id in circuits:
+        if circuits and message.id in circuits:
             await _fail(message.id, circuits[message.id], moment)
+            if isinstance(place.outcome, Receipt):
+                place.outcome = replace(place.outcome, accepted=None, accepted_at=None)
         else:
-            jobs.append(Job(message.id, place.route.service_id, place.due_at, message.schedule.priority))
+            jobs.append(Job(message.id, place.route_id, place.due_at, message.schedule.priority))
     await engine.submit(jobs)
-    return circuits.keys()
 
 
-async def _verdicts(placed: Sequence[_Placed], moment: datetime) -> dict[UUID, Circuit]:
+async def _verdicts(placed: Sequence[Placed], moment: datetime) -> dict[UUID, Circuit]:
     """The open circuits that decide about mails whose verdict is awaited. A probe that is due has to find out, and a
     server that said 4yz takes it later."""
     awaited = {
         place.message.id: place.message.service_id
         for place in placed
-        if place.message.verdict_awaited and place.route.service_id == place.message.service_id
+        if place.message.verdict_awaited and place.route_id == place.message.service_id
     }
     if not awaited:
         return {}
@@ -271,84 +275,6 @@ async def _refuse_what_is_gone(message: NewMessage) -> None:
         )
     if not await rows("SELECT id FROM api_key WHERE id = $1", message.api_key_id):
         raise Unauthenticated("Invalid API key.", code=ErrorCode.INVALID_API_KEY)
-
-
-async def _insert_messages(placed: Sequence[_Placed], moment: datetime) -> None:
-    await execute_many(_INSERT, [_columns(place, moment) for place in placed])
-
-
-_COLUMNS = (
-    "id, service_id, service_name, role_id, api_key_id, state, priority, message_id_header, reverse_path, smtputf8,"
-    " from_email, from_name, subject, metadata, tags, size_bytes, verdict_awaited, on_doubt, scheduled_at, expires_at,"
-    " due_at, fence, created_at, template_id, template_name, template_version, route_id, route_reason, fallbacks"
-)
-_PLACES = ", ".join(f"${number}" for number in range(1, _COLUMNS.count(",") + 2))
-_INSERT = f"INSERT INTO message ({_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608 - constants
-
-
-def _columns(place: _Placed, moment: datetime) -> tuple[object, ...]:
-    message, template, schedule = place.message, place.message.template, place.message.schedule
-    return (
-        message.id,
-        message.service_id,
-        message.service_name,
-        message.role_id,
-        message.api_key_id,
-        MessageState.QUEUED.value,
-        schedule.priority.value,
-        message.message_id_header,
-        message.reverse_path,
-        message.smtputf8,
-        message.sender.email,
-        message.sender.name,
-        message.subject,
-        json.dumps(dict(message.metadata)) if message.metadata else "{}",
-        json.dumps(list(message.tags)) if message.tags else "[]",
-        len(message.content),
-        message.verdict_awaited,
-        message.on_doubt.value,
-        schedule.send_at,
-        schedule.expires_at,
-        place.due_at,
-        0,
-        moment,
-        template.id if template else None,
-        template.name if template else None,
-        template.version if template else None,
-        place.route.service_id,
-        place.route.reason,
-        stored_keys(message.fallbacks),
-    )
-
-
-async def _insert_parts(placed: Sequence[_Placed]) -> None:
-    contents = [(place.message.id, place.message.content) for place in placed]
-    for message_id, content in contents:
-        if isinstance(content, SlicedContent):
-            await give_content(content, message_id)
-    await execute_many(
-        "INSERT INTO message_content (message_id, octets) VALUES ($1, $2)",
-        [(message_id, content) for message_id, content in contents if isinstance(content, bytes)],
-    )
-    await execute_many(
-        "INSERT INTO recipient (id, message_id, position, kind, email, name, address, state, attempt_number, due_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)",
-        [
-            (
-                new_key(),
-                place.message.id,
-                position,
-                recipient.kind,
-                recipient.email,
-                recipient.name,
-                recipient.address,
-                RecipientState.QUEUED.value,
-                place.due_at,
-            )
-            for place in placed
-            for position, recipient in enumerate(place.message.recipients)
-        ],
-    )
 
 
 async def _fail(message_id: UUID, circuit: Circuit, moment: datetime) -> None:

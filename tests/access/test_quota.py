@@ -1,7 +1,8 @@
 """What limits a principal's mail: exact, all or nothing, and told in time."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,11 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.access.principal import Action, GrantRule, Principal
-from app.access.quota import Quota, Scope, Standing, quotas_of, read_standings, take_quotas
-from app.database.connection import dialect, execute, transaction
+from app.access.quota import Quota, Scope, Standing, quotas_of, read_standings, take_in_turn, take_quotas
+from app.database.connection import dialect, execute, insert, transaction
 from app.database.key import new_key
 from app.errors import ErrorCode, RateLimited
-from app.limits.counter import forget_old_counts
+from app.limits.counter import count_rows, forget_old_counts
 from app.limits.window import BUCKETS, LENGTHS, Limits, Span
 from app.settings import Settings
 from tests.factories import NOW, after, count
@@ -218,6 +219,46 @@ async def test_whatever_is_asked_the_answer_is_that_of_a_naive_model(
         assert problem.retryable is fits
         if fits:
             await _fits_then_and_not_a_second_before(asked, wanted, seconds, problem.retry_after)
+
+
+@given(
+    limits=st.fixed_dictionaries(dict.fromkeys(("role", "grant", "key"), some_limits)),
+    mails=some_mails,
+    earlier=st.integers(0, 5),
+)
+@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_mails_together_have_the_answers_that_they_have_one_after_the_other(
+    sqlite_database: Settings, limits: dict[str, Limits], mails: list[tuple[float, list[str], int]], earlier: int
+) -> None:
+    quotas = {name: quota(limits[name]) for name in limits}
+    wanted = [([quotas[name] for name in names], count) for _, names, count in mails]
+    wanted.insert(len(wanted) // 2, ([], 3))
+    for asked, some in wanted[:earlier]:
+        with suppress(RateLimited):
+            await take(asked, some, after(-90))
+    alone: list[Standing | RateLimited | None] = []
+    standings: list[Standing] = []
+    with suppress(_Undone):
+        async with transaction():
+            alone += [await _answer(*each) for each in wanted]
+            standings += await read_standings(list(quotas.values()), NOW)
+            raise _Undone
+    async with transaction():
+        together, takes = await take_in_turn(wanted, NOW)
+        await insert(count_rows(takes))
+    assert [_told(answer) for answer in together] == [_told(answer) for answer in alone]
+    assert await read_standings(list(quotas.values()), NOW) == standings
+
+
+async def _answer(asked: Sequence[Quota], wanted: int) -> Standing | RateLimited | None:
+    try:
+        return await take_quotas(asked, wanted, NOW)
+    except RateLimited as refused:
+        return refused
+
+
+def _told(answer: Standing | RateLimited | None) -> object:
+    return answer.problems if isinstance(answer, RateLimited) else answer
 
 
 async def _fits_then_and_not_a_second_before(asked: list[Quota], wanted: int, seconds: float, wait: int) -> None:

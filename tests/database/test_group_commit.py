@@ -68,6 +68,19 @@ async def test_one_that_fails_undoes_itself_alone(database: Settings) -> None:
     assert await pids() == [1, 2]
 
 
+async def test_one_that_fails_alone_leaves_nothing(database: Settings) -> None:
+    async def fail() -> None:
+        await insert(7)()
+        await execute(INSERT, key := new_key(), 9, now())
+        await execute(INSERT, key, 9, now())
+
+    with pytest.raises(IntegrityError):
+        await in_transaction(fail)
+    assert await pids() == []
+    assert await in_transaction(insert(1)) == 1
+    assert await pids() == [1]
+
+
 async def test_a_unit_inside_a_unit_or_a_transaction_is_a_savepoint(database: Settings) -> None:
     async def fail() -> None:
         await insert(3)()

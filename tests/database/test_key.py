@@ -3,13 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
-from uuid import RFC_4122
+from uuid import RFC_4122, UUID
 
 import pytest
 
 from app.clock import now
 from app.database import key
-from app.database.key import new_key
+from app.database.key import new_key, new_key_texts
 
 
 def test_keys_of_one_process_strictly_increase() -> None:
@@ -23,6 +23,14 @@ def test_a_key_is_version_7_and_carries_its_time() -> None:
     assert (made.version, made.variant) == (7, RFC_4122)
     milliseconds = made.int >> 80
     assert int(before.timestamp() * 1000) <= milliseconds <= int(after.timestamp() * 1000) + 1
+
+
+def test_keys_made_together_are_text_of_the_same_kind() -> None:
+    keys = [str(new_key()), *new_key_texts(1_000), str(new_key())]
+    assert keys == sorted(set(keys))
+    assert [str(UUID(text)) for text in keys] == keys
+    assert {(UUID(text).version, UUID(text).variant) for text in keys} == {(7, RFC_4122)}
+    assert new_key_texts(0) == []
 
 
 def test_keys_made_in_several_threads_are_all_different() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,25 @@ async def test_those_that_wait_together_share_a_commit(
     assert all(isinstance(answer, Receipt) for answer in answers)
     assert sum(statement == "COMMIT" for statement in statements) <= 3
     assert await count("message") == 50
+
+
+async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
+    service: Service, principal: Principal, engine: EmbeddedEngine
+) -> None:
+    """The second begins for those who come once the first has taken its mails, and takes all of them."""
+    taken: list[int] = []
+
+    class Counting(Acceptance):
+        def _next_group(self) -> list[Any]:
+            group = super()._next_group()
+            taken.append(len(group))
+            return group
+
+    acceptance = Counting(engine, most=100, lanes=3)
+    for _ in range(2):
+        answers = await accept(acceptance, [new_message(service, principal) for _ in range(20)])
+        assert all(isinstance(answer, Receipt) for answer in answers)
+    assert taken == [20, 20]
 
 
 async def test_one_whose_service_is_gone_is_refused_alone(

@@ -1,0 +1,70 @@
+"""Rows that are inserted together, in the way that is quickest on each database."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+Rows = Sequence[Sequence[Any]]
+
+
+class Insert:
+    """INSERT of rows of `table`. `columns`: in the order of the values, each with its type on PostgreSQL. `then`: an
+    ON CONFLICT clause; on PostgreSQL no two of the rows may be in conflict with each other."""
+
+    def __init__(self, table: str, columns: Mapping[str, str], then: str = "") -> None:
+        names, places = ", ".join(columns), ", ".join(f"${number}" for number in range(1, len(columns) + 1))
+        self._into, self._then = f"INSERT INTO {table} ({names})", then
+        self._columns = columns
+        self._is_binary = "bytea" in columns.values()
+        self.each = f"{self._into} VALUES ({places}) {then}"
+        """For one row, whose values are the arguments."""
+
+    def together(self, first: int) -> str:
+        """For any number of rows on PostgreSQL; `first`: the number of the first of the `arguments`."""
+        if self._is_binary:
+            arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(self._columns.values(), first))
+            return f"{self._into} SELECT * FROM unnest({arrays}) {self._then}"  # noqa: S608
+        # What is JSON inside the document is text there.
+        types = ", ".join(f"{name} {'text' if kind == 'jsonb' else kind}" for name, kind in self._columns.items())
+        values = ", ".join(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in self._columns.items())
+        given = f"json_to_recordset(${first}::json) AS given ({types})"
+        return f"{self._into} SELECT {values} FROM {given} {self._then}"  # noqa: S608
+
+    def arguments(self, values: Rows) -> list[Any]:
+        """Of what `together` says. A document, because the driver takes long to look at each element of an array."""
+        if self._is_binary:
+            return list(zip(*values, strict=True))
+        rows = [dict(zip(self._columns, row, strict=True)) for row in values]
+        return [orjson.dumps(rows, default=_key_text).decode()]
+
+    @property
+    def arguments_count(self) -> int:
+        """How many `arguments` there are."""
+        return len(self._columns) if self._is_binary else 1
+
+
+def _key_text(value: object) -> str:
+    """Of a key that the driver made, which is of a class of its own."""
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"no column holds a {type(value).__name__}")
+
+
+def in_one_statement(parts: Sequence[tuple[Insert, Rows]]) -> tuple[str, list[Any]]:
+    """The statement for PostgreSQL that inserts all of them, none of which is empty, and its arguments."""
+    arguments = [argument for into, values in parts for argument in into.arguments(values)]
+    return _in_one_statement(tuple(into for into, _ in parts)), arguments
+
+
+@lru_cache(maxsize=100)
+def _in_one_statement(parts: tuple[Insert, ...]) -> str:
+    statements, first = [], 1
+    for part in parts:
+        statements.append(part.together(first))
+        first += part.arguments_count
+    *others, last = statements
+    named = ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(others))
+    return f"WITH {named} {last}" if named else last

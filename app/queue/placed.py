@@ -1,0 +1,163 @@
+"""Messages that are being accepted, with their places in the queue, and the rows that they become."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from app.database.connection import stored_moment
+from app.database.insert import Insert, Rows
+from app.database.key import new_key_texts
+from app.queue.content import SlicedContent, give_content
+from app.queue.engine import Priority
+from app.queue.route import stored_keys
+from app.queue.states import MessageState, RecipientState
+
+if TYPE_CHECKING:
+    from app.queue.put import NewMessage, Outcome
+
+
+@dataclass(slots=True)  # frozen, it would take several times as long to make
+class Placed:
+    """A message with its key as text, its place in the queue, and what comes of it."""
+
+    message: "NewMessage"
+    key: str
+    route_id: UUID
+    route_reason: str | None
+    due_at: datetime
+    outcome: "Outcome | None" = None
+
+
+def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Rows]:
+    """Their own rows, to be inserted."""
+    at = stored_moment(moment)
+    owner: tuple[UUID, UUID, UUID] | None = None
+    service_key = role_key = api_key = ""
+    values = []
+    for place in placed:
+        message, template, schedule = place.message, place.message.template, place.message.schedule
+        # Those that come together mostly are of one author: the keys are made text once.
+        if owner != (message.service_id, message.role_id, message.api_key_id):
+            owner = message.service_id, message.role_id, message.api_key_id
+            service_key, role_key, api_key = map(str, owner)
+        values.append(
+            (
+                place.key,
+                service_key,
+                message.service_name,
+                role_key,
+                api_key,
+                _MESSAGE_QUEUED,
+                _NORMAL if schedule.priority is Priority.NORMAL else schedule.priority.value,
+                message.message_id_header,
+                message.reverse_path,
+                message.smtputf8,
+                message.sender.email,
+                message.sender.name,
+                message.subject,
+                json.dumps(dict(message.metadata)) if message.metadata else "{}",
+                json.dumps(list(message.tags)) if message.tags else "[]",
+                len(message.content),
+                message.verdict_awaited,
+                message.on_doubt.value,
+                schedule.send_at,
+                schedule.expires_at,
+                at if place.due_at is moment else place.due_at,
+                0,
+                at,
+                template.id if template else None,
+                template.name if template else None,
+                template.version if template else None,
+                service_key if place.route_id is message.service_id else place.route_id,
+                place.route_reason,
+                stored_keys(message.fallbacks),
+            )
+        )
+    return _MESSAGE, values
+
+
+def content_rows(placed: Sequence[Placed]) -> tuple[Insert, Rows]:
+    """Their contents, but for the large ones."""
+    return _CONTENT, [
+        (place.key, place.message.content) for place in placed if isinstance(place.message.content, bytes)
+    ]
+
+
+async def give_large_contents(placed: Sequence[Placed]) -> None:
+    """The large contents become those of their messages, which are inserted. Raises as `give_content` does."""
+    for place in placed:
+        if isinstance(place.message.content, SlicedContent):
+            await give_content(place.message.content, place.message.id)
+
+
+def recipient_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Rows]:
+    """Their recipients."""
+    keys = iter(new_key_texts(sum([len(place.message.recipients) for place in placed])))
+    at = stored_moment(moment)
+    values = []
+    for place in placed:
+        due_at = at if place.due_at is moment else place.due_at
+        for position, to in enumerate(place.message.recipients):
+            key = next(keys)
+            values.append(
+                (key, place.key, position, to.kind, to.email, to.name, to.address, _RECIPIENT_QUEUED, 0, due_at)
+            )
+    return _RECIPIENT, values
+
+
+_MESSAGE_QUEUED, _RECIPIENT_QUEUED = MessageState.QUEUED.value, RecipientState.QUEUED.value
+_NORMAL = Priority.NORMAL.value
+
+_MESSAGE = Insert(
+    "message",
+    {
+        "id": "uuid",
+        "service_id": "uuid",
+        "service_name": "text",
+        "role_id": "uuid",
+        "api_key_id": "uuid",
+        "state": "text",
+        "priority": "smallint",
+        "message_id_header": "text",
+        "reverse_path": "text",
+        "smtputf8": "boolean",
+        "from_email": "text",
+        "from_name": "text",
+        "subject": "text",
+        "metadata": "jsonb",
+        "tags": "jsonb",
+        "size_bytes": "integer",
+        "verdict_awaited": "boolean",
+        "on_doubt": "text",
+        "scheduled_at": "timestamptz",
+        "expires_at": "timestamptz",
+        "due_at": "timestamptz",
+        "fence": "integer",
+        "created_at": "timestamptz",
+        "template_id": "uuid",
+        "template_name": "text",
+        "template_version": "integer",
+        "route_id": "uuid",
+        "route_reason": "text",
+        "fallbacks": "jsonb",
+    },
+)
+_CONTENT = Insert("message_content", {"message_id": "uuid", "octets": "bytea"})
+_RECIPIENT = Insert(
+    "recipient",
+    {
+        "id": "uuid",
+        "message_id": "uuid",
+        "position": "integer",
+        "kind": "text",
+        "email": "text",
+        "name": "text",
+        "address": "text",
+        "state": "text",
+        "attempt_number": "integer",
+        "due_at": "timestamptz",
+    },
+)
