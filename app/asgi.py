@@ -32,7 +32,6 @@ from app.inbox.page import inbox_routes
 from app.queue.announce import listening
 from app.queue.choose import choose_engine
 from app.queue.intervene import Intervener
-from app.queue.rush import Rush
 from app.queue.wakeup import Wakeup
 from app.rest.docs import docs_routes
 from app.rest.errors import error_response
@@ -66,7 +65,7 @@ def make_app(settings: Settings | None = None, *, with_worker: bool = True) -> S
     """
     settings = settings or read_settings()
     sealer = sealer_from(settings)
-    wakeup = Wakeup(Rush(settings.rush_from, settings.rush_pause))
+    wakeup = Wakeup()
     engine = choose_engine(settings, wakeup)
     submitter = Submitter(settings, engine, wakeup, signer=ContentSigner(sealer))
     waiter = VerdictWaiter(wakeup, settings.wait_poll)

@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     keep_alive_timeout: Count = 5
     max_header_bytes: Count = 64 * 1024
     max_connections: Count = 1000
-    thread_switch_interval: Seconds = 0.001
+    thread_switch_interval: Seconds = 0.005
     log_level: LogLevel = "INFO"
     log_format: Annotated[str, Field(pattern="^(human|json)$")] = "human"
     log_requests: bool = True
@@ -219,8 +219,6 @@ class Settings(BaseSettings):
     oauth2_poll: Seconds = 0.5
 
     queue_poll: Seconds = 1
-    rush_from: Count = 8
-    rush_pause: Seconds = 0.005
     turn_ahead: Seconds = 1
     recover_interval: Seconds = 20
     recover_batch: Count = 1000

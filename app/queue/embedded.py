@@ -72,10 +72,7 @@ class EmbeddedEngine:
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
-                held_back = await self._wakeup.rush.hold_back()
-                await self._look(handle, 1 if held_back else None)
-                if held_back:
-                    continue  # what is left waits for nothing but the end of the rush
+                await self._look(handle)
                 waiting = asyncio.create_task(self._wakeup.wait_for_work(self._poll))
                 await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
@@ -87,19 +84,18 @@ class EmbeddedEngine:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _look(self, handle: Handle, most: int | None) -> None:
-        """Start what is due, at most so many of each service. Trouble waits for the next look: to end here would
-        break off the calls under way."""
+    async def _look(self, handle: Handle) -> None:
+        """Start what is due. Trouble waits for the next look: to end here would break off the calls under way."""
         try:
-            await self._start_due(handle, most)
+            await self._start_due(handle)
         except Exception as error:
             log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")
 
-    async def _start_due(self, handle: Handle, most: int | None) -> None:
+    async def _start_due(self, handle: Handle) -> None:
         moment = now()
         for service_id in list(self._caps):
             if (free := self._free(service_id)) > 0:
-                for message_id in await self._due(service_id, moment, free if most is None else min(free, most)):
+                for message_id in await self._due(service_id, moment, free):
                     self._start(handle, service_id, message_id)
 
     def _free(self, service_id: UUID) -> int:

@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from app.queue.rush import Rush
-
 
 class Wakeup:
-    """Signals between the doors and the worker of one process; losing one costs a poll interval, never a mail. `rush`:
-    whether the doors have so much to accept that the worker holds back."""
+    """Signals between the doors and the worker of one process; losing one costs a poll interval, never a mail."""
 
-    def __init__(self, rush: Rush | None = None) -> None:
-        self.rush = rush or Rush()
+    def __init__(self) -> None:
         self._work = asyncio.Event()
         self._watchers: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
 

@@ -138,9 +138,7 @@ class Submitter:
 
     async def _put(self, message: NewMessage, principal: Principal, service: Service) -> Receipt:
         """At the revision of now, where what was changed meanwhile is nothing to this mail; else raises Outdated."""
-        rush = self._wakeup.rush
         while True:
-            rush.begin()
             try:
                 return await self._acceptance.put(message)
             except Outdated:
@@ -149,8 +147,6 @@ class Submitter:
                 if principal != before or not await self._permits.is_same(service, revision):
                     raise
                 message = replace(message, revision=revision)
-            finally:
-                rush.end()
 
     def quotas(self, principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
         """What limits the principal's mail through this service; None: through any service."""

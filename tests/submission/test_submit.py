@@ -10,13 +10,12 @@ import pytest
 
 from app.access.check import GrantValues
 from app.access.principal import Principal
-from app.errors import Conflict, ErrorCode, Forbidden, InvalidInput, NotFound, RateLimited, Refusal, TooLarge
+from app.errors import Conflict, ErrorCode, Forbidden, InvalidInput, NotFound, Refusal, TooLarge
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft
 from app.queue.embedded import EmbeddedEngine
 from app.queue.lookup import list_recipients
-from app.queue.put import NewMessage, Receipt
-from app.queue.rush import Rush
+from app.queue.put import Receipt
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.settings import Settings
@@ -82,25 +81,6 @@ async def test_the_engine_is_woken(submitter: Submitter, principal: Principal, w
     await submit(submitter, principal)
     async with asyncio.timeout(10):
         await wakeup.wait_for_work(3600)
-
-
-async def test_mails_that_are_being_accepted_make_a_rush(
-    submitter: Submitter, principal: Principal, wakeup: Wakeup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wakeup.rush = Rush(most=1)
-    all_came, seen = asyncio.Barrier(3), []
-
-    async def put(message: NewMessage) -> Receipt:
-        seen.append(wakeup.rush.is_on)
-        if await all_came.wait() == 0:
-            raise RateLimited("no more", limit=1, remaining=0)
-        return Receipt(message.id)
-
-    monkeypatch.setattr(submitter._acceptance, "put", put)
-    await asyncio.gather(*(submit(submitter, principal) for _ in range(3)), return_exceptions=True)
-    assert seen == [False, True, True]
-    assert not wakeup.rush.is_on
-    assert wakeup.rush._accepting == 0
 
 
 async def test_the_service_is_found_in_any_case(submitter: Submitter, principal: Principal) -> None:
