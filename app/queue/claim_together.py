@@ -124,7 +124,7 @@ def _listed(keys: Iterable[StoredKey]) -> object:
     return list(keys) if dialect() == "postgres" else json.dumps(list(keys))
 
 
-_LISTED = {"sqlite": "(SELECT value FROM json_each($1))", "postgres": "(SELECT unnest($1::uuid[]))"}
+_LISTED = {"sqlite": "IN (SELECT value FROM json_each($1))", "postgres": "= ANY ($1::uuid[])"}
 
 _IS_DUE = "due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
 _HAS_NO_LIMITS = " AND ".join(f"{column} IS NULL" for column in COLUMNS)
@@ -133,15 +133,16 @@ _MAY_GO = (
     f" AND {_HAS_NO_LIMITS}) AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.route_id)"
     f" AND {OWN_IS_OPEN} AND {IS_OPEN.format(service='message.route_id', moment='$4')}"
 )
-# What somebody has locked is left to the claim that waits for it alone.
+# What somebody has locked is left to the claim that waits for it alone. An array of the others, not a table of them: for
+# that PostgreSQL, as long as it has no statistics, looks at every message there is.
 _UNLOCKED = {
     "sqlite": _LISTED["sqlite"],
-    "postgres": f"(SELECT id FROM message WHERE id IN {_LISTED['postgres']} FOR UPDATE SKIP LOCKED)",  # noqa: S608
+    "postgres": f"= ANY (ARRAY(SELECT id FROM message WHERE id {_LISTED['postgres']} FOR UPDATE SKIP LOCKED))",  # noqa: S608
 }
 _TAKE = {
     name: "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"  # noqa: S608
     " state = 'sending', verdict_awaited = (verdict_awaited AND (fence = 0 OR route_id <> service_id))"
-    f" WHERE id IN {unlocked} AND {_IS_DUE} AND {_MAY_GO}"
+    f" WHERE id {unlocked} AND {_IS_DUE} AND {_MAY_GO}"
     f" RETURNING id, {ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, size_bytes,"
     " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
     f" {REVISION} AS revision, {RECIPIENT_COUNT}"
@@ -149,11 +150,11 @@ _TAKE = {
 }
 _CLAIM_RECIPIENTS = {
     name: "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
-    f" WHERE message_id IN {listed} AND {IS_CLAIMABLE} AND due_at <= $2"
+    f" WHERE message_id {listed} AND {IS_CLAIMABLE} AND due_at <= $2"
     " RETURNING id, message_id, address, attempt_number, tried_since, position"
     for name, listed in _LISTED.items()
 }
 _CONTENTS = {
-    name: f"SELECT message_id, octets FROM message_content WHERE message_id IN {listed}"  # noqa: S608
+    name: f"SELECT message_id, octets FROM message_content WHERE message_id {listed}"  # noqa: S608
     for name, listed in _LISTED.items()
 }
