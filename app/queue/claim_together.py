@@ -133,8 +133,8 @@ _MAY_GO = (
     f" AND {_HAS_NO_LIMITS}) AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.route_id)"
     f" AND {OWN_IS_OPEN} AND {IS_OPEN.format(service='message.route_id', moment='$4')}"
 )
-# What somebody has locked is left to the claim that waits for it alone. An array of the others, not a table of them: for
-# that PostgreSQL, as long as it has no statistics, looks at every message there is.
+# What somebody has locked is left to the claim that waits for it alone. An array of the others, not a table of them:
+# for that PostgreSQL, as long as it has no statistics, looks at every message there is.
 _UNLOCKED = {
     "sqlite": _LISTED["sqlite"],
     "postgres": f"= ANY (ARRAY(SELECT id FROM message WHERE id {_LISTED['postgres']} FOR UPDATE SKIP LOCKED))",  # noqa: S608

@@ -160,10 +160,7 @@ class PgQueuerEngine:
         ended = list(self._ended)
         if not ended:
             return
-        due = await _due_moments(queries.driver, [call.message_id for call in ended])
-        settled = [call.job for call in ended if call.message_id not in due]
-        if settled:
-            await queries.log_jobs([(job, "successful", None) for job in settled])
+        due = await _drop_settled(queries.driver, ended)
         for call in ended:
             if call.message_id in due:
                 await self._wait(queries, call.job, due[call.message_id])
@@ -279,12 +276,16 @@ class _Due:
     route_id: UUID
 
 
-async def _due_moments(driver: Driver, message_ids: Sequence[UUID]) -> Mapping[UUID, _Due]:
-    """When each of these messages is due, and for which service; those that are settled, or gone, are not in it."""
+async def _drop_settled(driver: Driver, ended: Sequence[_Ended]) -> Mapping[UUID, _Due]:
+    """Delete the jobs of messages that are settled, or gone; when each other one is due, and for which service."""
     found: list[dict[str, Any]] = await driver.fetch(
-        "SELECT id, due_at, COALESCE(route_id, service_id) AS route_id FROM message"
-        " WHERE id = ANY ($1) AND due_at IS NOT NULL",
-        message_ids,
+        "WITH due AS (SELECT id, due_at, COALESCE(route_id, service_id) AS route_id FROM message"  # noqa: S608
+        " WHERE id = ANY ($1::uuid[]) AND due_at IS NOT NULL),"
+        f" settled AS (DELETE FROM {JOBS_TABLE} AS job USING unnest($1::uuid[], $2::bigint[]) AS ended (message_id, id)"
+        " WHERE job.id = ended.id AND job.id = ANY ($2::bigint[]) AND message_id NOT IN (SELECT id FROM due))"
+        " SELECT id, due_at, route_id FROM due",
+        [each.message_id for each in ended],
+        [each.job.id for each in ended],
     )
     return {as_key(row["id"]): _Due(as_moment(row["due_at"]), as_key(row["route_id"])) for row in found}
 
