@@ -7,6 +7,7 @@ cancelled. Here a job ends in one way only: its message is settled.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
@@ -113,10 +114,13 @@ class PgQueuerEngine:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Queries]:
-        def wake(*_: object) -> None:
-            self._woken.set()
-
         async with postgres_session(self._settings) as connection:
+            own = connection.get_server_pid()
+
+            def wake(_: object, by: int | None = None, *__: object) -> None:
+                if by != own:  # what this session changes, it has seen
+                    self._woken.set()
+
             connection.add_termination_listener(wake)
             await connection.add_listener(JOBS_CHANNEL, wake)
             yield job_queries(AsyncpgDriver(connection))
@@ -213,9 +217,12 @@ class PgQueuerEngine:
         )
 
     async def _start_due(self, queries: Queries, handle: Handle) -> None:
+        entrypoints = self._with_room()
+        if not entrypoints:
+            return
         jobs = await queries.dequeue(
             batch_size=_BATCH,
-            entrypoints=self._entrypoints,
+            entrypoints=entrypoints,
             queue_manager_id=self._id,
             global_concurrency_limit=None,
             heartbeat_timeout=timedelta(seconds=self._settings.lease),
@@ -224,6 +231,15 @@ class PgQueuerEngine:
             self._start(handle, job)
         if len(jobs) == _BATCH:
             self._woken.set()
+
+    def _with_room(self) -> dict[QueueEntrypoint, EntrypointExecutionParameter]:
+        """Those of which this worker alone does not have as many calls under way as all workers may."""
+        running = Counter(call.job.entrypoint for call in self._running.values())
+        return {
+            entrypoint: cap
+            for entrypoint, cap in self._entrypoints.items()
+            if running[entrypoint] < cap.concurrency_limit
+        }
 
     def _start(self, handle: Handle, job: models.Job) -> None:
         message_id = UUID(bytes=job.payload)
