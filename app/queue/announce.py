@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
@@ -24,12 +24,6 @@ async def announce(message_id: UUID) -> None:
     """
     if dialect() == "postgres":
         await rows("SELECT pg_notify($1, $2)", CHANNEL, str(message_id))
-
-
-async def announce_all(message_ids: Sequence[UUID]) -> None:
-    """As `announce`, of many messages."""
-    if message_ids and dialect() == "postgres":
-        await rows("SELECT pg_notify($1, id::text) FROM unnest($2::uuid[]) AS changed (id)", CHANNEL, message_ids)
 
 
 Others = Mapping[str, Callable[[], None]]

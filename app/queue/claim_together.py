@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from app.database.connection import as_key, as_moment, dialect, in_transaction, rows
 from app.database.revision import REVISION
@@ -43,7 +45,25 @@ class PlainClaims:
         await self._together.do(wanted)
 
     async def _claim_together(self, take: "Take[Wanted]") -> None:
-        await in_transaction(lambda: self._claim(take))
+        if dialect() == "postgres":
+            await self._claim_at_once(take())
+        else:
+            await in_transaction(lambda: self._claim(take))
+
+    async def _claim_at_once(self, wanted: "Sequence[Wanted]") -> None:
+        """On PostgreSQL, in one statement, which is a transaction of its own."""
+        if not wanted:
+            return
+        moment = max([each.moment for each in wanted])
+        by_key = {each.message_id: each for each in wanted}
+        found = await rows(_CLAIM, list(by_key), self._worker_id, moment + self._lease, moment, _SMALL)
+        for row in found:
+            each = by_key[row["id"]]
+            if row["recipients"] is not None:
+                recipients = [_recipient(*given) for given in orjson.loads(row["recipients"])]
+                each.claim = self._made(each.message_id, row, recipients, row["octets"])
+            else:
+                await in_transaction(partial(_leave, each.message_id, self._worker_id, row["fence"], moment))
 
     async def _claim(self, take: "Take[Wanted]") -> None:
         wanted = take()
@@ -51,7 +71,9 @@ class PlainClaims:
             return
         moment = max([each.moment for each in wanted])
         by_key = {stored_key(each.message_id): each for each in wanted}
-        taken = await self._take(by_key, moment)
+        listed = json.dumps(list(by_key))
+        found = await rows(_TAKE["sqlite"], listed, self._worker_id, moment + self._lease, moment)
+        taken = {row["id"]: row for row in found}
         recipients = await _claim_recipients(taken, moment) if taken else {}
         contents = await _contents([key for key, row in taken.items() if row["size_bytes"] <= _SMALL])
         for key, row in taken.items():
@@ -60,10 +82,6 @@ class PlainClaims:
                 each.claim = self._made(each.message_id, row, recipients[key], contents.get(key))
             else:
                 await refresh_message(each.message_id, moment)
-
-    async def _take(self, keys: Iterable[StoredKey], moment: datetime) -> dict[StoredKey, dict[str, Any]]:
-        found = await rows(_TAKE[dialect()], _listed(keys), self._worker_id, moment + self._lease, moment)
-        return {row["id"]: row for row in found}
 
     def _made(
         self, message_id: UUID, row: Mapping[str, Any], recipients: list[ClaimedRecipient], content: bytes | None
@@ -98,7 +116,7 @@ class Wanted:
 
 
 async def _claim_recipients(keys: Iterable[StoredKey], moment: datetime) -> Mapping[StoredKey, list[ClaimedRecipient]]:
-    claimed = await rows(_CLAIM_RECIPIENTS[dialect()], _listed(keys), moment, False)
+    claimed = await rows(_CLAIM_RECIPIENTS, json.dumps(list(keys)), moment, False)
     claimed.sort(key=_position)
     found: defaultdict[StoredKey, list[ClaimedRecipient]] = defaultdict(list)
     for row in claimed:
@@ -115,16 +133,25 @@ _position = itemgetter("position")
 
 
 async def _contents(keys: Sequence[StoredKey]) -> Mapping[StoredKey, bytes]:
-    found = await rows(_CONTENTS[dialect()], _listed(keys)) if keys else []
+    found = await rows(_CONTENTS, json.dumps(keys)) if keys else []
     return {row["message_id"]: row["octets"] for row in found}
 
 
-def _listed(keys: Iterable[StoredKey]) -> object:
-    """As `_LISTED` takes them."""
-    return list(keys) if dialect() == "postgres" else json.dumps(list(keys))
+async def _leave(message_id: UUID, worker_id: UUID, fence: int, moment: datetime) -> None:
+    """Its recipients were taken out of the way while it was claimed."""
+    held = await rows(
+        "SELECT id FROM message WHERE id = $1 AND lease_owner = $2 AND fence = $3 FOR UPDATE",
+        message_id,
+        worker_id,
+        fence,
+    )
+    if held:
+        await refresh_message(message_id, moment)
 
 
-_LISTED = {"sqlite": "(SELECT value FROM json_each($1))", "postgres": "(SELECT unnest($1::uuid[]))"}
+def _recipient(key: str, address: str, number: int, tried_since: str | None) -> ClaimedRecipient:
+    return ClaimedRecipient(UUID(key), address, number, as_moment(tried_since))
+
 
 _IS_DUE = "due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
 _HAS_NO_LIMITS = " AND ".join(f"{column} IS NULL" for column in COLUMNS)
@@ -133,27 +160,35 @@ _MAY_GO = (
     f" AND {_HAS_NO_LIMITS}) AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.route_id)"
     f" AND {OWN_IS_OPEN} AND {IS_OPEN.format(service='message.route_id', moment='$4')}"
 )
-# What somebody has locked is left to the claim that waits for it alone.
-_UNLOCKED = {
-    "sqlite": _LISTED["sqlite"],
-    "postgres": f"(SELECT id FROM message WHERE id IN {_LISTED['postgres']} FOR UPDATE SKIP LOCKED)",  # noqa: S608
+_LISTED = "(SELECT value FROM json_each($1))"
+# What somebody has locked is left to the claim that waits for it alone. An array of the others, not a table of them:
+# for that PostgreSQL, as long as it has no statistics, looks at every message there is.
+_WANTED = {
+    "sqlite": f"IN {_LISTED}",
+    "postgres": "= ANY (ARRAY(SELECT id FROM message WHERE id = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED))",
 }
 _TAKE = {
     name: "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"  # noqa: S608
     " state = 'sending', verdict_awaited = (verdict_awaited AND (fence = 0 OR route_id <> service_id))"
-    f" WHERE id IN {unlocked} AND {_IS_DUE} AND {_MAY_GO}"
+    f" WHERE id {wanted} AND {_IS_DUE} AND {_MAY_GO}"
     f" RETURNING id, {ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, size_bytes,"
     " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
     f" {REVISION} AS revision, {RECIPIENT_COUNT}"
-    for name, unlocked in _UNLOCKED.items()
+    for name, wanted in _WANTED.items()
 }
-_CLAIM_RECIPIENTS = {
-    name: "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
-    f" WHERE message_id IN {listed} AND {IS_CLAIMABLE} AND due_at <= $2"
+_CLAIMS = "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = "
+_CLAIM_RECIPIENTS = (
+    f"{_CLAIMS}$3 WHERE message_id IN {_LISTED} AND {IS_CLAIMABLE} AND due_at <= $2"
     " RETURNING id, message_id, address, attempt_number, tried_since, position"
-    for name, listed in _LISTED.items()
-}
-_CONTENTS = {
-    name: f"SELECT message_id, octets FROM message_content WHERE message_id IN {listed}"  # noqa: S608
-    for name, listed in _LISTED.items()
-}
+)
+_CONTENTS = f"SELECT message_id, octets FROM message_content WHERE message_id IN {_LISTED}"  # noqa: S608
+_CLAIM = (
+    f"WITH taken AS ({_TAKE['postgres']}),"  # noqa: S608 - constants
+    f" claimed AS ({_CLAIMS}FALSE WHERE message_id = ANY (ARRAY(SELECT id FROM taken)) AND {IS_CLAIMABLE}"
+    " AND due_at <= $4 RETURNING id, message_id, address, attempt_number, tried_since, position),"
+    " listed AS (SELECT message_id, json_agg(json_build_array(id, address, attempt_number, tried_since)"
+    " ORDER BY position)::text AS recipients FROM claimed GROUP BY message_id)"
+    " SELECT taken.*, recipients, (SELECT octets FROM message_content"
+    " WHERE message_id = taken.id AND taken.size_bytes <= $5) AS octets"
+    " FROM taken LEFT JOIN listed ON listed.message_id = taken.id"
+)

@@ -7,6 +7,7 @@ cancelled. Here a job ends in one way only: its message is settled.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
@@ -113,10 +114,13 @@ class PgQueuerEngine:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Queries]:
-        def wake(*_: object) -> None:
-            self._woken.set()
-
         async with postgres_session(self._settings) as connection:
+            own = connection.get_server_pid()
+
+            def wake(_: object, by: int | None = None, *__: object) -> None:
+                if by != own:  # what this session changes, it has seen
+                    self._woken.set()
+
             connection.add_termination_listener(wake)
             await connection.add_listener(JOBS_CHANNEL, wake)
             yield job_queries(AsyncpgDriver(connection))
@@ -160,10 +164,7 @@ class PgQueuerEngine:
         ended = list(self._ended)
         if not ended:
             return
-        due = await _due_moments(queries.driver, [call.message_id for call in ended])
-        settled = [call.job for call in ended if call.message_id not in due]
-        if settled:
-            await queries.log_jobs([(job, "successful", None) for job in settled])
+        due = await _drop_settled(queries.driver, ended)
         for call in ended:
             if call.message_id in due:
                 await self._wait(queries, call.job, due[call.message_id])
@@ -216,9 +217,12 @@ class PgQueuerEngine:
         )
 
     async def _start_due(self, queries: Queries, handle: Handle) -> None:
+        entrypoints = self._with_room()
+        if not entrypoints:
+            return
         jobs = await queries.dequeue(
             batch_size=_BATCH,
-            entrypoints=self._entrypoints,
+            entrypoints=entrypoints,
             queue_manager_id=self._id,
             global_concurrency_limit=None,
             heartbeat_timeout=timedelta(seconds=self._settings.lease),
@@ -227,6 +231,15 @@ class PgQueuerEngine:
             self._start(handle, job)
         if len(jobs) == _BATCH:
             self._woken.set()
+
+    def _with_room(self) -> dict[QueueEntrypoint, EntrypointExecutionParameter]:
+        """Those of which this worker alone does not have as many calls under way as all workers may."""
+        running = Counter(call.job.entrypoint for call in self._running.values())
+        return {
+            entrypoint: cap
+            for entrypoint, cap in self._entrypoints.items()
+            if running[entrypoint] < cap.concurrency_limit
+        }
 
     def _start(self, handle: Handle, job: models.Job) -> None:
         message_id = UUID(bytes=job.payload)
@@ -279,12 +292,16 @@ class _Due:
     route_id: UUID
 
 
-async def _due_moments(driver: Driver, message_ids: Sequence[UUID]) -> Mapping[UUID, _Due]:
-    """When each of these messages is due, and for which service; those that are settled, or gone, are not in it."""
+async def _drop_settled(driver: Driver, ended: Sequence[_Ended]) -> Mapping[UUID, _Due]:
+    """Delete the jobs of messages that are settled, or gone; when each other one is due, and for which service."""
     found: list[dict[str, Any]] = await driver.fetch(
-        "SELECT id, due_at, COALESCE(route_id, service_id) AS route_id FROM message"
-        " WHERE id = ANY ($1) AND due_at IS NOT NULL",
-        message_ids,
+        "WITH due AS (SELECT id, due_at, COALESCE(route_id, service_id) AS route_id FROM message"  # noqa: S608
+        " WHERE id = ANY ($1::uuid[]) AND due_at IS NOT NULL),"
+        f" settled AS (DELETE FROM {JOBS_TABLE} AS job USING unnest($1::uuid[], $2::bigint[]) AS ended (message_id, id)"
+        " WHERE job.id = ended.id AND job.id = ANY ($2::bigint[]) AND message_id NOT IN (SELECT id FROM due))"
+        " SELECT id, due_at, route_id FROM due",
+        [each.message_id for each in ended],
+        [each.job.id for each in ended],
     )
     return {as_key(row["id"]): _Due(as_moment(row["due_at"]), as_key(row["route_id"])) for row in found}
 

@@ -11,13 +11,15 @@ from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from app.database.connection import as_key, dialect, execute, execute_many, in_transaction, rows
+import orjson
+
+from app.database.connection import dialect, execute, execute_many, in_transaction
 from app.database.key import new_key
 from app.events.record import record
 from app.mail.reply import parts_of
-from app.queue.announce import announce_all
 from app.queue.attempts import WRITE_ATTEMPT, via_parts
 from app.queue.claim import Claim
+from app.queue.settle_at_once import SETTLED, write_at_once
 from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
 from app.queue.states import RecipientState, message_state
 from app.queue.stored import stored_key, stored_moment
@@ -74,12 +76,66 @@ def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
 
 
 async def _write_together(take: Take[_Final]) -> None:
-    await in_transaction(lambda: _write(take), urgent=True)
+    if dialect() == "postgres":
+        await _write_at_once(take())
+    else:
+        await in_transaction(lambda: _write(take), urgent=True)
+
+
+async def _write_at_once(finals: Sequence[_Final]) -> None:
+    if not finals:
+        return
+    ends = [
+        {
+            "id": final.claim.message_id,
+            "worker_id": final.claim.worker_id,
+            "fence": final.claim.fence,
+            "state": final.state,
+            "settled_at": final.moment,
+        }
+        for final in finals
+    ]
+    moment = max([final.moment for final in finals])
+    held = await write_at_once(ends, [row for final in finals for row in _result_rows(final, moment)])
+    for final in finals:
+        final.is_written = final.claim.message_id in held
+
+
+def _result_rows(final: _Final, moment: datetime) -> list[dict[str, object]]:
+    claim = final.claim
+    service_id, service_name, fallback_reason = via_parts(claim.via)
+    results: list[dict[str, object]] = []
+    for settlement in final.settlements:
+        code, enhanced, text = parts_of(settlement.reply)
+        event = happening_of(claim.message_id, settlement)
+        results.append(
+            {
+                "message_id": claim.message_id,
+                "recipient_id": settlement.recipient_id,
+                "worker_id": claim.worker_id,
+                "attempt_id": new_key(),
+                "event_id": new_key(),
+                "service_id": service_id,
+                "service_name": service_name,
+                "fallback_reason": fallback_reason,
+                "began": final.started_at,
+                "ended": final.moment,
+                "number": settlement.number,
+                "outcome": _VALUES[settlement.state],
+                "reply_code": code,
+                "reply_enhanced": enhanced,
+                "reply_text": text,
+                "type": event.type.value,
+                "data": orjson.dumps(event.data).decode(),
+                "created_at": moment,
+            }
+        )
+    return results
 
 
 async def _write(take: Take[_Final]) -> None:
     finals = take()
-    held = await _LEASES_ENDED[dialect()](finals)
+    held = await _end_one_by_one(finals)
     for final in finals:
         final.is_written = final.claim.message_id in held
     written = [final for final in finals if final.is_written]
@@ -89,7 +145,6 @@ async def _write(take: Take[_Final]) -> None:
     await execute_many(WRITE_ATTEMPT, [row for final in written for row in _attempt_rows(final)])
     happenings = [happening_of(final.claim.message_id, each) for final in written for each in final.settlements]
     await record(happenings, max([final.moment for final in written]))
-    await announce_all([final.claim.message_id for final in written])
 
 
 def _recipient_rows(final: _Final) -> list[tuple[object, ...]]:
@@ -127,16 +182,13 @@ def _attempt_rows(final: _Final) -> list[tuple[object, ...]]:
 _VALUES = {state: state.value for state in RecipientState}
 
 
-_SETTLED = "due_at = NULL, lease_owner = NULL, lease_until = NULL, crashes = 0"
-
-
 async def _end_one_by_one(finals: Sequence[_Final]) -> set[UUID]:
     """The messages whose lease was still held, and now is settled."""
     held: set[UUID] = set()
     for final in finals:
         claim = final.claim
         ended = await execute(
-            f"UPDATE message SET state = $4, settled_at = $5, {_SETTLED}"  # noqa: S608 - constants
+            f"UPDATE message SET state = $4, settled_at = $5, {SETTLED}"  # noqa: S608 - constants
             " WHERE id = $1 AND lease_owner = $2 AND fence = $3",
             claim.message_id,
             claim.worker_id,
@@ -147,24 +199,3 @@ async def _end_one_by_one(finals: Sequence[_Final]) -> set[UUID]:
         if ended:
             held.add(claim.message_id)
     return held
-
-
-async def _end_at_once(finals: Sequence[_Final]) -> set[UUID]:
-    """As `_end_one_by_one`; but for rows that somebody has locked: nobody's result waits for another mail's lock."""
-    held = await rows(
-        "WITH given AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::timestamptz[])"  # noqa: S608
-        " AS given (id, worker, fence, state, moment)),"
-        " held AS (SELECT message.id, given.state, given.moment FROM message JOIN given ON message.id = given.id"
-        " AND message.lease_owner = given.worker AND message.fence = given.fence FOR UPDATE OF message SKIP LOCKED)"
-        f" UPDATE message SET state = held.state, settled_at = held.moment, {_SETTLED}"
-        " FROM held WHERE message.id = held.id RETURNING message.id",
-        [final.claim.message_id for final in finals],
-        [final.claim.worker_id for final in finals],
-        [final.claim.fence for final in finals],
-        [final.state for final in finals],
-        [final.moment for final in finals],
-    )
-    return {as_key(row["id"]) for row in held}
-
-
-_LEASES_ENDED = {"sqlite": _end_one_by_one, "postgres": _end_at_once}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app.database.connection import execute, rows, transaction
+from app.database.connection import as_moment, execute, rows, transaction
 from app.database.key import new_key
 from app.mail.reply import Reply
 from app.queue.claim import Claim, claim_message
@@ -118,6 +118,16 @@ async def test_what_has_something_in_its_way_is_left_to_the_claim_of_it_alone(
     before = await everything(message_id)
     assert [claim is not None for claim in await claimed_together(worker, after(1), message_id, free)] == [False, True]
     assert await everything(message_id) == before
+
+
+async def test_what_has_no_recipient_that_is_due_is_given_back_until_one_is(put_mail: Put, worker: UUID) -> None:
+    empty, free = await put_mail(), await put_mail()
+    await execute("UPDATE recipient SET due_at = $2 WHERE message_id = $1", empty, after(30))
+    assert [claim is not None for claim in await claimed_together(worker, after(1), empty, free)] == [False, True]
+    row = await message_row(empty)
+    assert (row["state"], row["lease_owner"], as_moment(row["due_at"])) == ("queued", None, after(30))
+    (claim,) = await claimed_together(worker, after(30), empty)
+    assert claim is not None
 
 
 async def test_mail_that_stands_at_a_fallback_is_claimed_for_that(
