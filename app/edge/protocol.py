@@ -1,4 +1,4 @@
-"""The socket side of HTTP: no client holds a connection for ever, and none sends a header without end."""
+"""The socket side of HTTP: no client holds a connection for ever, and none sends a header or a trailer without end."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,8 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds for a whole header, and for each pause in a body; bytes of request line and header; connections."""
+    """Seconds for a whole header, and for each pause in a body; bytes of request line and header, and of a trailer;
+    connections."""
 
     header_timeout: float = 10
     body_timeout: float = 30
@@ -44,6 +45,17 @@ class _Awaited(Enum):
     NOTHING = auto()
     HEADER = auto()
     BODY = auto()
+
+
+class _Unheard(list[tuple[bytes, bytes]]):
+    """Keeps nothing of a trailer: what a header says, such as the key or for whom a proxy speaks, is not said there
+    (RFC 9110, 6.5.1)."""
+
+    def append(self, field: tuple[bytes, bytes], /) -> None:
+        pass
+
+
+_TRAILER = _Unheard()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -86,7 +98,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._turn_to(_Awaited.NOTHING)
         elif self._awaited is _Awaited.BODY:
-            self._start_clock()
+            if self._fed > self.bounds.max_header_bytes:
+                self._refuse_trailer()
+            else:
+                self._start_clock()
         elif self._fed > self.bounds.max_header_bytes:
             self._refuse_header()
         elif self._header_begins:
@@ -103,9 +118,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if 2 * (self._begun_in + self._fed) > self.bounds.max_header_bytes and self._is_header_too_large():
             raise ValueError("the header is too large")  # ends the parsing, and in send_400_response
         super().on_headers_complete()
-        if self.cycle is not None:  # uvicorn makes it, and its task has not begun
+        if self.cycle is not None and self.cycle.scope is self.scope:  # uvicorn makes it, and its task has not begun
             self.cycle.__class__ = OnePieceCycle
+            self.headers = _TRAILER  # from here on; the scope has the list of the header
         self._turn_to(_Awaited.BODY)
+
+    def on_body(self, body: bytes) -> None:
+        self._fed = 0  # counts what comes without any body: chunks' extensions, and the trailer
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -136,6 +156,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse_header(self) -> None:
         message = f"The request line and header are over the limit of {self.bounds.max_header_bytes} bytes."
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
+
+    def _refuse_trailer(self) -> None:
+        if self.cycle is not None and self.cycle.response_started:
+            self.transport.abort()
+        else:
+            message = f"The trailer is over the limit of {self.bounds.max_header_bytes} bytes."
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 
     def _begin_header(self, begun_in: int) -> None:
         """Somewhere in so many octets, which do not count as fed."""

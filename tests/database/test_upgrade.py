@@ -28,6 +28,7 @@ def migrated(request: pytest.FixtureRequest, empty_settings: Settings) -> Settin
     return Settings(database_url=request.getfixturevalue(f"{kind}_url"))
 
 
+@pytest.mark.timeout(300)
 async def test_an_upgrade_step_by_step_keeps_every_row_and_index(
     empty_settings: Settings, migrated: Settings, foreign_keys: ForeignKeys
 ) -> None:

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.edge.application import at_the_edge
@@ -65,12 +66,12 @@ Serve = Callable[..., AbstractAsyncContextManager[Web]]
 
 
 @asynccontextmanager
-async def serving(**given: Any) -> AsyncIterator[Web]:
+async def serving(application: ASGIApp | None = None, /, **given: Any) -> AsyncIterator[Web]:
     settings = Settings.model_validate(PATIENT | given)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         web = Web(listening.getsockname()[1], asyncio.Event(), asyncio.Event())
         config = uvicorn.Config(
-            at_the_edge(_application(web), settings),
+            at_the_edge(application or _application(web), settings),
             http=bounded_protocol(settings),
             access_log=False,
             log_config=None,
@@ -241,6 +242,65 @@ async def test_a_header_under_the_limit_passes_however_long_the_body() -> None:
             client.writer.write(b"POST / HTTP/1.1\r\nX-Long: " + b"x" * 1900 + b"\r\nContent-Length: 100000\r\n\r\n")
             client.writer.write(b"y" * 100_000)
             assert (await client.until(b"\r\n\r\n100000")).startswith(b"HTTP/1.1 200")
+        client.writer.close()
+
+
+CHUNKED = HEADER.replace(b"Content-Length: 4", b"Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize("piece", [b"X-A: b\r\n" * 100, b"x" * 800], ids=["fields", "one field"])
+@pytest.mark.parametrize("chunk", [b"4\r\n1234\r\n", b""], ids=["body", "no body"])
+async def test_a_trailer_without_end_is_refused_in_json(piece: bytes, chunk: bytes) -> None:
+    async with serving(max_header_bytes=2000) as web:
+        client = await web.connect()
+        client.writer.write(CHUNKED + chunk + b"0\r\nX-Long: ")
+        trickling = asyncio.create_task(_trickle(client, piece))
+        answered = await client.rest()
+        assert answered.startswith(b"HTTP/1.1 431 ")
+        assert b"application/json" in answered
+        await asyncio.gather(trickling, return_exceptions=True)
+        assert web.disconnects == 1
+
+
+async def test_a_trailer_without_end_behind_the_answer_ends_the_connection() -> None:
+    async with serving(max_header_bytes=2000) as web:
+        client = await web.connect()
+        client.writer.write(CHUNKED.replace(b" / ", b" /nowhere ") + b"0\r\n")
+        assert (await client.until(b"\r\n\r\nNot Found")).startswith(b"HTTP/1.1 404 ")
+        trickling = asyncio.create_task(_trickle(client, b"X-A: b\r\n" * 100))
+        assert await client.rest() == b""
+        await asyncio.gather(trickling, return_exceptions=True)
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"], ids=["usual", "upgrade"])
+async def test_nothing_that_stands_in_a_trailer_is_heard(more: bytes) -> None:
+    heard: list[bytes] = []
+
+    async def names(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        heard.extend(name for name, _ in scope["headers"])
+        await PlainTextResponse(body)(scope, receive, send)
+
+    header = CHUNKED.replace(b"Host: x\r\n", b"Host: x\r\n" + more)
+    trailer = b"X-API-Key: k\r\nUpgrade: websocket\r\n\r\n"
+    async with serving(names) as web:
+        for first, rest in ((header + b"0\r\n" + trailer, b""), (header, b"4\r\n1234\r\n0\r\n" + trailer)):
+            client = await web.connect()
+            client.writer.write(first)
+            client.writer.write(rest)
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            client.writer.close()
+    assert b"host" in heard
+    assert b"x-api-key" not in heard
+
+
+async def test_a_chunked_body_with_a_trailer_under_the_limit_passes_and_so_does_the_next_request() -> None:
+    async with serving(max_header_bytes=2000) as web:
+        client = await web.connect()
+        for _ in range(3):
+            client.writer.write(CHUNKED + b"1\r\ny\r\n" * 5000)
+            client.writer.write(b"0\r\nX-Long: " + b"x" * 1900 + b"\r\n\r\n")
+            assert (await client.until(b"\r\n\r\n5000")).startswith(b"HTTP/1.1 200")
         client.writer.close()
 
 

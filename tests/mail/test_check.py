@@ -354,9 +354,15 @@ def test_most_mail_needs_no_more_than_the_straight_look() -> None:
     assert _is_sound_letter(replace(GOOD, from_email="me@x", from_name="Mé", html="<p>\n</p>"), LIMITS)
 
 
-KEYS = st.text(max_size=4) | st.sampled_from(["\x00", "\ud800", "null"])
+KEYS = st.text(max_size=4) | st.sampled_from([*"abcdefghijklmnopqrst", "null", "\x00", "\ud800"])
 LEAVES = KEYS | st.none() | st.booleans() | st.integers() | st.floats() | st.just(2**64)
-VALUES = st.dictionaries(KEYS, st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
+VALUES = st.dictionaries(
+    KEYS,
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8
+    ),
+    max_size=3,
+)
 
 
 @given(VALUES, VALUES, VALUES, st.lists(KEYS | st.just("t" * 9), max_size=3).map(tuple))
