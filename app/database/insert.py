@@ -12,12 +12,15 @@ Rows = Sequence[Sequence[Any]]
 
 class Insert:
     """INSERT of rows of `table`. `columns`: in the order of the values, each with its type on PostgreSQL. `then`: an
-    ON CONFLICT clause; on PostgreSQL no two of the rows may be in conflict with each other."""
+    ON CONFLICT clause; on PostgreSQL no two of the rows may be in conflict with each other. `computed`, of a table that
+    PostgreSQL alone has: what columns hold instead of their value, or besides the others, in SQL."""
 
-    def __init__(self, table: str, columns: Mapping[str, str], then: str = "") -> None:
+    def __init__(
+        self, table: str, columns: Mapping[str, str], then: str = "", computed: Mapping[str, str] | None = None
+    ) -> None:
         names, places = ", ".join(columns), ", ".join(f"${number}" for number in range(1, len(columns) + 1))
         self._into, self._then = f"INSERT INTO {table} ({names})", then
-        self._columns = columns
+        self._table, self._columns, self._computed = table, columns, computed or {}
         self._is_binary = "bytea" in columns.values()
         self.each = f"{self._into} VALUES ({places}) {then}"
         """For one row, whose values are the arguments."""
@@ -29,9 +32,11 @@ class Insert:
             return f"{self._into} SELECT * FROM unnest({arrays}) {self._then}"  # noqa: S608
         # What is JSON inside the document is text there.
         types = ", ".join(f"{name} {'text' if kind == 'jsonb' else kind}" for name, kind in self._columns.items())
-        values = ", ".join(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in self._columns.items())
+        values = {name: f"{name}::jsonb" if kind == "jsonb" else name for name, kind in self._columns.items()}
+        values |= self._computed
         given = f"json_to_recordset(${first}::json) AS given ({types})"
-        return f"{self._into} SELECT {values} FROM {given} {self._then}"  # noqa: S608
+        into = f"INSERT INTO {self._table} ({', '.join(values)})"
+        return f"{into} SELECT {', '.join(values.values())} FROM {given} {self._then}"  # noqa: S608
 
     def arguments(self, values: Rows) -> list[Any]:
         """Of what `together` says. A document, because the driver takes long to look at each element of an array."""

@@ -50,6 +50,9 @@ class EmbeddedEngine:
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._busy: Counter[UUID] = Counter()
 
+    def rows_of(self, jobs: Sequence[Job]) -> None:
+        """See Engine.rows_of."""
+
     async def submit(self, jobs: Sequence[Job]) -> None:
         """Nothing to do: the rows of the open transaction carry `due_at` already."""
 

@@ -8,6 +8,8 @@ from enum import IntEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from app.database.insert import Insert, Rows
+
 Handle = Callable[[UUID], Coroutine[Any, Any, None]]
 
 
@@ -31,6 +33,9 @@ class Job:
 
 class Engine(Protocol):
     """Both engines keep this, and one conformance suite holds them to it."""
+
+    def rows_of(self, jobs: Sequence[Job]) -> tuple[Insert, Rows] | None:
+        """What makes the jobs of new messages, to be inserted with them; None: they have to be submitted after that."""
 
     async def submit(self, jobs: Sequence[Job]) -> None:
         """Remember the jobs, inside the caller's open transaction: they exist if and only if it commits."""

@@ -172,15 +172,22 @@ async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine)
         await execute_many(
             "DELETE FROM message WHERE id = $1", [(place.key,) for place in going if not _is_accepted(place)]
         )
+    circuits = await _verdicts(accepted, moment)
+    jobs = _jobs(accepted, circuits)
+    job_rows = engine.rows_of(jobs)
     await insert(
         *([] if keyed else [message_rows(accepted, moment)]),
         content_rows(accepted),
         recipient_rows(accepted, moment),
         count_rows(takes),
+        *([job_rows] if job_rows else []),
         each(EventType.ACCEPTED, [place.key for place in accepted], moment),
     )
     await give_large_contents(accepted)
-    await _enqueue(accepted, moment, engine)
+    if circuits:
+        await _fail_at_once(accepted, circuits, moment)
+    if job_rows is None:
+        await engine.submit(jobs)
     return _outcomes(placed)
 
 
@@ -233,19 +240,23 @@ async def _take(placed: Sequence[Placed], moment: datetime) -> list[Taken]:
     return takes
 
 
-async def _enqueue(placed: Sequence[Placed], moment: datetime, engine: Engine) -> None:
-    """Those whose verdict is known before they could be queued are not, and are no news of a queued mail either."""
-    circuits = await _verdicts(placed, moment)
-    jobs = []
+def _jobs(placed: Sequence[Placed], circuits: Mapping[UUID, Circuit]) -> list[Job]:
+    """Those whose verdict is known before they could be queued have none."""
+    return [
+        Job(place.message.id, place.route_id, place.due_at, place.message.schedule.priority)
+        for place in placed
+        if not circuits or place.message.id not in circuits
+    ]
+
+
+async def _fail_at_once(placed: Sequence[Placed], circuits: Mapping[UUID, Circuit], moment: datetime) -> None:
+    """Those whose verdict is known, which are no news of a queued mail either."""
     for place in placed:
-        message = place.message
-        if circuits and message.id in circuits:
-            await _fail(message.id, circuits[message.id], moment)
+        message_id = place.message.id
+        if message_id in circuits:
+            await _fail(message_id, circuits[message_id], moment)
             if isinstance(place.outcome, Receipt):
                 place.outcome = replace(place.outcome, accepted=None, accepted_at=None)
-        else:
-            jobs.append(Job(message.id, place.route_id, place.due_at, message.schedule.priority))
-    await engine.submit(jobs)
 
 
 async def _verdicts(placed: Sequence[Placed], moment: datetime) -> dict[UUID, Circuit]:

@@ -13,6 +13,7 @@ from app.limits.counter import (
     forget_the_future,
     give_back,
     lock_subject,
+    lock_subjects,
     read_buckets,
     read_last_turns,
     set_pace,
@@ -156,3 +157,26 @@ async def test_who_takes_waits_for_the_one_before(subject: UUID) -> None:
     await execute("INSERT INTO pace (subject) VALUES ($1)", subject)
     both = await asyncio.gather(taken(subject, {M: 1}, 1), taken(subject, {M: 1}, 1))
     assert sorted(one.count for one in both) == [0, 1]
+
+
+async def test_who_locks_several_waits_for_each_of_them(subject: UUID) -> None:
+    """Whether their rows are there already, or not."""
+    for _ in range(2):
+        steps: list[str] = []
+        locked = asyncio.Event()
+
+        async def first(steps: list[str], locked: asyncio.Event) -> None:
+            async with transaction():
+                await lock_subjects([subject])
+                locked.set()
+                await asyncio.sleep(0.1)
+                steps.append("first")
+
+        async def second(steps: list[str], locked: asyncio.Event) -> None:
+            await locked.wait()
+            async with transaction():
+                await lock_subjects([subject, new_key()])
+                steps.append("second")
+
+        await asyncio.gather(first(steps, locked), second(steps, locked))
+        assert steps == ["first", "second"]

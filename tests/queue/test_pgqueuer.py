@@ -330,7 +330,9 @@ async def test_a_start_sweeps_and_tidies(service: Service, quick: Settings) -> N
     principal, doomed = await make_principal("other"), await make_service("doomed")
     engine = PgQueuerEngine(quick.model_copy(update={"recover_batch": 1, "housekeeping_interval": 60}))
     lost = {(await put(new_message(service, principal), NOW, EmbeddedEngine(Wakeup(), 1))).message_id for _ in range(3)}
-    await put(new_message(doomed, principal), NOW, engine)
+    message_id = (await put(new_message(doomed, principal), NOW, engine)).message_id
+    await engine.submit([Job(message_id, doomed.id, NOW, 1)])
+    assert await rows(f"SELECT id FROM {JOBS_LOG_TABLE} WHERE entrypoint = $1", f"send:{doomed.id}")
     await execute("DELETE FROM message WHERE service_id = $1", doomed.id)
     await doomed.delete()
     await execute(f"UPDATE {JOBS_LOG_TABLE} SET created = NOW() - INTERVAL '61 seconds'")
