@@ -34,6 +34,7 @@ from app.queue.outage import ServiceNote
 from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
 from app.queue.settle_together import FinalResults
+from app.queue.shared_commit import SharedCommit
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
 from app.services.circuit import CircuitPolicy
@@ -47,6 +48,8 @@ from app.smtp.transaction import TransactionResult, transact
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_LONGEST_WAIT = 0.005
 
 
 class Attempter:
@@ -91,8 +94,9 @@ class Attempter:
         self._signer = signer
         self._services = services or KnownServices(0)
         self._unsettled = Unsettled()
-        self._plain_claims = PlainClaims(worker_id, lease.duration)
-        self._finals = FinalResults()
+        self._shared_commit = SharedCommit()
+        self._plain_claims = PlainClaims(worker_id, lease.duration, self._wait_for_results)
+        self._finals = FinalResults(self._shared_commit)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -124,6 +128,11 @@ class Attempter:
         except Exception:
             wanted.claim = None  # nothing of it is written; what is wrong shows where it is alone
         return wanted.claim or await self._claim_alone(message_id, since, take_over)
+
+    async def _wait_for_results(self) -> None:
+        """Claims have time while the mail before them waits for results."""
+        if self._unsettled.are_full:
+            await self._shared_commit.wait(_LONGEST_WAIT)
 
     async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         claims: list[Claim | None] = []

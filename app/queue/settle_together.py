@@ -19,6 +19,7 @@ from app.queue.announce import announce_all
 from app.queue.attempts import WRITE_ATTEMPT, via_parts
 from app.queue.claim import Claim
 from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
+from app.queue.shared_commit import SharedCommit
 from app.queue.states import RecipientState, message_state
 from app.queue.stored import stored_key, stored_moment
 from app.queue.together import Take, Together
@@ -29,8 +30,9 @@ _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
 class FinalResults:
     """Writes them for one process: while one transaction is under way, the next one gathers."""
 
-    def __init__(self) -> None:
-        self._together: Together[_Final] = Together(_write_together)
+    def __init__(self, shared: SharedCommit | None = None) -> None:
+        self._shared = shared
+        self._together: Together[_Final] = Together(self._write_together)
 
     async def write(
         self, claim: Claim, settlements: Sequence[Settlement], started_at: datetime, moment: datetime
@@ -45,6 +47,11 @@ class FinalResults:
         except Exception:
             return False  # whose fault it was shows where each is alone
         return final.is_written
+
+    async def _write_together(self, take: "Take[_Final]") -> None:
+        if self._shared is not None:
+            self._shared.begin()
+        await in_transaction(lambda: _write(take), urgent=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,10 +78,6 @@ def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
         settlement.state in _FINAL and settlement.reply is not None and settlement.phase is None
         for settlement in settlements
     )
-
-
-async def _write_together(take: Take[_Final]) -> None:
-    await in_transaction(lambda: _write(take), urgent=True)
 
 
 async def _write(take: Take[_Final]) -> None:
