@@ -5,23 +5,24 @@ state is known without reading, whether a client waits changes nothing, and noth
 written is what `settle` writes.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
-from app.database.connection import as_key, dialect, execute, execute_many, in_transaction, rows
-from app.database.key import new_key
-from app.events.record import record
+from app.database.connection import as_key, dialect, execute, execute_many, in_transaction, insert, rows
+from app.database.key import new_key_texts
+from app.events.record import Told, told
 from app.mail.reply import parts_of
 from app.queue.announce import announce_all
 from app.queue.attempts import WRITE_ATTEMPT, via_parts
 from app.queue.claim import Claim
-from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
+from app.queue.settlement import WRITE_RECIPIENT, Settlement
 from app.queue.shared_commit import SharedCommit
 from app.queue.states import RecipientState, message_state
-from app.queue.stored import stored_key, stored_moment
+from app.queue.stored import StoredKey, stored_moment
 from app.queue.together import Take, Together
 
 _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
@@ -82,49 +83,43 @@ def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
 
 async def _write(take: Take[_Final]) -> None:
     finals = take()
+    if not finals:
+        return
+    key: Callable[[UUID], StoredKey] = str if dialect() == "sqlite" else _as_it_is
     held = await _LEASES_ENDED[dialect()](finals)
     for final in finals:
         final.is_written = final.claim.message_id in held
     written = [final for final in finals if final.is_written]
     if not written:
         return
-    await execute_many(WRITE_RECIPIENT, [row for final in written for row in _recipient_rows(final)])
-    await execute_many(WRITE_ATTEMPT, [row for final in written for row in _attempt_rows(final)])
-    happenings = [happening_of(final.claim.message_id, each) for final in written for each in final.settlements]
-    await record(happenings, max([final.moment for final in written]))
+    recipients: list[tuple[object, ...]] = []
+    attempts: list[tuple[object, ...]] = []
+    events: list[Told] = []
+    keys = iter(new_key_texts(sum([len(final.settlements) for final in written])))
+    for final in written:
+        claim = final.claim
+        message, worker, via = key(claim.message_id), key(claim.worker_id), via_parts(claim.via)
+        began, ended = stored_moment(final.started_at), stored_moment(final.moment)
+        for s in final.settlements:
+            recipient, state, reply = key(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
+            recipients.append((recipient, state, None, *reply, None, ended, began))
+            tried = (worker, *via, began, ended, s.number, state, None, False, *reply, None)
+            attempts.append((next(keys), message, recipient, *tried))
+            events.append((message, recipient, state, _document(s.number, reply[0])))
+    await execute_many(WRITE_RECIPIENT, recipients)
+    await execute_many(WRITE_ATTEMPT, attempts)
+    await insert(told(events, max([final.moment for final in written])))
     await announce_all([final.claim.message_id for final in written])
 
 
-def _recipient_rows(final: _Final) -> list[tuple[object, ...]]:
-    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
-    return [
-        (stored_key(s.recipient_id), _VALUES[s.state], None, *parts_of(s.reply), None, ended, began)
-        for s in final.settlements
-    ]
+def _as_it_is(key: UUID) -> UUID:
+    return key
 
 
-def _attempt_rows(final: _Final) -> list[tuple[object, ...]]:
-    claim = final.claim
-    message, worker, via = stored_key(claim.message_id), stored_key(claim.worker_id), via_parts(claim.via)
-    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
-    return [
-        (
-            stored_key(new_key()),
-            message,
-            stored_key(s.recipient_id),
-            worker,
-            *via,
-            began,
-            ended,
-            s.number,
-            _VALUES[s.state],
-            None,
-            False,
-            *parts_of(s.reply),
-            None,
-        )
-        for s in final.settlements
-    ]
+@lru_cache(maxsize=1000)
+def _document(number: int, code: int | None) -> str:
+    """As `happening_of` has it of a final result."""
+    return json.dumps({"attempt": number, "code": code})
 
 
 _VALUES = {state: state.value for state in RecipientState}
@@ -141,11 +136,11 @@ async def _end_one_by_one(finals: Sequence[_Final]) -> set[UUID]:
         ended = await execute(
             f"UPDATE message SET state = $4, settled_at = $5, {_SETTLED}"  # noqa: S608 - constants
             " WHERE id = $1 AND lease_owner = $2 AND fence = $3",
-            claim.message_id,
-            claim.worker_id,
+            str(claim.message_id),
+            str(claim.worker_id),
             claim.fence,
             final.state,
-            final.moment,
+            stored_moment(final.moment),
         )
         if ended:
             held.add(claim.message_id)
