@@ -83,6 +83,8 @@ def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool) -> dict[
             "journal_size_limit": 64 * 1024 * 1024,
             # A page that many mails change is written back once, and not every 4 MiB of log.
             "wal_autocheckpoint": 4000,
+            # What a savepoint would undo is else written to a file, beyond 16 pages.
+            "temp_store": "MEMORY",
         },
     }
 
