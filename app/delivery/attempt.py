@@ -23,6 +23,7 @@ from app.delivery.throttle import wait_for_turn
 from app.delivery.unsettled import Slot, Unsettled
 from app.delivery.uptime import Uptime
 from app.domains.signing import CannotSign, ContentSigner
+from app.log import UsualLine
 from app.mail.content import Content
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LONGEST_WAIT = 0.005
+_SETTLED = UsualLine(logger, "message %s: %s")
 
 
 class Attempter:
@@ -283,7 +285,7 @@ class Attempter:
             return held
 
         try:
-            held = await self._insist(claim, write)
+            held = await self._insist(claim, write, to_its_end=finals is not None and last)
         except asyncio.CancelledError:
             # What is claimed still was never tried, unless the result is not written: then it may have been sent.
             if written and not last:
@@ -297,12 +299,15 @@ class Attempter:
         self._wakeup.message_changed(claim.message_id)
         return held
 
-    async def _insist(self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+    async def _insist(
+        self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]], *, to_its_end: bool = False
+    ) -> bool:
         """What `write` says, however long it takes: a result that is not written down is a mail that is sent again.
-        Ends when it is written, or the lease is another worker's."""
+        Ends when it is written, or the lease is another worker's. `to_its_end`: `write` itself sees to that also when
+        it is cancelled."""
         while True:
             try:
-                return await finish(write())
+                return await (write() if to_its_end else finish(write()))
             except Exception as error:
                 log_trouble(logger, error, "message %s: not written yet", _shown(claim))
             await asyncio.sleep(self._lease.pause)
@@ -363,7 +368,7 @@ def _reached(result: TransactionResult) -> bool:
 
 def _log_settled(claim: Claim, settlements: Sequence[Settlement], route: Route | None) -> None:
     if route is None and claim.via is None:
-        logger.info("message %s: %s", _shown(claim), _tally(settlements))
+        _SETTLED.write((_shown(claim), _tally(settlements)), {})
         return
     own = public_id("svc", claim.own_service_id)
     if route is not None:
@@ -389,6 +394,8 @@ def _shown(claim: Claim) -> str:
 def _over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:
     """Those the server has no room for in one transaction (RFC 5321 section 4.5.3.1.10): they go in the next one,
     as long as each gets rid of some."""
+    if len(recipients) == 1:
+        return []
     said = [(recipient, result.replies.get(recipient.address)) for recipient in recipients]
     if not any(reply is not None and reply.severity is Severity.POSITIVE for _, reply in said):
         return []

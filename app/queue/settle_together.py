@@ -5,6 +5,7 @@ state is known without reading, whether a client waits changes nothing, and noth
 written is what `settle` writes.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,17 @@ class FinalResults:
         self, claim: Claim, settlements: Sequence[Settlement], started_at: datetime, moment: datetime
     ) -> bool:
         """Whether it is written; if not, `settle` is to write it alone: because it is not final, its lease is lost or
-        its row locked, or what was to be written together with it came to nothing."""
+        its row locked, or what was to be written together with it came to nothing. Cancelled, it goes on to its end:
+        CancelledError says that it is written, Unwritten that it is not."""
         if not _is_final(claim, settlements):
             return False
         final = _Final(claim, settlements, started_at, moment)
         try:
-            await self._together.do(final)
+            await self._together.do(final, surely=True)
+        except asyncio.CancelledError as cancelled:
+            if final.is_written:
+                raise
+            raise Unwritten from cancelled
         except Exception:
             return False  # whose fault it was shows where each is alone
         return final.is_written
@@ -53,6 +59,10 @@ class FinalResults:
         if self._shared is not None:
             self._shared.begin()
         await in_transaction(lambda: _write(take), urgent=True)
+
+
+class Unwritten(asyncio.CancelledError):
+    """Who waited was cancelled, and the result is to be written yet."""
 
 
 @dataclass(slots=True, eq=False)
