@@ -18,7 +18,7 @@ from app.database.key import public_id
 from app.database.trouble import log_trouble
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
-from app.delivery.outcome import fault_of, judge_attempt
+from app.delivery.outcome import fault_of, judge_attempt, over_the_limit
 from app.delivery.throttle import wait_for_turn
 from app.delivery.unsettled import Slot, Unsettled
 from app.delivery.uptime import Uptime
@@ -26,16 +26,16 @@ from app.domains.signing import CannotSign, ContentSigner
 from app.log import UsualLine
 from app.mail.content import Content
 from app.mail.envelope import Envelope
-from app.mail.reply import Reply, Severity
+from app.mail.reply import Reply
 from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
 from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
+from app.queue.joint_commit import JointCommit
 from app.queue.outage import ServiceNote
 from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
 from app.queue.settle_together import FinalResults
-from app.queue.shared_commit import SharedCommit
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
 from app.services.circuit import CircuitPolicy
@@ -96,9 +96,9 @@ class Attempter:
         self._signer = signer
         self._services = services or KnownServices(0)
         self._unsettled = Unsettled()
-        self._shared_commit = SharedCommit()
+        self._joint_commit = JointCommit()
         self._plain_claims = PlainClaims(worker_id, lease.duration, self._wait_for_results)
-        self._finals = FinalResults(self._shared_commit)
+        self._finals = FinalResults(self._joint_commit)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -134,7 +134,7 @@ class Attempter:
     async def _wait_for_results(self) -> None:
         """Claims have time while the mail before them waits for results."""
         if self._unsettled.are_full:
-            await self._shared_commit.wait(_LONGEST_WAIT)
+            await self._joint_commit.wait(_LONGEST_WAIT)
 
     async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         claims: list[Claim | None] = []
@@ -186,7 +186,7 @@ class Attempter:
                 return
             if result.failure is not None and result.failure.of_service:
                 part = untried
-            again = _over_the_limit(result, part)
+            again = over_the_limit(result, part)
             settled = [recipient for recipient in part if recipient not in again]
             untried = again + untried[len(part) :]
             tried = claim if len(settled) == len(claim.recipients) else replace(claim, recipients=tuple(settled))
@@ -389,21 +389,6 @@ def _tally(settlements: Sequence[Settlement]) -> str:
 
 def _shown(claim: Claim) -> str:
     return public_id("msg", claim.message_id)
-
-
-def _over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:
-    """Those the server has no room for in one transaction (RFC 5321 section 4.5.3.1.10): they go in the next one,
-    as long as each gets rid of some."""
-    if len(recipients) == 1:
-        return []
-    said = [(recipient, result.replies.get(recipient.address)) for recipient in recipients]
-    if not any(reply is not None and reply.severity is Severity.POSITIVE for _, reply in said):
-        return []
-    return [recipient for recipient, reply in said if reply is not None and _is_too_many(reply)]
-
-
-def _is_too_many(reply: Reply) -> bool:
-    return reply.code == 452 and reply.enhanced_code in (None, "4.5.3")
 
 
 def _draw_jitter() -> float:

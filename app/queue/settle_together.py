@@ -20,8 +20,8 @@ from app.mail.reply import parts_of
 from app.queue.announce import announce_all
 from app.queue.attempts import WRITE_ATTEMPT, via_parts
 from app.queue.claim import Claim
+from app.queue.joint_commit import JointCommit
 from app.queue.settlement import WRITE_RECIPIENT, Settlement
-from app.queue.shared_commit import SharedCommit
 from app.queue.states import RecipientState, message_state
 from app.queue.stored import StoredKey, stored_moment
 from app.queue.together import Take, Together
@@ -32,7 +32,7 @@ _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
 class FinalResults:
     """Writes them for one process: while one transaction is under way, the next one gathers."""
 
-    def __init__(self, shared: SharedCommit | None = None) -> None:
+    def __init__(self, shared: JointCommit | None = None) -> None:
         self._shared = shared
         self._together: Together[_Final] = Together(self._write_together)
 

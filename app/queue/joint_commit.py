@@ -5,7 +5,7 @@ import asyncio
 from app.database.connection import dialect
 
 
-class SharedCommit:
+class JointCommit:
     """Who begins to write results says so; who can wait for that begins right behind, in the same commit."""
 
     def __init__(self) -> None:
