@@ -66,6 +66,16 @@ class Pending(Generic[T]):
                 await settled(self._over)
             raise
 
+    async def outlast(self) -> T:
+        """As `wait`; but who is cancelled waits until it is over in any case."""
+        try:
+            return await self._future
+        except asyncio.CancelledError:
+            if self._state != _OVER:
+                self._over = asyncio.get_running_loop().create_future()
+                await settled(self._over)
+            raise
+
     def begin(self) -> bool:
         """Whether anybody still waits for it; then it begins. On any thread."""
         with _turning:

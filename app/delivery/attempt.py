@@ -18,18 +18,20 @@ from app.database.key import public_id
 from app.database.trouble import log_trouble
 from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
-from app.delivery.outcome import fault_of, judge_attempt
+from app.delivery.outcome import fault_of, judge_attempt, over_the_limit
 from app.delivery.throttle import wait_for_turn
 from app.delivery.unsettled import Slot, Unsettled
 from app.delivery.uptime import Uptime
 from app.domains.signing import CannotSign, ContentSigner
+from app.log import UsualLine
 from app.mail.content import Content
 from app.mail.envelope import Envelope
-from app.mail.reply import Reply, Severity
+from app.mail.reply import Reply
 from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
 from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
+from app.queue.joint_commit import JointCommit
 from app.queue.outage import ServiceNote
 from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
@@ -47,6 +49,9 @@ from app.smtp.transaction import TransactionResult, transact
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_LONGEST_WAIT = 0.005
+_SETTLED = UsualLine(logger, "message %s: %s")
 
 
 class Attempter:
@@ -91,8 +96,9 @@ class Attempter:
         self._signer = signer
         self._services = services or KnownServices(0)
         self._unsettled = Unsettled()
-        self._plain_claims = PlainClaims(worker_id, lease.duration)
-        self._finals = FinalResults()
+        self._joint_commit = JointCommit()
+        self._plain_claims = PlainClaims(worker_id, lease.duration, self._wait_for_results)
+        self._finals = FinalResults(self._joint_commit)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -124,6 +130,11 @@ class Attempter:
         except Exception:
             wanted.claim = None  # nothing of it is written; what is wrong shows where it is alone
         return wanted.claim or await self._claim_alone(message_id, since, take_over)
+
+    async def _wait_for_results(self) -> None:
+        """Claims have time while the mail before them waits for results."""
+        if self._unsettled.are_full:
+            await self._joint_commit.wait(_LONGEST_WAIT)
 
     async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         claims: list[Claim | None] = []
@@ -175,7 +186,7 @@ class Attempter:
                 return
             if result.failure is not None and result.failure.of_service:
                 part = untried
-            again = _over_the_limit(result, part)
+            again = over_the_limit(result, part)
             settled = [recipient for recipient in part if recipient not in again]
             untried = again + untried[len(part) :]
             tried = claim if len(settled) == len(claim.recipients) else replace(claim, recipients=tuple(settled))
@@ -274,7 +285,7 @@ class Attempter:
             return held
 
         try:
-            held = await self._insist(claim, write)
+            held = await self._insist(claim, write, to_its_end=finals is not None and last)
         except asyncio.CancelledError:
             # What is claimed still was never tried, unless the result is not written: then it may have been sent.
             if written and not last:
@@ -288,12 +299,15 @@ class Attempter:
         self._wakeup.message_changed(claim.message_id)
         return held
 
-    async def _insist(self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+    async def _insist(
+        self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]], *, to_its_end: bool = False
+    ) -> bool:
         """What `write` says, however long it takes: a result that is not written down is a mail that is sent again.
-        Ends when it is written, or the lease is another worker's."""
+        Ends when it is written, or the lease is another worker's. `to_its_end`: `write` itself sees to that also when
+        it is cancelled."""
         while True:
             try:
-                return await finish(write())
+                return await (write() if to_its_end else finish(write()))
             except Exception as error:
                 log_trouble(logger, error, "message %s: not written yet", _shown(claim))
             await asyncio.sleep(self._lease.pause)
@@ -354,7 +368,7 @@ def _reached(result: TransactionResult) -> bool:
 
 def _log_settled(claim: Claim, settlements: Sequence[Settlement], route: Route | None) -> None:
     if route is None and claim.via is None:
-        logger.info("message %s: %s", _shown(claim), _tally(settlements))
+        _SETTLED.write((_shown(claim), _tally(settlements)), {})
         return
     own = public_id("svc", claim.own_service_id)
     if route is not None:
@@ -375,19 +389,6 @@ def _tally(settlements: Sequence[Settlement]) -> str:
 
 def _shown(claim: Claim) -> str:
     return public_id("msg", claim.message_id)
-
-
-def _over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:
-    """Those the server has no room for in one transaction (RFC 5321 section 4.5.3.1.10): they go in the next one,
-    as long as each gets rid of some."""
-    said = [(recipient, result.replies.get(recipient.address)) for recipient in recipients]
-    if not any(reply is not None and reply.severity is Severity.POSITIVE for _, reply in said):
-        return []
-    return [recipient for recipient, reply in said if reply is not None and _is_too_many(reply)]
-
-
-def _is_too_many(reply: Reply) -> bool:
-    return reply.code == 452 and reply.enhanced_code in (None, "4.5.3")
 
 
 def _draw_jitter() -> float:

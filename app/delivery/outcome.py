@@ -1,6 +1,6 @@
 """What an attempt's result means for each recipient. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from app.delivery.asked_delay import asked_delay
@@ -61,6 +61,21 @@ def judge_attempt(
         return Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt)
 
     return [judge(recipient) for recipient in claim.recipients]
+
+
+def over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:
+    """Those the server has no room for in one transaction (RFC 5321 section 4.5.3.1.10): they go in the next one,
+    as long as each gets rid of some."""
+    if len(recipients) == 1:
+        return []
+    said = [(recipient, result.replies.get(recipient.address)) for recipient in recipients]
+    if not any(reply is not None and reply.severity is Severity.POSITIVE for _, reply in said):
+        return []
+    return [recipient for recipient, reply in said if reply is not None and _is_too_many(reply)]
+
+
+def _is_too_many(reply: Reply) -> bool:
+    return reply.code == 452 and reply.enhanced_code in (None, "4.5.3")
 
 
 def fault_of(result: TransactionResult, policy: RetryPolicy) -> Fault | None:

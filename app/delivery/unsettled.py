@@ -14,6 +14,11 @@ class Unsettled:
     def __init__(self) -> None:
         self._places: dict[UUID, Places] = {}
 
+    @property
+    def are_full(self) -> bool:
+        """Whether a service has as many as it may: its next mail waits for one of their results."""
+        return any(places.is_full for places in self._places.values())
+
     def slot(self, service_id: UUID) -> "Slot":
         """For the transactions of one attempt."""
         places = self._places.get(service_id)

@@ -60,6 +60,18 @@ async def record(happenings: Sequence[Happening], moment: datetime) -> None:
     await insert((_INSERT, values))
 
 
+Told = tuple[UUID | str, UUID | str, str, str]
+"""A message, a recipient, what happened, and its data as JSON."""
+
+
+def told(events: Sequence[Told], moment: datetime) -> tuple[Insert, Rows]:
+    """What `record` inserts, where keys and data are at hand as they are stored; to be inserted with what made it
+    true."""
+    at = stored_moment(moment)
+    pairs = zip(new_key_texts(len(events)), events, strict=True)
+    return _INSERT, [(key, message, recipient, kind, data, at) for key, (message, recipient, kind, data) in pairs]
+
+
 def each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> tuple[Insert, Rows]:
     """The same event of several messages, whose keys are given as text; to be inserted with what made it true."""
     name, at = type_.value, stored_moment(moment)

@@ -6,7 +6,7 @@ says the same; whatever else there is, it decides.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -32,11 +32,12 @@ _ON_DOUBT = {choice.value: choice for choice in OnDoubt}
 
 
 class PlainClaims:
-    """Makes them for one worker: while one transaction is under way, the next one gathers."""
+    """Makes them for one worker: while one transaction is under way, the next one gathers, and waits for `chance`."""
 
-    def __init__(self, worker_id: UUID, lease: float) -> None:
+    def __init__(self, worker_id: UUID, lease: float, chance: Callable[[], Awaitable[None]] | None = None) -> None:
         self._worker_id = worker_id
         self._lease = timedelta(seconds=lease)
+        self._chance = chance
         self._together: Together[Wanted] = Together(self._claim_together)
 
     async def make(self, wanted: "Wanted") -> None:
@@ -45,6 +46,8 @@ class PlainClaims:
         await self._together.do(wanted)
 
     async def _claim_together(self, take: "Take[Wanted]") -> None:
+        if self._chance is not None:
+            await self._chance()
         if dialect() == "postgres":
             await self._claim_at_once(take())
         else:

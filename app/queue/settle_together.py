@@ -5,7 +5,9 @@ state is known without reading, whether a client waits changes nothing, and noth
 written is what `settle` writes.
 """
 
-from collections.abc import Sequence
+import asyncio
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -13,16 +15,17 @@ from uuid import UUID
 
 import orjson
 
-from app.database.connection import dialect, execute, execute_many, in_transaction
-from app.database.key import new_key
-from app.events.record import record
+from app.database.connection import dialect, execute, execute_many, in_transaction, insert
+from app.database.key import new_key, new_key_texts
+from app.events.record import Told, told
 from app.mail.reply import parts_of
 from app.queue.attempts import WRITE_ATTEMPT, via_parts
 from app.queue.claim import Claim
+from app.queue.joint_commit import JointCommit
 from app.queue.settle_at_once import SETTLED, write_at_once
 from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
 from app.queue.states import RecipientState, message_state
-from app.queue.stored import stored_key, stored_moment
+from app.queue.stored import StoredKey, stored_moment
 from app.queue.together import Take, Together
 
 _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
@@ -31,22 +34,40 @@ _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
 class FinalResults:
     """Writes them for one process: while one transaction is under way, the next one gathers."""
 
-    def __init__(self) -> None:
-        self._together: Together[_Final] = Together(_write_together)
+    def __init__(self, shared: JointCommit | None = None) -> None:
+        self._shared = shared
+        self._together: Together[_Final] = Together(self._write_together)
 
     async def write(
         self, claim: Claim, settlements: Sequence[Settlement], started_at: datetime, moment: datetime
     ) -> bool:
         """Whether it is written; if not, `settle` is to write it alone: because it is not final, its lease is lost or
-        its row locked, or what was to be written together with it came to nothing."""
+        its row locked, or what was to be written together with it came to nothing. Cancelled, it goes on to its end:
+        CancelledError says that it is written, Unwritten that it is not."""
         if not _is_final(claim, settlements):
             return False
         final = _Final(claim, settlements, started_at, moment)
         try:
-            await self._together.do(final)
+            await self._together.do(final, surely=True)
+        except asyncio.CancelledError as cancelled:
+            if final.is_written:
+                raise
+            raise Unwritten from cancelled
         except Exception:
             return False  # whose fault it was shows where each is alone
         return final.is_written
+
+    async def _write_together(self, take: "Take[_Final]") -> None:
+        if self._shared is not None:
+            self._shared.begin()
+        if dialect() == "postgres":
+            await _write_at_once(take())
+        else:
+            await in_transaction(lambda: _write(take), urgent=True)
+
+
+class Unwritten(asyncio.CancelledError):
+    """Who waited was cancelled, and the result is to be written yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,13 +94,6 @@ def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
         settlement.state in _FINAL and settlement.reply is not None and settlement.phase is None
         for settlement in settlements
     )
-
-
-async def _write_together(take: Take[_Final]) -> None:
-    if dialect() == "postgres":
-        await _write_at_once(take())
-    else:
-        await in_transaction(lambda: _write(take), urgent=True)
 
 
 async def _write_at_once(finals: Sequence[_Final]) -> None:
@@ -141,42 +155,29 @@ async def _write(take: Take[_Final]) -> None:
     written = [final for final in finals if final.is_written]
     if not written:
         return
-    await execute_many(WRITE_RECIPIENT, [row for final in written for row in _recipient_rows(final)])
-    await execute_many(WRITE_ATTEMPT, [row for final in written for row in _attempt_rows(final)])
-    happenings = [happening_of(final.claim.message_id, each) for final in written for each in final.settlements]
-    await record(happenings, max([final.moment for final in written]))
+    recipients: list[tuple[object, ...]] = []
+    attempts: list[tuple[object, ...]] = []
+    events: list[Told] = []
+    keys = iter(new_key_texts(sum([len(final.settlements) for final in written])))
+    for final in written:
+        claim = final.claim
+        message, worker, via = str(claim.message_id), str(claim.worker_id), via_parts(claim.via)
+        began, ended = stored_moment(final.started_at), stored_moment(final.moment)
+        for s in final.settlements:
+            recipient, state, reply = str(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
+            recipients.append((recipient, state, None, *reply, None, ended, began))
+            tried = (worker, *via, began, ended, s.number, state, None, False, *reply, None)
+            attempts.append((next(keys), message, recipient, *tried))
+            events.append((message, recipient, state, _document(s.number, reply[0])))
+    await execute_many(WRITE_RECIPIENT, recipients)
+    await execute_many(WRITE_ATTEMPT, attempts)
+    await insert(told(events, max([final.moment for final in written])))
 
 
-def _recipient_rows(final: _Final) -> list[tuple[object, ...]]:
-    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
-    return [
-        (stored_key(s.recipient_id), _VALUES[s.state], None, *parts_of(s.reply), None, ended, began)
-        for s in final.settlements
-    ]
-
-
-def _attempt_rows(final: _Final) -> list[tuple[object, ...]]:
-    claim = final.claim
-    message, worker, via = stored_key(claim.message_id), stored_key(claim.worker_id), via_parts(claim.via)
-    began, ended = stored_moment(final.started_at), stored_moment(final.moment)
-    return [
-        (
-            stored_key(new_key()),
-            message,
-            stored_key(s.recipient_id),
-            worker,
-            *via,
-            began,
-            ended,
-            s.number,
-            _VALUES[s.state],
-            None,
-            False,
-            *parts_of(s.reply),
-            None,
-        )
-        for s in final.settlements
-    ]
+@lru_cache(maxsize=1000)
+def _document(number: int, code: int | None) -> str:
+    """As `happening_of` has it of a final result."""
+    return json.dumps({"attempt": number, "code": code})
 
 
 _VALUES = {state: state.value for state in RecipientState}
@@ -190,11 +191,11 @@ async def _end_one_by_one(finals: Sequence[_Final]) -> set[UUID]:
         ended = await execute(
             f"UPDATE message SET state = $4, settled_at = $5, {SETTLED}"  # noqa: S608 - constants
             " WHERE id = $1 AND lease_owner = $2 AND fence = $3",
-            claim.message_id,
-            claim.worker_id,
+            str(claim.message_id),
+            str(claim.worker_id),
             claim.fence,
             final.state,
-            final.moment,
+            stored_moment(final.moment),
         )
         if ended:
             held.add(claim.message_id)

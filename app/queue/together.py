@@ -24,16 +24,16 @@ class Together(Generic[Item]):
         self._waiting: deque[tuple[Item, Pending[None]]] = deque()
         self._is_working = False
 
-    async def do(self, item: Item) -> None:
+    async def do(self, item: Item, *, surely: bool = False) -> None:
         """Return once it is done; raises what the work with it, and with others, failed with. Cancelled before that has
-        begun, it is never done; else the cancellation is raised when it is over."""
+        begun, it is never done, unless it is to be done `surely`; else the cancellation is raised when it is over."""
         pending: Pending[None] = Pending()
         self._waiting.append((item, pending))
         if not self._is_working:
             self._is_working = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._do_all(), context=Context())
-        await pending.wait()
+        await (pending.outlast() if surely else pending.wait())
 
     async def _do_all(self) -> None:
         try:

@@ -29,6 +29,8 @@ class Protocol(SMTPProtocol):
     _flooded = False
     _looked_at = 0
     _is_late = False
+    _due: float | None = None
+    _clock: asyncio.TimerHandle | None = None
 
     @property
     def unread(self) -> bool:
@@ -81,7 +83,8 @@ class Protocol(SMTPProtocol):
         """Return once a reply can be taken; one clock for all of its pieces. Raises SMTPServerDisconnected once all
         that came before the end has been read, TimeoutError after `seconds`."""
         self._is_late = False
-        clock = self._loop.call_later(seconds, self._run_late) if seconds is not None else None
+        if seconds is not None:
+            self._set_clock(seconds)
         try:
             while not self._has_last_line() and not self._is_too_long:
                 if self._ended:
@@ -91,9 +94,7 @@ class Protocol(SMTPProtocol):
                 self._arrival = self._loop.create_future()
                 await self._arrival
         finally:
-            self._arrival = None
-            if clock is not None:
-                clock.cancel()
+            self._arrival = self._due = None
 
     def take(self) -> SMTPResponse:
         """The reply that has arrived. Raises SMTPResponseException for what is no reply."""
@@ -155,11 +156,30 @@ class Protocol(SMTPProtocol):
         """Nothing more will come, for this cause."""
         super().connection_lost(exc)
         self._ended, self._cause = True, exc
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
         self._wake()
 
-    def _run_late(self) -> None:
-        self._is_late = True
-        self._wake()
+    def _set_clock(self, seconds: float) -> None:
+        """One clock for one reply after the other: it goes on from where it was set first, and is set again when it
+        strikes too early, which spares nearly all replies a timer of their own."""
+        self._due = due = self._loop.time() + seconds
+        clock = self._clock
+        if clock is None or clock.when() > due:
+            if clock is not None:
+                clock.cancel()
+            self._clock = None if self._ended else self._loop.call_at(due, self._strike)
+
+    def _strike(self) -> None:
+        self._clock = None
+        if self._due is None:
+            return
+        if self._loop.time() < self._due:
+            self._clock = self._loop.call_at(self._due, self._strike)
+        else:
+            self._is_late = True
+            self._wake()
 
     def _next_reply(self) -> SMTPResponse | None:
         response = self._read_response_from_buffer() if self._has_last_line() else None

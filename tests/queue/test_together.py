@@ -1,6 +1,7 @@
 """What is done for many mails in one transaction is what is done for each alone."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import fields
@@ -13,11 +14,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.database import group_commit
 from app.database.connection import as_moment, execute, rows, transaction
 from app.database.key import new_key
 from app.mail.reply import Reply
 from app.queue.claim import Claim, claim_message
 from app.queue.claim_together import PlainClaims, Wanted
+from app.queue.joint_commit import JointCommit
 from app.queue.lock import row_lock
 from app.queue.schedule import Schedule
 from app.queue.settle import Settlement, settle
@@ -272,3 +275,73 @@ async def test_who_is_cancelled_has_it_not_begun_or_waits_for_its_end() -> None:
     await together.do(3)
     assert begun.cancelled()
     assert [piece for piece in work.pieces if piece] == [[1], [3]]
+
+
+async def test_what_is_to_be_done_surely_is_done_though_who_waits_is_cancelled() -> None:
+    work = Work()
+    together = Together(work.do)
+    begun = asyncio.create_task(together.do(1, surely=True))
+    await asyncio.sleep(0.01)
+    waiting = asyncio.create_task(together.do(2, surely=True))
+    await asyncio.sleep(0)
+    begun.cancel()
+    waiting.cancel()
+    await asyncio.wait({begun, waiting}, timeout=0.02)
+    assert not begun.done()
+    assert not waiting.done()
+    work.go.set()
+    await asyncio.wait({begun, waiting})
+    assert begun.cancelled()
+    assert waiting.cancelled()
+    assert work.pieces == [[1], [2]]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_final_result_is_written_though_who_waits_is_cancelled(
+    put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    (claim,) = await claimed_together(worker, after(1), await put_mail())
+    assert claim is not None
+    settlements = _settlements(claim, [Reply(250, "taken")])
+    if fails:
+
+        async def broken(_: object) -> None:
+            raise OSError("broken")
+
+        monkeypatch.setattr("app.queue.settle_together._write", broken)
+    finals = FinalResults()
+    settling = asyncio.create_task(settle(claim, lambda _: settlements, after(2), after(3), finals=finals))
+    await asyncio.sleep(0)
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    assert await recipient_states(claim.message_id) == ["sent"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_claim_that_waits_for_results_shares_their_commit(
+    put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held,) = await claimed_together(worker, after(1), await put_mail())
+    assert held is not None
+    shared, due, groups = JointCommit(), Wanted(await put_mail(), after(1)), []
+    run_group = group_commit._run_group
+
+    def counted(connection: sqlite3.Connection, group: Sequence[Any]) -> None:
+        groups.append(len(group))
+        run_group(connection, group)
+
+    monkeypatch.setattr(group_commit, "_run_group", counted)
+    claiming = asyncio.create_task(PlainClaims(worker, LEASE, lambda: shared.wait(60)).make(due))
+    await asyncio.sleep(0.01)
+    assert not claiming.done()
+    assert await FinalResults(shared).write(held, _settlements(held, [Reply(250, "")]), after(2), after(3))
+    await claiming
+    assert due.claim is not None
+    assert groups == [2]
+
+
+async def test_a_claim_waits_for_results_no_longer_than_it_may(put_mail: Put, worker: UUID) -> None:
+    due = Wanted(await put_mail(), after(1))
+    await PlainClaims(worker, LEASE, lambda: JointCommit().wait(0.01)).make(due)
+    assert due.claim is not None

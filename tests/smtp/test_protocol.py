@@ -47,3 +47,19 @@ async def test_an_endless_reply_is_given_up_without_being_parsed() -> None:
     with pytest.raises(SMTPResponseException, match="too long"):
         await reading
     assert protocol.parsed == 0
+
+
+async def test_one_clock_counts_for_each_reply_anew() -> None:
+    protocol = Protocol()
+    for seconds in (0.3, 60, 0.3):
+        reading = asyncio.ensure_future(protocol.read_response(seconds))
+        await asyncio.sleep(0.2)
+        protocol.data_received(b"250 yes\r\n")
+        assert (await reading).code == 250
+    with pytest.raises(TimeoutError):
+        await protocol.read_response(0.05)
+    reading = asyncio.ensure_future(protocol.read_response(None))
+    await asyncio.sleep(0.2)
+    assert not reading.done()
+    protocol.data_received(b"250 yes\r\n")
+    assert (await reading).code == 250
