@@ -7,7 +7,7 @@ written is what `settle` writes.
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -25,7 +25,7 @@ from app.queue.joint_commit import JointCommit
 from app.queue.settle_at_once import SETTLED, write_at_once
 from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
 from app.queue.states import RecipientState, message_state
-from app.queue.stored import StoredKey, stored_moment
+from app.queue.stored import stored_moment
 from app.queue.together import Take, Together
 
 _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
