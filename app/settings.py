@@ -220,6 +220,7 @@ class Settings(BaseSettings):
 
     queue_poll: Seconds = 1
     turn_ahead: Seconds = 1
+    claim_wait: Seconds = 0.005
     recover_interval: Seconds = 20
     recover_batch: Count = 1000
     lease: Seconds = 60

@@ -122,6 +122,7 @@ def _attempter(
         reconnects=settings.smtp_reconnects,
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
+        claim_wait=settings.claim_wait,
         uptime=uptime,
         signer=ContentSigner(sealer, settings.cache_entries),
         services=KnownServices(settings.cache_entries),

@@ -50,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LONGEST_WAIT = 0.005
 _SETTLED = UsualLine(logger, "message %s: %s")
 
 
@@ -60,7 +59,8 @@ class Attempter:
     A transaction has at most `max_recipients`, or as many as its service says. One that met 421 goes on at once, up to
     `reconnects` times, on a new connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it
     comes. While `uptime` is short, another worker's lease is respected though it has ended. `signer` signs what leaves.
-    `services` are those that need no query (default: none).
+    `services` are those that need no query (default: none). A claim that has time waits up to `claim_wait` seconds for
+    results to share their commit.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Attempter:
         clock: Callable[[], Instant] = instant,
         circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         turn_ahead: float = 1,
+        claim_wait: float = 0.005,
         uptime: Uptime | None = None,
         signer: ContentSigner | None = None,
         services: KnownServices | None = None,
@@ -92,6 +93,7 @@ class Attempter:
         self._clock = clock
         self._circuit = circuit
         self._turns = TurnPolicy(turn_ahead, max_recipients)
+        self._claim_wait = claim_wait
         self._uptime = uptime or Uptime(0)
         self._signer = signer
         self._services = services or KnownServices(0)
@@ -134,7 +136,7 @@ class Attempter:
     async def _wait_for_results(self) -> None:
         """Claims have time while the mail before them waits for results."""
         if self._unsettled.are_full:
-            await self._joint_commit.wait(_LONGEST_WAIT)
+            await self._joint_commit.wait(self._claim_wait)
 
     async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         claims: list[Claim | None] = []
