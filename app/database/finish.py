@@ -61,9 +61,8 @@ class Pending(Generic[T]):
         try:
             return await self._future
         except asyncio.CancelledError:
-            if not self._withdraw() and self._state == _BEGUN:
-                self._over = asyncio.get_running_loop().create_future()
-                await settled(self._over)
+            if not self._withdraw():
+                await self._until_over()
             raise
 
     async def outlast(self) -> T:
@@ -71,9 +70,7 @@ class Pending(Generic[T]):
         try:
             return await self._future
         except asyncio.CancelledError:
-            if self._state != _OVER:
-                self._over = asyncio.get_running_loop().create_future()
-                await settled(self._over)
+            await self._until_over()
             raise
 
     def begin(self) -> bool:
@@ -95,6 +92,11 @@ class Pending(Generic[T]):
             self._future.exception()  # who was cancelled does not ask for it
         else:
             self._future.set_result(result)
+
+    async def _until_over(self) -> None:
+        if self._state != _OVER:
+            self._over = asyncio.get_running_loop().create_future()
+            await settled(self._over)
 
     def _withdraw(self) -> bool:
         with _turning:

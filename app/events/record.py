@@ -52,16 +52,12 @@ _INSERT = Insert(
 
 async def record(happenings: Sequence[Happening], moment: datetime) -> None:
     """Insert the events; call it inside the transaction that made them true."""
-    at = stored_moment(moment)
-    pairs = zip(new_key_texts(len(happenings)), happenings, strict=True)
-    values = [
-        (key, event.message_id, event.recipient_id, event.type.value, _document(event.data), at) for key, event in pairs
-    ]
-    await insert((_INSERT, values))
+    events = [(each.message_id, each.recipient_id, each.type.value, _document(each.data)) for each in happenings]
+    await insert(told(events, moment))
 
 
-Told = tuple[UUID | str, UUID | str, str, str]
-"""A message, a recipient, what happened, and its data as JSON."""
+Told = tuple[UUID | str, UUID | str | None, str, str]
+"""A message, a recipient if it is one's, what happened, and its data as JSON."""
 
 
 def told(events: Sequence[Told], moment: datetime) -> tuple[Insert, Rows]:
@@ -74,9 +70,7 @@ def told(events: Sequence[Told], moment: datetime) -> tuple[Insert, Rows]:
 
 def each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> tuple[Insert, Rows]:
     """The same event of several messages, whose keys are given as text; to be inserted with what made it true."""
-    name, at = type_.value, stored_moment(moment)
-    pairs = zip(new_key_texts(len(message_keys)), message_keys, strict=True)
-    return _INSERT, [(key, message_key, None, name, "{}", at) for key, message_key in pairs]
+    return told([(key, None, type_.value, "{}") for key in message_keys], moment)
 
 
 def _document(data: Mapping[str, object]) -> str:

@@ -32,8 +32,25 @@ from app.services.circuit import CircuitPolicy, permit_probe
 _OPEN = IS_OPEN.format(service="message.route_id", moment="$4")
 _TURNS = TurnPolicy()
 
-RECIPIENT_COUNT = "(SELECT COUNT(*) FROM recipient WHERE message_id = message.id) AS recipient_count"
-"""For RETURNING: of how many recipients somebody who claims all of them need not ask what becomes of the message."""
+TAKE = (
+    "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"
+    " state = 'sending', verdict_awaited = (verdict_awaited AND (fence = 0 OR route_id <> service_id))"
+)
+"""How each claim begins: by this worker, until this moment, at that one."""
+
+IS_DUE = "due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
+"""For its WHERE."""
+
+# Who claims all recipients there are need not ask what becomes of the message.
+TAKEN = (
+    f"{ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt,"  # noqa: S608 - constants
+    " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
+    f" {REVISION} AS revision, (SELECT COUNT(*) FROM recipient WHERE message_id = message.id) AS recipient_count"
+)
+"""For its RETURNING."""
+
+TAKE_RECIPIENTS = "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = "
+"""How the claim of its recipients begins; in doubt is none of them."""
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
@@ -185,17 +202,13 @@ async def _claim(
 
 async def _take(worker_id: UUID, message_id: UUID, moment: datetime, lease_until: datetime) -> list[dict[str, Any]]:
     return await rows(
-        "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"  # noqa: S608
-        " state = 'sending', verdict_awaited = (verdict_awaited AND (fence = 0 OR route_id <> service_id))"
-        " WHERE id = $1 AND due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
+        f"{TAKE} WHERE id = $1 AND {IS_DUE}"  # noqa: S608 - constants
         " AND EXISTS (SELECT 1 FROM service WHERE id = message.route_id AND is_active AND paused_at IS NULL)"
         f" AND {OWN_IS_OPEN}"
         " AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.route_id AND probe_at > $4)"
-        f" AND {_OPEN} RETURNING {ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, {IS_PACED},"
-        " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
+        f" AND {_OPEN} RETURNING {TAKEN}, {IS_PACED},"
         " (SELECT COUNT(*) FROM circuit WHERE service_id = message.route_id) AS circuits,"
-        f" (SELECT opened_at FROM circuit WHERE service_id = message.route_id) AS open_since, {REVISION} AS revision,"
-        f" {RECIPIENT_COUNT}",
+        " (SELECT opened_at FROM circuit WHERE service_id = message.route_id) AS open_since",
         message_id,
         worker_id,
         lease_until,
@@ -213,8 +226,7 @@ async def _claim_recipients(
     message_id: UUID, moment: datetime, allowance: Allowance, outage: timedelta
 ) -> tuple[ClaimedRecipient, ...]:
     claimed = await rows(
-        "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = $3"  # noqa: S608
-        f" WHERE message_id = $1 AND {IS_CLAIMABLE} AND due_at <= $2 AND position <= $4"
+        f"{TAKE_RECIPIENTS}$3 WHERE message_id = $1 AND {IS_CLAIMABLE} AND due_at <= $2 AND position <= $4"
         " RETURNING id, address, attempt_number, tried_since, position",
         message_id,
         moment,

@@ -17,13 +17,11 @@ from uuid import UUID
 import orjson
 
 from app.database.connection import as_key, as_moment, dialect, in_transaction, rows
-from app.database.revision import REVISION
 from app.queue.allowance import IS_CLAIMABLE, IS_OPEN, OWN_IS_OPEN
-from app.queue.claim import RECIPIENT_COUNT, Claim, ClaimedRecipient, claimed_recipient
+from app.queue.claim import IS_DUE, TAKE, TAKE_RECIPIENTS, TAKEN, Claim, ClaimedRecipient, claimed_recipient
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
-from app.queue.route import ROUTE, keys_of, via_of
-from app.queue.stored import StoredKey, stored_key
+from app.queue.route import keys_of, via_of
 from app.queue.together import Take, Together
 from app.services.pacing import COLUMNS
 
@@ -73,7 +71,7 @@ class PlainClaims:
         if not wanted:
             return
         moment = max([each.moment for each in wanted])
-        by_key = {stored_key(each.message_id): each for each in wanted}
+        by_key = {str(each.message_id): each for each in wanted}
         listed = json.dumps(list(by_key))
         found = await rows(_TAKE["sqlite"], listed, self._worker_id, moment + self._lease, moment)
         taken = {row["id"]: row for row in found}
@@ -118,24 +116,24 @@ class Wanted:
     claim: Claim | None = None
 
 
-async def _claim_recipients(keys: Iterable[StoredKey], moment: datetime) -> Mapping[StoredKey, list[ClaimedRecipient]]:
+async def _claim_recipients(keys: Iterable[str], moment: datetime) -> Mapping[str, list[ClaimedRecipient]]:
     claimed = await rows(_CLAIM_RECIPIENTS, json.dumps(list(keys)), moment, False)
     claimed.sort(key=_position)
-    found: defaultdict[StoredKey, list[ClaimedRecipient]] = defaultdict(list)
+    found: defaultdict[str, list[ClaimedRecipient]] = defaultdict(list)
     for row in claimed:
         found[row["message_id"]].append(claimed_recipient(row))
     return found
 
 
 @lru_cache(maxsize=1000)
-def _service_key(stored: StoredKey) -> UUID:
+def _service_key(stored: UUID | str) -> UUID:
     return as_key(stored)
 
 
 _position = itemgetter("position")
 
 
-async def _contents(keys: Sequence[StoredKey]) -> Mapping[StoredKey, bytes]:
+async def _contents(keys: Sequence[str]) -> Mapping[str, bytes]:
     found = await rows(_CONTENTS, json.dumps(keys)) if keys else []
     return {row["message_id"]: row["octets"] for row in found}
 
@@ -156,7 +154,6 @@ def _recipient(key: str, address: str, number: int, tried_since: str | None) -> 
     return ClaimedRecipient(UUID(key), address, number, as_moment(tried_since))
 
 
-_IS_DUE = "due_at <= $4 AND lease_until IS NULL AND (expires_at IS NULL OR expires_at > $4)"
 _HAS_NO_LIMITS = " AND ".join(f"{column} IS NULL" for column in COLUMNS)
 _MAY_GO = (
     "EXISTS (SELECT 1 FROM service WHERE id = message.route_id AND is_active AND paused_at IS NULL"  # noqa: S608
@@ -171,23 +168,17 @@ _WANTED = {
     "postgres": "= ANY (ARRAY(SELECT id FROM message WHERE id = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED))",
 }
 _TAKE = {
-    name: "UPDATE message SET lease_owner = $2, lease_until = $3, due_at = $3, claimed_at = $4, fence = fence + 1,"  # noqa: S608
-    " state = 'sending', verdict_awaited = (verdict_awaited AND (fence = 0 OR route_id <> service_id))"
-    f" WHERE id {wanted} AND {_IS_DUE} AND {_MAY_GO}"
-    f" RETURNING id, {ROUTE}, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, size_bytes,"
-    " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
-    f" {REVISION} AS revision, {RECIPIENT_COUNT}"
+    name: f"{TAKE} WHERE id {wanted} AND {IS_DUE} AND {_MAY_GO} RETURNING id, size_bytes, {TAKEN}"
     for name, wanted in _WANTED.items()
 }
-_CLAIMS = "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = "
 _CLAIM_RECIPIENTS = (
-    f"{_CLAIMS}$3 WHERE message_id IN {_LISTED} AND {IS_CLAIMABLE} AND due_at <= $2"
+    f"{TAKE_RECIPIENTS}$3 WHERE message_id IN {_LISTED} AND {IS_CLAIMABLE} AND due_at <= $2"
     " RETURNING id, message_id, address, attempt_number, tried_since, position"
 )
 _CONTENTS = f"SELECT message_id, octets FROM message_content WHERE message_id IN {_LISTED}"  # noqa: S608
 _CLAIM = (
     f"WITH taken AS ({_TAKE['postgres']}),"  # noqa: S608 - constants
-    f" claimed AS ({_CLAIMS}FALSE WHERE message_id = ANY (ARRAY(SELECT id FROM taken)) AND {IS_CLAIMABLE}"
+    f" claimed AS ({TAKE_RECIPIENTS}FALSE WHERE message_id = ANY (ARRAY(SELECT id FROM taken)) AND {IS_CLAIMABLE}"
     " AND due_at <= $4 RETURNING id, message_id, address, attempt_number, tried_since, position),"
     " listed AS (SELECT message_id, json_agg(json_build_array(id, address, attempt_number, tried_since)"
     " ORDER BY position)::text AS recipients FROM claimed GROUP BY message_id)"

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from app.database.connection import dialect, execute, execute_many, in_transaction, insert
+from app.database.connection import dialect, execute, execute_many, in_transaction, insert, stored_moment
 from app.database.key import new_key, new_key_texts
 from app.events.record import Told, told
 from app.mail.reply import parts_of
@@ -25,7 +25,6 @@ from app.queue.joint_commit import JointCommit
 from app.queue.settle_at_once import SETTLED, write_at_once
 from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
 from app.queue.states import RecipientState, message_state
-from app.queue.stored import stored_moment
 from app.queue.together import Take, Together
 
 _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
