@@ -20,7 +20,7 @@ from benchmarks.spread import percentile
 
 WARM_UP = 1.0
 OVERTIME = 5.0
-TICK = 0.0005
+TICK = 0.001
 
 
 class OpenLoop:
