@@ -198,7 +198,8 @@ class Settings(BaseSettings):
     smtp_max_messages_per_connection: Count = 100
     smtp_idle_limit: Seconds = 25
     smtp_noop_after: Seconds = 5
-    smtp_messages_ahead: Annotated[int, Field(ge=0)] = 4
+    smtp_messages_ahead: Annotated[int, Field(ge=0)] = 8
+    smtp_unsettled: Count = 4
     smtp_messages_in_flight: Count = 8
     smtp_chunking: bool = True
     smtp_pipelining_pause: Seconds = 3600
@@ -221,6 +222,7 @@ class Settings(BaseSettings):
     queue_poll: Seconds = 1
     turn_ahead: Seconds = 1
     claim_wait: Seconds = 0.005
+    settle_wait: Seconds = 0.005
     recover_interval: Seconds = 20
     recover_batch: Count = 1000
     lease: Seconds = 60

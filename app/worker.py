@@ -15,6 +15,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
 from app.delivery.sweep import run_sweep
+from app.delivery.unsettled import UnsettledPolicy
 from app.delivery.uptime import Uptime
 from app.domains.signing import ContentSigner
 from app.housekeeping import run_housekeeping
@@ -122,7 +123,7 @@ def _attempter(
         reconnects=settings.smtp_reconnects,
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
-        claim_wait=settings.claim_wait,
+        unsettled=UnsettledPolicy(settings.smtp_unsettled, settings.settle_wait, settings.claim_wait),
         uptime=uptime,
         signer=ContentSigner(sealer, settings.cache_entries),
         services=KnownServices(settings.cache_entries),

@@ -20,7 +20,7 @@ from app.delivery.backoff import RetryPolicy
 from app.delivery.lease import Lease, LeasePolicy
 from app.delivery.outcome import fault_of, judge_attempt, over_the_limit
 from app.delivery.throttle import wait_for_turn
-from app.delivery.unsettled import Slot, Unsettled
+from app.delivery.unsettled import Slot, Unsettled, UnsettledPolicy
 from app.delivery.uptime import Uptime
 from app.domains.signing import CannotSign, ContentSigner
 from app.log import UsualLine
@@ -31,7 +31,6 @@ from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
 from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
-from app.queue.joint_commit import JointCommit
 from app.queue.outage import ServiceNote
 from app.queue.route import Detour, Route
 from app.queue.settle import Settlement, settle
@@ -59,8 +58,7 @@ class Attempter:
     A transaction has at most `max_recipients`, or as many as its service says. One that met 421 goes on at once, up to
     `reconnects` times, on a new connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it
     comes. While `uptime` is short, another worker's lease is respected though it has ended. `signer` signs what leaves.
-    `services` are those that need no query (default: none). A claim that has time waits up to `claim_wait` seconds for
-    results to share their commit.
+    `services` are those that need no query (default: none).
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class Attempter:
         clock: Callable[[], Instant] = instant,
         circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         turn_ahead: float = 1,
-        claim_wait: float = 0.005,
+        unsettled: UnsettledPolicy = UnsettledPolicy(),  # noqa: B008 - frozen
         uptime: Uptime | None = None,
         signer: ContentSigner | None = None,
         services: KnownServices | None = None,
@@ -93,14 +91,12 @@ class Attempter:
         self._clock = clock
         self._circuit = circuit
         self._turns = TurnPolicy(turn_ahead, max_recipients)
-        self._claim_wait = claim_wait
         self._uptime = uptime or Uptime(0)
         self._signer = signer
         self._services = services or KnownServices(0)
-        self._unsettled = Unsettled()
-        self._joint_commit = JointCommit()
-        self._plain_claims = PlainClaims(worker_id, lease.duration, self._wait_for_results)
-        self._finals = FinalResults(self._joint_commit)
+        self._unsettled = Unsettled(unsettled)
+        self._plain_claims = PlainClaims(worker_id, lease.duration, self._unsettled.before_claiming)
+        self._finals = FinalResults(self._unsettled.joint_commit, self._unsettled.before_settling)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -132,11 +128,6 @@ class Attempter:
         except Exception:
             wanted.claim = None  # nothing of it is written; what is wrong shows where it is alone
         return wanted.claim or await self._claim_alone(message_id, since, take_over)
-
-    async def _wait_for_results(self) -> None:
-        """Claims have time while the mail before them waits for results."""
-        if self._unsettled.are_full:
-            await self._joint_commit.wait(self._claim_wait)
 
     async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
         claims: list[Claim | None] = []
@@ -182,6 +173,7 @@ class Attempter:
                     await self._insist(claim, lambda: release_claim(claim, now()))
                     return
                 result = TransactionResult({}, _internal_failure(claim, error, prepared=dispatch is not None))
+            slot.answered()
             if result.failure is not None and result.failure.cause is Cause.WITHHELD:
                 logger.warning("message %s: its end was withheld, the lease was not sure", _shown(claim))
                 await self._insist(claim, lambda: release_claim(claim, now()))

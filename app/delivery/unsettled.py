@@ -1,38 +1,77 @@
 """How many mails a server may have while nobody has written that down: a process that dies then leaves them to be sent
-again."""
+again. And what waits so that the results of many of them share a commit."""
 
 import asyncio
+import contextlib
+from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
+from app.queue.joint_commit import JointCommit
 from app.smtp.places import Places
 
 
+@dataclass(frozen=True, slots=True)
+class UnsettledPolicy:
+    """`per_connection`: mails of a service that may have left without a written result, for each connection that it may
+    have. `settle_wait`: seconds that results wait at most for those that are about to come; `claim_wait`: that claims
+    wait for results."""
+
+    per_connection: int = 4
+    settle_wait: float = 0.005
+    claim_wait: float = 0.005
+
+
 class Unsettled:
-    """Of each service as many as it has connections, however many mails go behind each other on them."""
+    """Of each service so many, however many mails go behind each other on its connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: UnsettledPolicy = UnsettledPolicy()) -> None:
+        self._policy = policy
         self._places: dict[UUID, Places] = {}
-
-    @property
-    def are_full(self) -> bool:
-        """Whether a service has as many as it may: its next mail waits for one of their results."""
-        return any(places.is_full for places in self._places.values())
+        self._unanswered = 0
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+        self.joint_commit = JointCommit()
 
     def slot(self, service_id: UUID) -> "Slot":
         """For the transactions of one attempt."""
         places = self._places.get(service_id)
         if places is None:
             places = self._places[service_id] = Places(1)
-        return Slot(places)
+        return Slot(self, places, self._policy.per_connection)
+
+    async def before_settling(self) -> None:
+        """While servers are about to answer, results have time."""
+        if self._unanswered:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._policy.settle_wait):
+                    await self._all_answered.wait()
+
+    async def before_claiming(self) -> None:
+        """Claims have time while a service has as many mails as it may, and its next one waits for their results."""
+        if any(places.is_full for places in self._places.values()):
+            await self.joint_commit.wait(self._policy.claim_wait)
+
+    def _asked(self) -> None:
+        self._unanswered += 1
+        if self._unanswered == 1:
+            self._all_answered.clear()
+
+    def _answered(self) -> None:
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._all_answered.set()
 
 
 class Slot:
     """Taken before the end of the content is sent, freed once the result is written, at the latest with the block."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, unsettled: Unsettled, places: Places, per_connection: int) -> None:
+        self._unsettled = unsettled
         self._places = places
+        self._per_connection = per_connection
         self._is_taken = False
+        self._is_unanswered = False
 
     def __enter__(self) -> Self:
         return self
@@ -40,14 +79,31 @@ class Slot:
     def __exit__(self, *_: object) -> None:
         self.free()
 
-    async def take(self, at_most: int) -> None:
-        """Wait until fewer than `at_most` are taken, first come, first served; it is taken once."""
+    async def take(self, connections: int) -> None:
+        """Wait until one of those that a service with so many connections has is free, first come, first served; it is
+        taken once. From then on an answer is awaited."""
         if self._is_taken:
             return
-        self._places.resize(at_most)
-        if self._places.take():
-            self._is_taken = True
-            return
+        self._places.resize(connections * self._per_connection)
+        if not self._places.take():
+            await self._wait()
+        self._is_taken = self._is_unanswered = True
+        self._unsettled._asked()
+
+    def answered(self) -> None:
+        """The server has answered, or never will."""
+        if self._is_unanswered:
+            self._is_unanswered = False
+            self._unsettled._answered()
+
+    def free(self) -> None:
+        """Let the next one have it, if it was taken."""
+        if self._is_taken:
+            self.answered()
+            self._is_taken = False
+            self._places.free()
+
+    async def _wait(self) -> None:
         visitor = self._places.ask()
         try:
             await visitor.given
@@ -55,10 +111,3 @@ class Slot:
             if not visitor.given.cancelled():
                 self._places.free()  # it was given in the same moment
             raise
-        self._is_taken = True
-
-    def free(self) -> None:
-        """Let the next one have it, if it was taken."""
-        if self._is_taken:
-            self._is_taken = False
-            self._places.free()

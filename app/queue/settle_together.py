@@ -7,7 +7,7 @@ written is what `settle` writes.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -31,10 +31,11 @@ _FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
 
 
 class FinalResults:
-    """Writes them for one process: while one transaction is under way, the next one gathers."""
+    """Writes them for one process: while one transaction is under way, the next one gathers, and waits for `chance`."""
 
-    def __init__(self, shared: JointCommit | None = None) -> None:
+    def __init__(self, shared: JointCommit | None = None, chance: Callable[[], Awaitable[None]] | None = None) -> None:
         self._shared = shared
+        self._chance = chance
         self._together: Together[_Final] = Together(self._write_together)
 
     async def write(
@@ -57,6 +58,8 @@ class FinalResults:
         return final.is_written
 
     async def _write_together(self, take: "Take[_Final]") -> None:
+        if self._chance is not None:
+            await self._chance()
         if self._shared is not None:
             self._shared.begin()
         if dialect() == "postgres":

@@ -345,3 +345,22 @@ async def test_a_claim_waits_for_results_no_longer_than_it_may(put_mail: Put, wo
     due = Wanted(await put_mail(), after(1))
     await PlainClaims(worker, LEASE, lambda: JointCommit().wait(0.01)).make(due)
     assert due.claim is not None
+
+
+async def test_results_that_wait_go_in_one_transaction(put_mail: Put, worker: UUID) -> None:
+    claims = await claimed_together(worker, after(1), await put_mail(), await put_mail())
+    both_are_here, transactions = asyncio.Event(), []
+
+    async def chance() -> None:
+        await both_are_here.wait()
+        transactions.append(chance)
+
+    async def write(held: Claim) -> bool:
+        return await finals.write(held, _settlements(held, [Reply(250, "")]), after(2), after(3))
+
+    finals = FinalResults(chance=chance)
+    writing = [asyncio.create_task(write(held)) for held in filter(None, claims)]
+    await asyncio.sleep(0)
+    both_are_here.set()
+    assert await asyncio.gather(*writing) == [True, True]
+    assert len(transactions) == 1
