@@ -88,6 +88,8 @@ async def _connect(context: TortoiseContext, settings: Settings) -> None:
         pool_size=settings.database_pool_size,
         busy_timeout=settings.database_busy_timeout,
         command_timeout=settings.database_command_timeout,
+        checkpoint_commits=settings.sqlite_checkpoint_commits,
+        checkpoint_pages=settings.sqlite_checkpoint_pages,
     )
     with context:
         await context.init(config, _enable_global_fallback=True)

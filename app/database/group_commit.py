@@ -30,10 +30,11 @@ current_unit: ContextVar["Unit | None"] = ContextVar("unit", default=None)
 
 
 class GroupCommit:
-    """The units of work of one connection. The urgent ones of a group run first."""
+    """The units of work of one connection. The urgent ones of a group run first. `committed` is called after each."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Client", committed: Callable[[], None]) -> None:
         self._client = client
+        self._committed = committed
         self._urgent: deque[_Entry[Any]] = deque()
         self._patient: deque[_Entry[Any]] = deque()
         self._committing: asyncio.Task[None] | None = None
@@ -67,6 +68,7 @@ class GroupCommit:
                 group += self._next_group()
                 if group:
                     await self._client.on_thread(lambda connection: _run_group(connection, group))
+                    self._committed()
             finally:
                 self._client.give_back()
         except BaseException as error:

@@ -28,10 +28,11 @@ from tortoise.backends.sqlite.client import SqliteClient, SqliteTransactionWrapp
 from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, TransactionManagementError
 
+from app.database.checkpoint import Checkpointer
 from app.database.finish import finish
 from app.database.group_commit import GroupCommit, Work, running_unit
+from app.database.lazy_connection import LazyConnection
 from app.database.priority_lock import PriorityLock
-from app.database.reader import Reader
 from app.database.statement import fetched, numbered, touched, translated
 from app.database.values import moment_text
 
@@ -87,16 +88,18 @@ class Client(_PlainSql):
     """One connection with its thread, lent to one transaction or one statement at a time.
 
     `busy_timeout`: milliseconds to wait for the lock of another process, and to wait here for the connection: while
-    another process holds its lock, each that comes would else wait for all who came before it.
+    another process holds its lock, each that comes would else wait for all who came before it. `checkpoint_commits`:
+    see Checkpointer; what shares a commit counts as one.
     """
 
-    def __init__(self, file_path: str, busy_timeout: int, **pragmas: Any) -> None:
+    def __init__(self, file_path: str, busy_timeout: int, checkpoint_commits: int, **pragmas: Any) -> None:
         super().__init__(file_path, busy_timeout=busy_timeout, **pragmas)
         self._patience = busy_timeout / 1000
         self._lock: PriorityLock = PriorityLock()
         self._closed = False
-        self._group_commit = GroupCommit(self)
-        self._reader = Reader(file_path, busy_timeout)
+        self._reader = LazyConnection(file_path, busy_timeout=busy_timeout, query_only="ON")
+        self._checkpointer = Checkpointer(file_path, busy_timeout, checkpoint_commits)
+        self._group_commit = GroupCommit(self, self._checkpointer.count_commit)
 
     async def borrow(self, *, urgent: bool = False) -> None:
         """Take the lock under which the connection is used. Raises TimeoutError when it is not free in time."""
@@ -120,7 +123,7 @@ class Client(_PlainSql):
         """See connection.rows. A SELECT waits for no commit: it has a connection of its own to read by."""
         kind = _kind(sql)
         if kind == "SELECT":
-            return await self._reader.fetch(sql, args)
+            return await self._reader.run(fetched, sql, args)
         if kind in _CHANGES:
             return await self._group_commit.run(lambda: running_unit().fetch(sql, args))
         return await super().fetch(sql, args)
@@ -168,6 +171,7 @@ class Client(_PlainSql):
     async def _close(self) -> None:
         await self._reader.close()
         await super().close()
+        await self._checkpointer.close()
 
     async def execute_many(self, query: str, values: list[Any]) -> None:
         async with self._in_transaction() as transaction:

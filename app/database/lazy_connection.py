@@ -1,40 +1,42 @@
-"""A connection to SQLite that only reads: in WAL mode, no reader waits for who writes, or for its fsync."""
+"""A connection to SQLite beside the one that writes: in WAL mode, neither waits for the other, or for its fsync."""
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import aiosqlite
 from tortoise.exceptions import OperationalError
 
 from app.database.finish import finish
-from app.database.statement import fetched, translated
+from app.database.statement import translated
+
+T = TypeVar("T")
 
 
-class Reader:
-    """Opened at its first statement; it sees what was committed before that began. Statements wait their turn on its
-    thread. `busy_timeout`: milliseconds."""
+class LazyConnection:
+    """Opened, with these pragmas, when it is first used. What it runs waits its turn on a thread of its own."""
 
-    def __init__(self, file_path: str, busy_timeout: int) -> None:
+    def __init__(self, file_path: str, **pragmas: object) -> None:
         self._path = file_path
-        self._busy_timeout = busy_timeout
+        self._pragmas = pragmas
         self._opening: asyncio.Task[aiosqlite.Connection] | None = None
         self._closed = False
 
-    async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
-        """The rows of one SELECT. Raises what the database raises, in Tortoise's words."""
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """What `work` returns, which is given the connection and then `args`; what it raises. Where the connection
+        cannot be opened, what the database raises, in Tortoise's words. Cancelled, `work` still runs to its end."""
         connection: Any = await self._connection()
-        found: list[dict[str, Any]] = await connection._execute(fetched, connection._conn, sql, args)
-        return found
+        return cast(T, await connection._execute(work, connection._conn, *args))
 
     async def close(self) -> None:
-        """For good."""
+        """For good, after what was to run before."""
         self._closed = True
         if self._opening is not None:
             opening, self._opening = self._opening, None
-            connection = await opening
-            await connection.close()
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
 
     async def _connection(self) -> aiosqlite.Connection:
         if self._opening is None:
@@ -53,8 +55,8 @@ class Reader:
         connection._thread.daemon = True
         try:
             await connection
-            for pragma in (f"busy_timeout={self._busy_timeout}", "query_only=ON"):
-                await connection.execute_fetchall(f"PRAGMA {pragma}")
+            for pragma, value in self._pragmas.items():
+                await connection.execute_fetchall(f"PRAGMA {pragma}={value}")
         except BaseException as error:
             await finish(connection.close())
             if isinstance(error, sqlite3.Error):
