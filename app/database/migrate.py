@@ -18,7 +18,6 @@ from tortoise.migrations.migration import Migration
 from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 from tortoise.migrations.schema_editor.sqlite import SqliteSchemaEditor
 from tortoise.migrations.schema_generator.state import State
-from tortoise.migrations.schema_generator.state_apps import StateApps
 
 from app.database import configuration
 from app.database.configuration import (
@@ -32,6 +31,7 @@ from app.database.configuration import (
     tortoise_config,
 )
 from app.database.connection import dialect, rows
+from app.database.described_state import DescribedState
 from app.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -133,10 +133,10 @@ async def _apply_all(names: Sequence[str], context: TortoiseContext, apps: dict[
         _log.info("applying migration %s", name)
         migration = executor.migration(MigrationKey(APP_LABEL, name))
         async with client._in_transaction() if migration.atomic else nullcontext(client) as within:
-            inside = _Executor(within, apps)
-            await migration.apply(state, schema_editor=inside._schema_editor(atomic=migration.atomic))
+            executor.connection = executor.recorder.connection = within
+            await migration.apply(state, schema_editor=executor._schema_editor(atomic=migration.atomic))
             # Tortoise's own order is to commit the migration first and to record it afterwards.
-            await inside.recorder.record_applied(APP_LABEL, name)
+            await executor.recorder.record_applied(APP_LABEL, name)
             await _refuse_orphans(within)
 
 
@@ -144,8 +144,7 @@ class _Executor(MigrationExecutor):
     async def project_state(self) -> State:
         """The models as the migrations that are applied leave them."""
         applied = set(await self.recorder.applied_migrations())
-        connections = {APP_LABEL: self.connection.connection_name}
-        state = State(models={}, apps=_DescribedModels(default_connections=connections))
+        state = DescribedState.of({})
         for key in self._full_plan():
             if key in applied:
                 await self.migration(key).apply(state, dry_run=True)
@@ -162,17 +161,6 @@ class _Executor(MigrationExecutor):
         if isinstance(editor, SqliteSchemaEditor):
             return _SqliteEditor(self.connection, atomic=atomic, collect_sql=collect_sql)
         return editor
-
-
-class _DescribedModels(StateApps):
-    """Models of which only the fields are asked for. Tortoise makes them ready for queries anew with every operation,
-    which takes most of the time of a first start."""
-
-    def _build_initial_querysets(self) -> None:
-        for models in self.apps.values():
-            for model in models.values():
-                if model._meta._inited:
-                    model._meta.finalise_fields()
 
 
 class _SqliteEditor(SqliteSchemaEditor):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.database.connection import dialect, rows
+from app.database.connection import close_database, dialect, open_database, rows
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +71,21 @@ def foreign_keys() -> Callable[[], Awaitable[ForeignKeys]]:
     return read
 
 
+@pytest.fixture
+def catalogue() -> Callable[[Settings], Awaitable[set[str]]]:
+    """Reads what a database consists of besides rows: a line for each table, column, constraint, index, trigger and
+    function, with all that it says."""
+
+    async def read(settings: Settings) -> set[str]:
+        await open_database(settings)
+        try:
+            return {row["line"] for row in await rows(_CATALOGUE[dialect()])}
+        finally:
+            await close_database()
+
+    return read
+
+
 _FOREIGN_KEYS = {
     "sqlite": 'SELECT m.name AS child, f."from" AS col, f."table" AS parent, f.on_delete AS rule'
     " FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'",
@@ -78,4 +93,21 @@ _FOREIGN_KEYS = {
     " CASE c.confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE c.confdeltype::text END AS rule"
     " FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"
     " WHERE c.contype = 'f'",
+}
+
+_CATALOGUE = {
+    "sqlite": "SELECT type || ' on ' || name || ' ' || coalesce(sql, '') AS line FROM sqlite_master",
+    "postgres": """
+    SELECT 'index on ' || indexname || ' ' || indexdef AS line FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT concat_ws(' ', 'table', relname, relkind, obj_description(oid)) FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT concat_ws(' ', 'column', attrelid::regclass, attnum, attname, format_type(atttypid, atttypmod),
+    attnotnull, attstorage, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum))
+    FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace) AND NOT attisdropped
+    UNION ALL SELECT concat_ws(' ', 'constraint', conname, conrelid::regclass, pg_get_constraintdef(oid))
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT concat_ws(' ', 'trigger', tgenabled, pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    """,
 }

@@ -16,6 +16,7 @@ from app.database.migrate import MigrationError, migrate, migration_names
 from app.settings import Settings
 
 ForeignKeys = Callable[[], Awaitable[dict[tuple[str, str], tuple[str, str]]]]
+Catalogue = Callable[[Settings], Awaitable[set[str]]]
 
 ROWS_PER_TABLE = 3
 COUNTED_BY_TRIGGERS = "revision"
@@ -30,7 +31,7 @@ def migrated(request: pytest.FixtureRequest, empty_settings: Settings) -> Settin
 
 @pytest.mark.timeout(300)
 async def test_an_upgrade_step_by_step_keeps_every_row_and_index(
-    empty_settings: Settings, migrated: Settings, foreign_keys: ForeignKeys
+    empty_settings: Settings, migrated: Settings, foreign_keys: ForeignKeys, catalogue: Catalogue
 ) -> None:
     """Every revision adds rows to every table there is, which all the later ones have to keep."""
     upgraded, before = empty_settings, dict[str, int]()
@@ -41,7 +42,7 @@ async def test_an_upgrade_step_by_step_keeps_every_row_and_index(
         before = await _populate(upgraded, foreign_keys, first=number * ROWS_PER_TABLE)
         assert before == {table: count + ROWS_PER_TABLE for table, count in after.items()}, revision
     await migrate(upgraded)
-    assert await _schema(upgraded) == await _schema(migrated)
+    assert await catalogue(upgraded) == await catalogue(migrated)
 
 
 FIRST = """
@@ -136,7 +137,7 @@ def scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scratch:
 
 
 async def test_our_operations_keep_the_rows_of_other_tables_and_the_indexes(
-    empty_databases: tuple[Settings, Settings], foreign_keys: ForeignKeys, scratch: Scratch
+    empty_databases: tuple[Settings, Settings], foreign_keys: ForeignKeys, scratch: Scratch, catalogue: Catalogue
 ) -> None:
     first = scratch(SECOND)
     upgraded, fresh = empty_databases
@@ -145,8 +146,8 @@ async def test_our_operations_keep_the_rows_of_other_tables_and_the_indexes(
     await migrate(upgraded)
     await migrate(fresh)
     assert await _counts(upgraded) == before == {"parent": ROWS_PER_TABLE, "child": ROWS_PER_TABLE}
-    schema = await _schema(upgraded)
-    assert schema == await _schema(fresh)
+    schema = await catalogue(upgraded)
+    assert schema == await catalogue(fresh)
     assert {line.split()[2] for line in schema if line.startswith("index")} >= {"parent_name", "child_parent"}
     await open_database(upgraded)
     try:
@@ -254,25 +255,5 @@ async def _counts(settings: Settings) -> dict[str, int]:
             table for table in await _columns() if not table.startswith(JOBS_TABLE) and table != COUNTED_BY_TRIGGERS
         ]
         return {table: (await rows(f"SELECT count(*) AS n FROM {table}"))[0]["n"] for table in ours}
-    finally:
-        await close_database()
-
-
-async def _schema(settings: Settings) -> set[str]:
-    """Every table, column, constraint and index, as one line each."""
-    await open_database(settings)
-    try:
-        found = await rows(
-            {
-                "sqlite": "SELECT type || ' on ' || name || ' ' || coalesce(sql, '') AS line FROM sqlite_master",
-                "postgres": "SELECT 'index on ' || indexname || ' ' || indexdef AS line FROM pg_indexes"
-                " WHERE schemaname = 'public' UNION ALL"
-                " SELECT concat_ws(' ', 'column', table_name, column_name, data_type, character_maximum_length,"
-                " is_nullable, column_default) FROM information_schema.columns WHERE table_schema = 'public' UNION ALL"
-                " SELECT concat_ws(' ', 'constraint', conname, pg_get_constraintdef(oid)) FROM pg_constraint"
-                " WHERE connamespace = 'public'::regnamespace",
-            }[dialect()]
-        )
-        return {row["line"] for row in found}
     finally:
         await close_database()
