@@ -73,10 +73,11 @@ def limit_extensions(limits: OperationLimits) -> list[Callable[[], SchemaExtensi
 
     They include the parser cache and the validation cache: add no other.
     """
+    check_cached = lru_cache(maxsize=128)(_check)  # of this schema, and gone with it
     return [
         lambda: MaxTokensLimiter(limits.tokens),
         lambda: _ParserCache(limits),
-        lambda: _CostThenValidationCache(limits),
+        lambda: _CostThenValidationCache(limits, check_cached),
     ]
 
 
@@ -197,16 +198,17 @@ class _CostThenValidationCache(SchemaExtension):
     """Refuse what costs too much or is ambiguous; only then validate as Strawberry does, but for the number of errors.
     From a cache where the document is short."""
 
-    def __init__(self, limits: OperationLimits) -> None:
+    def __init__(self, limits: OperationLimits, check_cached: Callable[..., tuple[GraphQLError, ...]]) -> None:
         super().__init__()
         self._limits = limits
+        self._check_cached = check_cached
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
         document = context.graphql_document
         if document is not None:
             short, named = _is_short(context.query, self._limits), context._provided_operation_name is not None
-            check = _check_cached if short else _check
+            check = self._check_cached if short else _check
             parsed, rules = _Parsed(context.query or "", document), tuple(context.validation_rules)
             errors = check(context.schema._schema, parsed, rules, self._limits, named)
             context.pre_execution_errors = list(errors)
@@ -240,9 +242,6 @@ def _check(
         return (GraphQLError(problem, extensions={"code": RequestErrorCode.OPERATION_UNKNOWN.value}),)
     every_rule = (*rules, MaybeNullValidationRule, OneOfInputValidationRule)
     return tuple(validate(schema, document, every_rule, max_errors=limits.errors))
-
-
-_check_cached = lru_cache(maxsize=128)(_check)
 
 
 def _is_short(query: str | None, limits: OperationLimits) -> bool:
