@@ -177,7 +177,7 @@ def _of_nothing(known: str) -> str:
     """Another id of the same kind; a moment later, so that it is also another cursor."""
     parsed = parse_public_id(known)
     assert parsed is not None
-    return public_id(parsed[0], UUID(int=parsed[1].int ^ (1 << 20)))
+    return public_id(parsed[0], UUID(int=parsed[1].int + (1 << 20)))
 
 
 async def _answer(api: Api, kind: str, field: str, used: list[str], values: Mapping[str, str]) -> str:
