@@ -95,7 +95,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def heliograph(tmp_path: Path, sqlite_template: Path) -> AsyncIterator[Heliograph]:
-    """The program in a folder with a migrated database, which saves each first start a second; quick to notice and to
+    """The program in a folder with a migrated database, which saves each start the migrations; quick to notice and to
     try again. Every process is killed at the end."""
     folder = tmp_path / "operator"
     folder.mkdir()
