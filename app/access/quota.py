@@ -4,7 +4,7 @@ Each limit of the role, of its grant for the service, of the API key and of the 
 every one of its windows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,9 +17,9 @@ from app.access.policy import rule_for
 from app.access.principal import Principal
 from app.database.connection import insert
 from app.errors import RateLimited
-from app.limits.counter import Taken, count_rows, lock_subjects, read_buckets, read_sums
+from app.limits.counter import Taken, Window, count_rows, lock_subjects, read_buckets, read_sums
 from app.limits.recipients import columns_of, limits_of
-from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, free_at, used_at
+from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 
 class Scope(StrEnum):
@@ -84,6 +84,13 @@ def quotas_of(
     return tuple(quota for quota in quotas if quota.limits)
 
 
+async def lock_quotas(of_mails: Iterable[Sequence[Quota]]) -> None:
+    """Let all others who take of these quotas wait until the transaction ends."""
+    subjects = {quota.subject for quotas, _ in groupby(of_mails) for quota in quotas}
+    if subjects:
+        await lock_subjects(subjects)
+
+
 async def take_quotas(quotas: Sequence[Quota], count: int, moment: datetime) -> Standing | None:
     """Take `count` recipients of every quota; returns how the tightest limit stands then, None where there is none.
 
@@ -127,6 +134,42 @@ async def read_standings(quotas: Sequence[Quota], moment: datetime) -> list[Stan
     return list(_standings(quotas, await read_buckets([quota.subject for quota in quotas], moment), moment))
 
 
+class TakenTogether:
+    """What several mails take of their quotas, provided that there is room for all of them.
+
+    `windows`: what has to have room; then each of them has room in its turn. `takes`: what is to be counted."""
+
+    def __init__(self, wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime) -> None:
+        self._wanted, self._moment = wanted, moment
+        tallies = _Tallies({}, moment)
+        limits: dict[tuple[UUID, Span], int] = {}
+        for quotas, mails in groupby(wanted, itemgetter(0)):
+            taken = sum([count for _, count in mails])
+            for quota in quotas:
+                tallies.take(quota, taken)
+                for span, limit in quota.limits.items():
+                    limits[quota.subject, span] = min(limit, limits.get((quota.subject, span), limit))
+        self.takes = tallies.taken()
+        self.windows = [
+            Window(subject, span, counts_after(moment, span), limit - tallies.used(subject, span))
+            for (subject, span), limit in limits.items()
+        ]
+
+    def standings(self, used: Sequence[tuple[int, datetime | None]]) -> list[Standing | None]:
+        """How the tightest limit stands after each mail, None where there is none; see `take_in_turn`. `used`: what was
+        in each of the windows before, and its last bucket."""
+        sums: dict[UUID, dict[Span, tuple[int, datetime]]] = {}
+        for window, (count, latest) in zip(self.windows, used, strict=True):
+            sums.setdefault(window.subject, {})[window.span] = _NOTHING if latest is None else (count, latest)
+        tallies = _Tallies(sums, self._moment)
+        standings: list[Standing | None] = []
+        for quotas, mails in groupby(self._wanted, itemgetter(0)):
+            row = _Row(quotas, tallies)
+            standings += [row.take(count) for _, count in mails]
+            row.write_down()
+        return standings
+
+
 Counted = Mapping[UUID, Mapping[Span, Buckets]]
 
 
@@ -151,7 +194,7 @@ class _Tallies:
         self._added: dict[tuple[UUID, Span], int] = {}
 
     def used(self, subject: UUID, span: Span) -> int:
-        return self._sums[subject].get(span, _NOTHING)[0] + self._added.get((subject, span), 0)
+        return self._of(subject, span)[0] + self._added.get((subject, span), 0)
 
     def take(self, quota: Quota, count: int) -> None:
         place = quota.subject, tuple(quota.limits)
@@ -164,8 +207,11 @@ class _Tallies:
 
     def all_free_at(self, subject: UUID, span: Span) -> datetime:
         """When nothing counts any more of a subject of which something is used."""
-        latest = self._sums[subject].get(span, _NOTHING)[1]
+        latest = self._of(subject, span)[1]
         return max(latest, bucket_of(self.moment, span)) + BUCKETS[span] + LENGTHS[span]
+
+    def _of(self, subject: UUID, span: Span) -> tuple[int, datetime]:
+        return self._sums.get(subject, {}).get(span, _NOTHING)
 
     async def buckets(self, quotas: Sequence[Quota]) -> Mapping[UUID, Mapping[Span, Buckets]]:
         counted = await read_buckets([quota.subject for quota in quotas], self.moment)

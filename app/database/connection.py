@@ -16,7 +16,7 @@ from tortoise.log import db_client_logger
 from app.database.configuration import is_sqlite, sqlite_file_exists, tortoise_config
 from app.database.finish import finish
 from app.database.group_commit import Unit, Work, current_unit
-from app.database.insert import Insert, Rows, in_one_statement
+from app.database.insert import Insert, Rows, in_one_statement, in_one_statement_if
 from app.database.transient import is_transient
 from app.database.values import as_document, as_key, as_moment, moment_text
 from app.settings import Settings
@@ -33,6 +33,7 @@ __all__ = [
     "finish",
     "in_transaction",
     "insert",
+    "insert_if",
     "is_transient",
     "open_database",
     "opened_with",
@@ -153,6 +154,18 @@ async def insert(*parts: tuple[Insert, Rows]) -> None:
     elif filled:
         statement, arguments = in_one_statement(filled)
         await _client().run(statement, arguments)
+
+
+async def insert_if(verdict: str, asked: str, *parts: tuple[Insert, Rows]) -> str | None:
+    """Insert as `insert` does, all of it where `verdict` is not null, and nothing else; returns the verdict, which is
+    an SQL expression of the argument $1, `asked`. On PostgreSQL only.
+
+    Outside of a transaction it is one, of one round trip, that is committed once this returns; cancelled, it runs to
+    its end first.
+    """
+    statement, arguments = in_one_statement_if(verdict, asked, [part for part in parts if part[1]])
+    (row,) = await finish(_client().fetch(statement, arguments))
+    return cast(str | None, row["verdict"])
 
 
 def stored_moment(moment: datetime) -> datetime | str:

@@ -25,18 +25,19 @@ class Insert:
         self.each = f"{self._into} VALUES ({places}) {then}"
         """For one row, whose values are the arguments."""
 
-    def together(self, first: int) -> str:
-        """For any number of rows on PostgreSQL; `first`: the number of the first of the `arguments`."""
+    def together(self, first: int, where: str = "") -> str:
+        """For any number of rows on PostgreSQL; `first`: the number of the first of the `arguments`. With `where`, a
+        clause, they are inserted only if that is so."""
         if self._is_binary:
             arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(self._columns.values(), first))
-            return f"{self._into} SELECT * FROM unnest({arrays}) {self._then}"  # noqa: S608
+            return f"{self._into} SELECT * FROM unnest({arrays}){where} {self._then}"  # noqa: S608
         # What is JSON inside the document is text there.
         types = ", ".join(f"{name} {'text' if kind == 'jsonb' else kind}" for name, kind in self._columns.items())
         values = {name: f"{name}::jsonb" if kind == "jsonb" else name for name, kind in self._columns.items()}
         values |= self._computed
         given = f"json_to_recordset(${first}::json) AS given ({types})"
         into = f"INSERT INTO {self._table} ({', '.join(values)})"
-        return f"{into} SELECT {', '.join(values.values())} FROM {given} {self._then}"  # noqa: S608
+        return f"{into} SELECT {', '.join(values.values())} FROM {given}{where} {self._then}"  # noqa: S608
 
     def arguments(self, values: Rows) -> list[Any]:
         """Of what `together` says. A document, because the driver takes long to look at each element of an array."""
@@ -62,6 +63,23 @@ def in_one_statement(parts: Sequence[tuple[Insert, Rows]]) -> tuple[str, list[An
     """The statement for PostgreSQL that inserts all of them, none of which is empty, and its arguments."""
     arguments = [argument for into, values in parts for argument in into.arguments(values)]
     return _in_one_statement(tuple(into for into, _ in parts)), arguments
+
+
+def in_one_statement_if(verdict: str, asked: str, parts: Sequence[tuple[Insert, Rows]]) -> tuple[str, list[Any]]:
+    """The same, but they are inserted only where `verdict` is not null: an expression, whose argument $1 is `asked`. It
+    is worked out first, and once; the statement returns it as `verdict`."""
+    arguments = [argument for into, values in parts for argument in into.arguments(values)]
+    return _in_one_statement_if(verdict, tuple(into for into, _ in parts)), [asked, *arguments]
+
+
+@lru_cache(maxsize=100)
+def _in_one_statement_if(verdict: str, parts: tuple[Insert, ...]) -> str:
+    statements, first = [], 2
+    for part in parts:
+        statements.append(part.together(first, " WHERE (SELECT verdict IS NOT NULL FROM judged)"))
+        first += part.arguments_count
+    named = ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(statements))
+    return f"WITH judged AS MATERIALIZED (SELECT {verdict} AS verdict), {named} SELECT verdict FROM judged"  # noqa: S608
 
 
 @lru_cache(maxsize=100)

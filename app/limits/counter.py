@@ -21,6 +21,16 @@ class Taken:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What has to have room: of the `subject`, no more than `room` in buckets that start after `after`."""
+
+    subject: UUID
+    span: Span
+    after: datetime
+    room: int
+
+
 async def take(subject: UUID, limits: Limits, wanted: int, moment: datetime) -> tuple[Taken, datetime]:
     """Take `wanted`, or as many as every window has room for, down to 0; and when one more is free after that.
 

@@ -10,13 +10,15 @@ from uuid import UUID
 from app.database.connection import stored_moment
 from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
+from app.events.record import EventType, each
+from app.limits.counter import Taken, count_rows
 from app.queue.content import SlicedContent, give_content
-from app.queue.engine import Priority
+from app.queue.engine import Job, Priority
 from app.queue.route import stored_keys
 from app.queue.states import MessageState, RecipientState
 
 if TYPE_CHECKING:
-    from app.queue.put import NewMessage, Outcome
+    from app.queue.put import Idempotency, NewMessage, Outcome
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
@@ -29,6 +31,28 @@ class Placed:
     route_reason: str | None
     due_at: datetime
     outcome: "Outcome | None" = None
+
+
+def at_own_service(message: "NewMessage", moment: datetime) -> Placed:
+    """Where a message stands that leaves by its own service."""
+    send_at = message.schedule.send_at
+    due_at = moment if send_at is None or send_at < moment else send_at
+    return Placed(message, str(message.id), message.service_id, None, due_at)
+
+
+def jobs_of(placed: Sequence[Placed]) -> list[Job]:
+    """What the engine is told of them."""
+    return [Job(place.message.id, place.route_id, place.due_at, place.message.schedule.priority) for place in placed]
+
+
+def accepted_rows(placed: Sequence[Placed], takes: Sequence[Taken], moment: datetime) -> list[tuple[Insert, Rows]]:
+    """What makes them accepted, besides their own rows and their jobs: `takes` is what they took of quotas."""
+    return [
+        content_rows(placed),
+        recipient_rows(placed, moment),
+        count_rows(takes),
+        each(EventType.ACCEPTED, [place.key for place in placed], moment),
+    ]
 
 
 def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Rows]:
@@ -84,6 +108,22 @@ def content_rows(placed: Sequence[Placed]) -> tuple[Insert, Rows]:
     return _CONTENT, [
         (place.key, place.message.content) for place in placed if isinstance(place.message.content, bytes)
     ]
+
+
+def key_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Rows]:
+    """Their idempotency keys, in the order of `by_key`."""
+    keyed = by_key(placed)
+    ids = new_key_texts(len(keyed))
+    return _KEY, [
+        (id_, str(place.message.role_id), idempotency.key, idempotency.digest, place.key, moment)
+        for id_, (place, idempotency) in zip(ids, keyed, strict=True)
+    ]
+
+
+def by_key(placed: "Sequence[Placed]") -> "list[tuple[Placed, Idempotency]]":
+    """Those that have an idempotency key, always in one order: so no two transactions wait for each other."""
+    keyed = [(place, place.message.idempotency) for place in placed if place.message.idempotency is not None]
+    return sorted(keyed, key=lambda both: (both[0].message.role_id, both[1].key))
 
 
 async def give_large_contents(placed: Sequence[Placed]) -> None:
@@ -146,6 +186,17 @@ _MESSAGE = Insert(
     },
 )
 _CONTENT = Insert("message_content", {"message_id": "uuid", "octets": "bytea"})
+_KEY = Insert(
+    "idempotency_key",
+    {
+        "id": "uuid",
+        "role_id": "uuid",
+        "key": "text",
+        "digest": "text",
+        "message_id": "uuid",
+        "created_at": "timestamptz",
+    },
+)
 _RECIPIENT = Insert(
     "recipient",
     {

@@ -7,21 +7,22 @@ from uuid import UUID
 
 from tortoise.exceptions import IntegrityError
 
-from app.access.quota import Quota, Standing, take_in_turn
-from app.database.connection import as_key, execute, execute_many, in_transaction, insert, rows
+from app.access.quota import Quota, Standing, lock_quotas, take_in_turn
+from app.database.connection import as_key, dialect, execute, execute_many, in_transaction, insert, rows
 from app.database.key import new_key
 from app.database.revision import Outdated, read_revision
 from app.errors import Conflict, ErrorCode, NotFound, RateLimited, Refusal, Unauthenticated
-from app.events.record import EventType, Happening, each, record
-from app.limits.counter import Taken, count_rows
+from app.events.record import EventType, Happening, record
+from app.limits.counter import Taken
 from app.mail.address import Mailbox
 from app.mail.envelope import EnvelopeRecipient
 from app.mail.reply import parts_of
 from app.queue.content import SlicedContent
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
-from app.queue.engine import Engine, Job
-from app.queue.placed import Placed, content_rows, give_large_contents, message_rows, recipient_rows
+from app.queue.engine import Engine
+from app.queue.placed import Placed, accepted_rows, at_own_service, by_key, give_large_contents, jobs_of, message_rows
+from app.queue.put_at_once import put_at_once
 from app.queue.route import first_route
 from app.queue.schedule import AT_ONCE, Schedule
 from app.queue.states import RecipientState
@@ -117,9 +118,15 @@ async def put_together(
 
     async def work() -> list[Outcome]:
         nonlocal messages
-        messages = take()
+        messages = messages or take()
         return await _put(messages, clock(), engine) if messages else []
 
+    if dialect() == "postgres":
+        messages = take()
+        moment = clock()
+        standings = await put_at_once(messages, moment, engine)
+        if standings is not None:
+            return [_receipt(message, standing, moment) for message, standing in zip(messages, standings, strict=True)]
     try:
         return await in_transaction(work)
     except _NothingAccepted as nothing:
@@ -161,6 +168,8 @@ async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine)
     going = [place for place in placed if place.outcome is None]
     keyed = any(place.message.idempotency is not None for place in going)
     if keyed:
+        # Whoever holds keys waits for no quota: what is put at once has the quotas before the keys.
+        await lock_quotas([place.message.quotas for place in going])
         await insert(message_rows(going, moment))
         await _insert_keys(going, moment)
     # After the keys, on which repeated requests wait: such a one has its receipt though there is no room for another.
@@ -173,15 +182,13 @@ async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine)
             "DELETE FROM message WHERE id = $1", [(place.key,) for place in going if not _is_accepted(place)]
         )
     circuits = await _verdicts(accepted, moment)
-    jobs = _jobs(accepted, circuits)
+    # Those whose verdict is known before they could be queued have none.
+    jobs = jobs_of([place for place in accepted if place.message.id not in circuits])
     job_rows = engine.rows_of(jobs)
     await insert(
         *([] if keyed else [message_rows(accepted, moment)]),
-        content_rows(accepted),
-        recipient_rows(accepted, moment),
-        count_rows(takes),
+        *accepted_rows(accepted, takes, moment),
         *([job_rows] if job_rows else []),
-        each(EventType.ACCEPTED, [place.key for place in accepted], moment),
     )
     await give_large_contents(accepted)
     if circuits:
@@ -207,9 +214,7 @@ async def _in_place(messages: Sequence[NewMessage], moment: datetime) -> list[Pl
         revision = await read_revision()
     placed = []
     for message in messages:
-        send_at = message.schedule.send_at
-        due_at = moment if send_at is None or send_at < moment else send_at
-        place = Placed(message, str(message.id), message.service_id, None, due_at)
+        place = at_own_service(message, moment)
         if message.revision is not None and message.revision != revision:
             place.outcome = Outdated()
         elif message.fallbacks:
@@ -220,9 +225,8 @@ async def _in_place(messages: Sequence[NewMessage], moment: datetime) -> list[Pl
 
 
 async def _insert_keys(placed: Sequence[Placed], moment: datetime) -> None:
-    """Those whose key was there have their outcome. In one order, so that no two transactions wait for each other."""
-    keyed = [(place, place.message.idempotency) for place in placed if place.message.idempotency is not None]
-    for place, idempotency in sorted(keyed, key=lambda both: (both[0].message.role_id, both[1].key)):
+    """Those whose key was there have their outcome."""
+    for place, idempotency in by_key(placed):
         place.outcome = await _insert_key(place.message, idempotency, moment)
 
 
@@ -236,17 +240,12 @@ async def _take(placed: Sequence[Placed], moment: datetime) -> list[Taken]:
         if isinstance(taken, RateLimited):
             place.outcome = taken
         else:
-            place.outcome = Receipt(message.id, tightest=taken, accepted=message, accepted_at=moment)
+            place.outcome = _receipt(message, taken, moment)
     return takes
 
 
-def _jobs(placed: Sequence[Placed], circuits: Mapping[UUID, Circuit]) -> list[Job]:
-    """Those whose verdict is known before they could be queued have none."""
-    return [
-        Job(place.message.id, place.route_id, place.due_at, place.message.schedule.priority)
-        for place in placed
-        if not circuits or place.message.id not in circuits
-    ]
+def _receipt(message: NewMessage, tightest: Standing | None, moment: datetime) -> Receipt:
+    return Receipt(message.id, tightest=tightest, accepted=message, accepted_at=moment)
 
 
 async def _fail_at_once(placed: Sequence[Placed], circuits: Mapping[UUID, Circuit], moment: datetime) -> None:

@@ -10,7 +10,9 @@ from app.access.principal import Principal
 from app.database.connection import rows
 from app.database.jobs import JOBS_TABLE
 from app.database.key import new_key
+from app.queue.choose import choose_engine
 from app.queue.embedded import EmbeddedEngine
+from app.queue.engine import Engine
 from app.queue.intervene import Intervener
 from app.queue.put import put
 from app.queue.wakeup import Wakeup
@@ -42,12 +44,18 @@ def engine(wakeup: Wakeup) -> EmbeddedEngine:
 
 
 @pytest.fixture
+def engine_of_database(settings: Settings, wakeup: Wakeup) -> Engine:
+    """The engine that goes with the database, as it is outside of tests."""
+    return choose_engine(settings, wakeup)
+
+
+@pytest.fixture
 def intervener(engine: EmbeddedEngine, wakeup: Wakeup) -> Intervener:
     return Intervener(engine, wakeup, max_ahead=366 * 24 * 3600)
 
 
 @pytest.fixture
-def put_mail(service: Service, principal: Principal, engine: EmbeddedEngine) -> Put:
+def put_mail(service: Service, principal: Principal, engine: Engine) -> Put:
     """Put a mail to these addresses, due at NOW; returns its key. `service` and `moment` can be others."""
 
     async def put_one(*emails: str, **fields: Any) -> UUID:

@@ -11,7 +11,7 @@ from app.access.manage import delete_role
 from app.access.principal import Principal
 from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
 from app.queue.embedded import EmbeddedEngine
-from app.queue.engine import Job
+from app.queue.engine import Engine, Job
 from app.queue.lookup import list_recipients
 from app.queue.put import Idempotency, find_receipt, put
 from app.queue.remove import remove_service
@@ -25,6 +25,11 @@ DAY = timedelta(days=1)
 
 def keyed(key: str = "order 1", digest: str = "d1", seconds: float = 0) -> Idempotency:
     return Idempotency(key, digest, after(seconds) - DAY)
+
+
+@pytest.fixture
+def engine(engine_of_database: Engine) -> Engine:
+    return engine_of_database
 
 
 async def counts() -> list[int]:
@@ -63,7 +68,7 @@ async def test_nothing_is_stored_when_the_engine_refuses(service: Service, princ
 
 
 async def test_the_same_request_with_the_same_key_gets_the_same_receipt(
-    service: Service, principal: Principal, engine: EmbeddedEngine
+    service: Service, principal: Principal, engine: Engine
 ) -> None:
     first = await put(new_message(service, principal, idempotency=keyed()), NOW, engine)
     again = await put(new_message(service, principal, idempotency=keyed()), after(1), engine)
@@ -74,7 +79,7 @@ async def test_the_same_request_with_the_same_key_gets_the_same_receipt(
 
 
 async def test_another_request_with_the_same_key_is_a_conflict(
-    service: Service, principal: Principal, engine: EmbeddedEngine
+    service: Service, principal: Principal, engine: Engine
 ) -> None:
     await put(new_message(service, principal, idempotency=keyed()), NOW, engine)
     for refused in (
@@ -88,14 +93,14 @@ async def test_another_request_with_the_same_key_is_a_conflict(
     assert await count("message") == 1
 
 
-async def test_a_key_belongs_to_its_role(service: Service, principal: Principal, engine: EmbeddedEngine) -> None:
+async def test_a_key_belongs_to_its_role(service: Service, principal: Principal, engine: Engine) -> None:
     await put(new_message(service, principal, idempotency=keyed()), NOW, engine)
 
     assert await find_receipt(service.id, keyed()) is None
 
 
 async def test_an_expired_key_can_be_used_for_another_request(
-    service: Service, principal: Principal, engine: EmbeddedEngine
+    service: Service, principal: Principal, engine: Engine
 ) -> None:
     first = await put(new_message(service, principal, idempotency=keyed()), NOW, engine)
     later = keyed(digest="d2", seconds=86400.5)
@@ -107,7 +112,7 @@ async def test_an_expired_key_can_be_used_for_another_request(
 
 
 async def test_fifty_at_once_with_one_key_make_one_message(
-    service: Service, principal: Principal, engine: EmbeddedEngine
+    service: Service, principal: Principal, engine: Engine
 ) -> None:
     messages = [new_message(service, principal, idempotency=keyed()) for _ in range(50)]
     receipts = await asyncio.gather(*(put(message, NOW, engine) for message in messages))
@@ -118,7 +123,7 @@ async def test_fifty_at_once_with_one_key_make_one_message(
 
 
 async def test_many_at_once_with_one_key_and_different_requests_make_one_message(
-    service: Service, principal: Principal, engine: EmbeddedEngine
+    service: Service, principal: Principal, engine: Engine
 ) -> None:
     messages = [new_message(service, principal, idempotency=keyed(digest=str(number))) for number in range(10)]
     answers = await asyncio.gather(*(put(message, NOW, engine) for message in messages), return_exceptions=True)
@@ -127,17 +132,13 @@ async def test_many_at_once_with_one_key_and_different_requests_make_one_message
     assert await count("message") == 1
 
 
-async def test_a_service_that_is_gone_is_not_found(
-    service: Service, principal: Principal, engine: EmbeddedEngine
-) -> None:
+async def test_a_service_that_is_gone_is_not_found(service: Service, principal: Principal, engine: Engine) -> None:
     await remove_service(service.id, None, NOW)
     with pytest.raises(NotFound, match="Could not find a service for email"):
         await put(new_message(service, principal), NOW, engine)
 
 
-async def test_an_api_key_that_is_gone_is_refused(
-    service: Service, principal: Principal, engine: EmbeddedEngine
-) -> None:
+async def test_an_api_key_that_is_gone_is_refused(service: Service, principal: Principal, engine: Engine) -> None:
     await delete_role(principal.role_id, None)
     with pytest.raises(Unauthenticated, match="Invalid API key"):
         await put(new_message(service, principal), NOW, engine)

@@ -12,7 +12,7 @@ from app.database.key import new_key
 from app.errors import RateLimited
 from app.limits.window import Span
 from app.queue.embedded import EmbeddedEngine
-from app.queue.engine import Job
+from app.queue.engine import Engine, Job
 from app.queue.put import Idempotency, Receipt, put
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
@@ -23,21 +23,24 @@ KEYED = Idempotency("order 1", "d1", after(-3600))
 QUOTA = Quota(Scope.ROLE, "role 'shop'", UUID(int=7), {Span.MINUTE: 10})
 
 
+@pytest.fixture
+def engine(engine_of_database: Engine) -> Engine:
+    return engine_of_database
+
+
 async def used() -> int:
     (standing,) = await read_standings([QUOTA], NOW)
     return standing.used
 
 
-async def test_every_recipient_counts(service: Service, principal: Principal, engine: EmbeddedEngine) -> None:
+async def test_every_recipient_counts(service: Service, principal: Principal, engine: Engine) -> None:
     receipt = await put(new_message(service, principal, *EMAILS[:7], quotas=[QUOTA]), NOW, engine)
     assert receipt.tightest == Standing(Scope.ROLE, Span.MINUTE, 10, 7, after(61))
     assert await used() == 7
     assert (await put(new_message(service, principal), NOW, engine)).tightest is None
 
 
-async def test_what_is_over_the_limit_leaves_nothing(
-    service: Service, principal: Principal, engine: EmbeddedEngine
-) -> None:
+async def test_what_is_over_the_limit_leaves_nothing(service: Service, principal: Principal, engine: Engine) -> None:
     message = new_message(service, principal, *EMAILS, "one@example.com", quotas=[QUOTA], idempotency=KEYED)
     with pytest.raises(RateLimited):
         await put(message, NOW, engine)
@@ -46,7 +49,7 @@ async def test_what_is_over_the_limit_leaves_nothing(
 
 
 async def test_a_replay_takes_nothing_and_passes_where_nothing_is_free(
-    service: Service, principal: Principal, engine: EmbeddedEngine
+    service: Service, principal: Principal, engine: Engine
 ) -> None:
     """Fifty at once: all but one find the key while, or after, the first fills the limit."""
     mails = [new_message(service, principal, *EMAILS, quotas=[QUOTA], idempotency=KEYED) for _ in range(50)]
@@ -57,9 +60,7 @@ async def test_a_replay_takes_nothing_and_passes_where_nothing_is_free(
     assert await used() == 10
 
 
-async def test_of_many_at_once_exactly_the_limit_passes(
-    service: Service, principal: Principal, engine: EmbeddedEngine
-) -> None:
+async def test_of_many_at_once_exactly_the_limit_passes(service: Service, principal: Principal, engine: Engine) -> None:
     key = Quota(Scope.API_KEY, "API key 'web'", new_key(), {Span.HOUR: 30})
     mails = [
         new_message(service, principal, *EMAILS[: 1 + number % 3], quotas=[QUOTA, key][:: (-1) ** number])
