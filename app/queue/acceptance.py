@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.clock import now
-from app.database.connection import is_transient
+from app.database.connection import dialect, is_transient
 from app.database.finish import Pending
 from app.queue.engine import Engine
 from app.queue.put import NewMessage, Receipt, put_together
@@ -20,7 +20,8 @@ class Acceptance:
     def __init__(self, engine: Engine, most: int = 100, lanes: int = 2, clock: Callable[[], datetime] = now) -> None:
         self._engine = engine
         self._most = most
-        self._idle_lanes = lanes
+        self._lanes = self._idle_lanes = lanes
+        self._under_way = 0
         self._is_about_to_take = False
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -29,12 +30,15 @@ class Acceptance:
         """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
         waiting = _Waiting(message)
         self._waiting.append(waiting)
-        if self._idle_lanes and not self._is_about_to_take:
+        self._begin_lane()
+        return await waiting.wait()
+
+    def _begin_lane(self) -> None:
+        if self._waiting and self._idle_lanes and not self._is_about_to_take:
             self._idle_lanes -= 1
             self._is_about_to_take = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._accept(), context=Context())
-        return await waiting.wait()
 
     async def _accept(self) -> None:
         """One transaction after the other, until nobody waits."""
@@ -50,15 +54,20 @@ class Acceptance:
 
         def take() -> list[NewMessage]:
             group[:] = self._next_group()
+            if dialect() == "postgres":
+                self._begin_lane()
             return [waiting.message for waiting in group]
 
         try:
             outcomes = await put_together(take, self._clock, self._engine)
         except Exception as error:
-            await self._put_one_by_one(group or self._next_group(), error)
+            group = group or self._next_group()
+            await self._put_one_by_one(group, error)
         else:
             for waiting, outcome in zip(group, outcomes, strict=True):
                 waiting.tell(outcome)
+        finally:
+            self._under_way -= len(group)
 
     async def _put_one_by_one(self, group: "list[_Waiting]", error: Exception) -> None:
         """Whose fault it was shows where each is alone, unless it was nobody's."""
@@ -78,10 +87,11 @@ class Acceptance:
 
     def _next_group(self) -> "list[_Waiting]":
         self._is_about_to_take = False  # before it looks: who comes from now on begins another lane
+        most = self._most_now()
         group: list[_Waiting] = []
         keys: set[tuple[UUID, str]] = set()
         later = []
-        while self._waiting and len(group) < self._most:
+        while self._waiting and len(group) < most:
             waiting = self._waiting.popleft()
             if waiting.key in keys:
                 later.append(waiting)
@@ -90,7 +100,15 @@ class Acceptance:
                 if waiting.key is not None:
                     keys.add(waiting.key)
         self._waiting.extendleft(reversed(later))
+        self._under_way += len(group)
         return group
+
+    def _most_now(self) -> int:
+        """On PostgreSQL no lane takes more than its share of all that is to be put: while one waits for the database,
+        the mails of another are answered, and the next ones read. On SQLite the lanes share a commit as well."""
+        if dialect() == "sqlite":
+            return self._most
+        return min(self._most, -(-(len(self._waiting) + self._under_way) // self._lanes))
 
 
 class _Waiting(Pending[Receipt]):

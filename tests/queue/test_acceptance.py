@@ -18,7 +18,7 @@ from app.errors import Conflict, NotFound, RateLimited
 from app.limits.window import Span
 from app.queue.acceptance import Acceptance
 from app.queue.embedded import EmbeddedEngine
-from app.queue.engine import Job
+from app.queue.engine import Engine, Job
 from app.queue.put import Idempotency, NewMessage, Receipt
 from app.services.models import Service
 from tests.factories import after, count, new_message
@@ -28,7 +28,12 @@ EMAILS = [f"{number}@example.com" for number in range(10)]
 
 
 @pytest.fixture
-def acceptance(engine: EmbeddedEngine) -> Acceptance:
+def engine(engine_of_database: Engine) -> Engine:
+    return engine_of_database
+
+
+@pytest.fixture
+def acceptance(engine: Engine) -> Acceptance:
     return Acceptance(engine, most=100, lanes=1)
 
 
@@ -83,9 +88,10 @@ async def test_those_that_wait_together_share_a_commit(
 
 
 async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
-    service: Service, principal: Principal, engine: EmbeddedEngine
+    service: Service, principal: Principal, engine: Engine
 ) -> None:
-    """The second begins for those who come once the first has taken its mails, and takes all of them."""
+    """The second begins for those who come once the first has taken its mails, and takes all of them; on PostgreSQL for
+    those that the first has left to it."""
     taken: list[int] = []
 
     class Counting(Acceptance):
@@ -98,7 +104,7 @@ async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
     for _ in range(2):
         answers = await accept(acceptance, [new_message(service, principal) for _ in range(20)])
         assert all(isinstance(answer, Receipt) for answer in answers)
-    assert taken == [20, 20]
+    assert taken == {"sqlite": [20, 20], "postgres": [7, 7, 6, 7, 7, 6]}[dialect()]
 
 
 async def test_one_whose_service_is_gone_is_refused_alone(
