@@ -33,7 +33,9 @@ BEGIN
     FROM ROWS FROM (jsonb_to_recordset(asked->'windows') AS (subject uuid, span text, after timestamptz, room bigint))
         WITH ORDINALITY AS asked_of (subject, span, after, room, place),
     LATERAL (
-        SELECT COALESCE(SUM(counter.used), 0) AS used, MAX(starts_at) AS latest FROM counter
+        SELECT COALESCE(SUM(counter.used), 0) AS used,
+            MAX(starts_at) FILTER (WHERE starts_at > (asked->>'moment')::timestamptz) AS latest
+        FROM counter
         WHERE counter.subject = asked_of.subject AND counter.span = asked_of.span AND starts_at > after
     ) AS counted;
     RETURN CASE WHEN fits THEN used END;

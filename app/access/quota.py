@@ -142,25 +142,27 @@ class TakenTogether:
     def __init__(self, wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime) -> None:
         self._wanted, self._moment = wanted, moment
         tallies = _Tallies({}, moment)
-        limits: dict[tuple[UUID, Span], int] = {}
+        limits: dict[UUID, dict[Span, int]] = {}
         for quotas, mails in groupby(wanted, itemgetter(0)):
             taken = sum([count for _, count in mails])
             for quota in quotas:
                 tallies.take(quota, taken)
+                of_subject = limits.setdefault(quota.subject, {})
                 for span, limit in quota.limits.items():
-                    limits[quota.subject, span] = min(limit, limits.get((quota.subject, span), limit))
+                    of_subject[span] = min(limit, of_subject.get(span, limit))
         self.takes = tallies.taken()
         self.windows = [
-            Window(subject, span, counts_after(moment, span), limit - tallies.used(subject, span))
-            for (subject, span), limit in limits.items()
+            Window(subject, span, counts_after(moment, span), limit - used)
+            for subject, of_subject in limits.items()
+            for (span, limit), used in zip(of_subject.items(), tallies.used(subject, of_subject), strict=True)
         ]
 
     def standings(self, used: Sequence[tuple[int, datetime | None]]) -> list[Standing | None]:
         """How the tightest limit stands after each mail, None where there is none; see `take_in_turn`. `used`: what was
-        in each of the windows before, and its last bucket."""
+        in each of the windows before, and its last bucket if that is later than the one of now."""
         sums: dict[UUID, dict[Span, tuple[int, datetime]]] = {}
         for window, (count, latest) in zip(self.windows, used, strict=True):
-            sums.setdefault(window.subject, {})[window.span] = _NOTHING if latest is None else (count, latest)
+            sums.setdefault(window.subject, {})[window.span] = count, latest or _NOTHING[1]
         tallies = _Tallies(sums, self._moment)
         standings: list[Standing | None] = []
         for quotas, mails in groupby(self._wanted, itemgetter(0)):
@@ -191,27 +193,27 @@ class _Tallies:
         self.moment = moment
         self._sums = sums
         self._taken: dict[tuple[UUID, tuple[Span, ...]], int] = {}
-        self._added: dict[tuple[UUID, Span], int] = {}
+        self._added: dict[UUID, dict[Span, int]] = {}
 
-    def used(self, subject: UUID, span: Span) -> int:
-        return self._of(subject, span)[0] + self._added.get((subject, span), 0)
+    def used(self, subject: UUID, spans: Iterable[Span]) -> list[int]:
+        # Few look-ups by subject: the hash of a UUID is worked out in Python, each time.
+        sums, added = self._sums.get(subject, {}), self._added.get(subject, {})
+        return [sums.get(span, _NOTHING)[0] + added.get(span, 0) for span in spans]
 
     def take(self, quota: Quota, count: int) -> None:
         place = quota.subject, tuple(quota.limits)
         self._taken[place] = self._taken.get(place, 0) + count
+        added = self._added.setdefault(quota.subject, {})
         for span in quota.limits:
-            self._added[quota.subject, span] = self._added.get((quota.subject, span), 0) + count
+            added[span] = added.get(span, 0) + count
 
     def taken(self) -> list[Taken]:
         return [Taken(subject, spans, self.moment, count) for (subject, spans), count in self._taken.items()]
 
     def all_free_at(self, subject: UUID, span: Span) -> datetime:
         """When nothing counts any more of a subject of which something is used."""
-        latest = self._of(subject, span)[1]
+        latest = self._sums.get(subject, {}).get(span, _NOTHING)[1]
         return max(latest, bucket_of(self.moment, span)) + BUCKETS[span] + LENGTHS[span]
-
-    def _of(self, subject: UUID, span: Span) -> tuple[int, datetime]:
-        return self._sums.get(subject, {}).get(span, _NOTHING)
 
     async def buckets(self, quotas: Sequence[Quota]) -> Mapping[UUID, Mapping[Span, Buckets]]:
         counted = await read_buckets([quota.subject for quota in quotas], self.moment)
@@ -222,7 +224,7 @@ class _Tallies:
 
     def _with(self, buckets: Buckets, subject: UUID, span: Span) -> Buckets:
         start = bucket_of(self.moment, span)
-        added = self._added.get((subject, span), 0)
+        added = self._added.get(subject, {}).get(span, 0)
         return {**buckets, start: buckets.get(start, 0) + added} if added else buckets
 
 
@@ -239,8 +241,9 @@ class _Row:
         self._taken = 0
         self.room: int | None = None
         for quota in quotas:
-            for span, limit in quota.limits.items():
-                room = limit - tallies.used(quota.subject, span)
+            used_of_each = tallies.used(quota.subject, quota.limits)
+            for (span, limit), used in zip(quota.limits.items(), used_of_each, strict=True):
+                room = limit - used
                 if self.room is None or room < self.room:
                     self.room = room
                     self._scope, self._subject, self._span, self._limit = quota.scope, quota.subject, span, limit

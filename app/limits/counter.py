@@ -88,14 +88,18 @@ async def lock_subjects(subjects: Collection[UUID]) -> None:
 
 def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
     """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at."""
-    counts: dict[tuple[UUID, Span, datetime], int] = {}
+    counts: dict[UUID, dict[tuple[Span, datetime], int]] = {}
     for taken in takes:
+        of_subject = counts.setdefault(taken.subject, {})
         for span in taken.spans:
-            bucket = taken.subject, span, bucket_of(taken.moment, span)
-            counts[bucket] = counts.get(bucket, 0) + taken.count
-    pairs = zip(new_key_texts(len(counts)), counts.items(), strict=True)
-    values = [(key, subject, span.value, starts_at, count) for key, ((subject, span, starts_at), count) in pairs]
-    return _COUNT, values
+            bucket = span, bucket_of(taken.moment, span)
+            of_subject[bucket] = of_subject.get(bucket, 0) + taken.count
+    keys = iter(new_key_texts(sum(map(len, counts.values()))))
+    return _COUNT, [
+        (next(keys), subject, span.value, starts_at, count)
+        for subject, of_subject in counts.items()
+        for (span, starts_at), count in of_subject.items()
+    ]
 
 
 _COUNT = Insert(

@@ -8,6 +8,7 @@ the limit; and what was taken is free again at most one bucket later than it cou
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Span(StrEnum):
@@ -37,6 +38,7 @@ Limits = Mapping[Span, int]
 """How many in any window of the span, above 0; a span that is not named has no limit."""
 
 
+@lru_cache(maxsize=100)
 def bucket_of(moment: datetime, span: Span) -> datetime:
     """The start of the bucket that `moment` is in."""
     return _EPOCH + (moment - _EPOCH) // BUCKETS[span] * BUCKETS[span]

@@ -123,6 +123,8 @@ async def put_together(
 
     if dialect() == "postgres":
         messages = take()
+        if not messages:
+            return []
         moment = clock()
         standings = await put_at_once(messages, moment, engine)
         if standings is not None:

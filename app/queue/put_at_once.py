@@ -41,6 +41,7 @@ async def put_at_once(
         "keys": [{"role_id": place.message.role_id, "key": idempotency.key} for place, idempotency in by_key(placed)],
         "subjects": {window.subject for window in taken.windows},
         "windows": taken.windows,
+        "moment": moment,
     }
     try:
         verdict = await insert_if(

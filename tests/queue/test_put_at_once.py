@@ -134,6 +134,7 @@ some_mails = st.lists(
     groups=st.lists(some_mails, min_size=2, max_size=4),
     is_open=st.sampled_from([False, False, False, True]),
     is_used=st.sampled_from([False, True, True, True]),
+    is_ahead=st.booleans(),
 )
 async def test_it_accepts_what_the_transaction_that_decides_accepts(
     service: Service,
@@ -143,6 +144,7 @@ async def test_it_accepts_what_the_transaction_that_decides_accepts(
     groups: list[list[dict[str, Any]]],
     is_open: bool,
     is_used: bool,
+    is_ahead: bool,
 ) -> None:
     """Else it leaves no trace; and it accepts where nothing is to be decided."""
     for table in MADE:
@@ -150,6 +152,8 @@ async def test_it_accepts_what_the_transaction_that_decides_accepts(
     quotas = [Quota(scope, scope.value, new_key(), each) for scope, each in zip(SCOPES, limits, strict=True)]
     if is_used:
         await use(quotas)
+        if is_ahead:  # the clock of another process
+            await put(new_message(service, principal, quotas=quotas), after(90), engine)
     keys = {name: f"{name} {new_key()}" for name in ("new", "used", "over", "other")}
     for name, age in (("used", 0), ("over", 2), ("other", 0)):
         earlier = Idempotency(keys[name], "other" if name == "other" else "digest", NOW - 9 * DAY)
