@@ -137,7 +137,8 @@ async def read_standings(quotas: Sequence[Quota], moment: datetime) -> list[Stan
 class TakenTogether:
     """What several mails take of their quotas, provided that there is room for all of them.
 
-    `windows`: what has to have room; then each of them has room in its turn. `takes`: what is to be counted."""
+    `windows`: what has to have room, of the `subjects`; then each of them has room in its turn. `takes`: what is to be
+    counted."""
 
     def __init__(self, wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime) -> None:
         self._wanted, self._moment = wanted, moment
@@ -151,6 +152,7 @@ class TakenTogether:
                 for span, limit in quota.limits.items():
                     of_subject[span] = min(limit, of_subject.get(span, limit))
         self.takes = tallies.taken()
+        self.subjects = list(limits)
         self.windows = [
             Window(subject, span, counts_after(moment, span), limit - used)
             for subject, of_subject in limits.items()

@@ -68,8 +68,14 @@ class PgQueuerEngine:
 
     def rows_of(self, jobs: Sequence[Job]) -> tuple[Insert, Rows]:
         """See Engine.rows_of. PgQueuer's log, which nobody reads, does not hear of them."""
+        moment = now()
         return _NEW_JOB, [
-            (_entrypoint(job.service_id), -job.priority, str(job.message_id), _until(job.due_at).total_seconds())
+            (
+                _entrypoint(job.service_id),
+                -job.priority,
+                job.message_id,
+                (job.due_at - moment).total_seconds() if job.due_at > moment else 0,
+            )
             for job in jobs
         ]
 

@@ -39,7 +39,7 @@ async def put_at_once(
         "revision": next(iter(revisions), None),
         "services": {message.service_id for message in messages if message.verdict_awaited or message.fallbacks},
         "keys": [{"role_id": place.message.role_id, "key": idempotency.key} for place, idempotency in by_key(placed)],
-        "subjects": {window.subject for window in taken.windows},
+        "subjects": taken.subjects,
         "windows": taken.windows,
         "moment": moment,
     }
