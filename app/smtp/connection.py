@@ -92,15 +92,16 @@ class Connection:
 
     aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
     greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
-    connection: its reply would be taken for the next command's. `train`: the transactions under way; `invite`: let
-    another one come on board, and say whether one did. `out_of_step`: the server did not answer pipelined commands as
+    connection: its reply would be taken for the next command's. `extensions`: what the last EHLO offered and is
+    believed, keyword in lower case to its parameters. `train`: the transactions under way; `invite`: let another one
+    come on board, and say whether one did. `out_of_step`: the server did not answer pipelined commands as
     it should; `rides_badly`: the connection was lost at the end of a transaction with another one behind it;
     `chunks_badly`: it offered CHUNKING and refused BDAT. `may_pipeline`, `may_chunk` are false where that is known of
     the server. `has_quit`: we left, with QUIT.
     """
 
     def __init__(self, server: Server) -> None:
-        self.server = server
+        self._server = server
         self.client = SMTP(hostname=server.host, port=server.port, start_tls=False, timeout=None)
         self.client.local_hostname = server.client_name
         self.messages_sent = 0
@@ -113,23 +114,26 @@ class Connection:
         self.has_quit = False
         self.invite: Callable[[], bool] = _nobody
         self._disbelieved: frozenset[str] = frozenset()
-        self._extensions: Mapping[str, str] | None = None
-        self._known_replies: dict[bytes, tuple[Server, Reply]] = {}
+        self.extensions: Mapping[str, str] = {}
+        self._known_replies: dict[bytes, Reply] = {}
         self._protocol = Protocol(connection_lost_callback=self._lost)
         self.train = Train(self._protocol.put_behind, self.close)
 
     @property
-    def extensions(self) -> Mapping[str, str]:
-        """What the last EHLO offered and is believed: keyword in lower case to its parameters."""
-        if self._extensions is None:
-            offered = self.client.esmtp_extensions
-            self._extensions = {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
-        return self._extensions
+    def server(self) -> Server:
+        """The one that it is a session with. What it says is told apart from its credentials, so that with other ones
+        everything is read anew."""
+        return self._server
+
+    @server.setter
+    def server(self, server: Server) -> None:
+        self._server = server
+        self._known_replies.clear()
 
     def disbelieve(self, *keywords: str) -> None:
         """Do without these extensions, in lower case: the server refused what it had offered."""
         self._disbelieved |= set(keywords)
-        self._extensions = None
+        self._learn()
 
     @property
     def usable(self) -> bool:
@@ -214,19 +218,17 @@ class Connection:
             raise
         reply = self._judged(response.code, response.message, phase)
         if line and len(self._known_replies) < _KNOWN_REPLIES:
-            self._known_replies[line] = (self.server, reply)
+            self._known_replies[line] = reply
         return reply
 
     def at_hand(self) -> Reply | None:
         """What `reply` would return at once, where it has arrived and is one that came before: most have. None tells
         nothing."""
         protocol = self._protocol
-        line = protocol.first_line()
-        if not line or (known := self._known_replies.get(line)) is None or known[0] is not self.server:
-            return None
-        if protocol.drop(line):
+        known = protocol.take_known(self._known_replies)
+        if known is not None and protocol.unread:
             self.close()
-        return known[1]
+        return known
 
     async def upload(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], seconds: float, *, replies: bool = False
@@ -321,7 +323,6 @@ class Connection:
 
     async def ehlo(self) -> None:
         """Say EHLO, learn the extensions. HELO to a server that does not know EHLO (RFC 5321 section 3.2)."""
-        self._extensions = None
         async with self.within(Phase.EHLO, self.server.timeouts.ehlo):
             try:
                 await self.client.ehlo(timeout=None)
@@ -329,6 +330,7 @@ class Connection:
                 if error.code not in (500, 502):
                     raise
                 await self.client.helo(timeout=None)
+        self._learn()
 
     async def starttls(self) -> None:
         """Upgrade to TLS (RFC 3207), or fail if that is not offered."""
@@ -337,8 +339,12 @@ class Connection:
             raise SmtpFailure(not_offered(self.server))
         context = await tls_context(self.server, True)
         async with self.within(Phase.TLS, self.server.timeouts.tls):
-            self._extensions = None
+            self.extensions = {}
             await self.client.starttls(tls_context=context, server_hostname=self.server.host.rstrip("."), timeout=None)
+
+    def _learn(self) -> None:
+        offered = self.client.esmtp_extensions
+        self.extensions = {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
 
     async def _expect(self, verb: bytes) -> None:
         """A probe of a warm connection may take as long as making a new one."""

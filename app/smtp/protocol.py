@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnected
 from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
@@ -11,6 +13,8 @@ _BLANK = 32
 _SHORTEST = 4
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _CONTINUED = re.compile(rb"[0-9]{3}-")
+
+Known = TypeVar("Known")
 
 
 class Protocol(SMTPProtocol):
@@ -75,7 +79,7 @@ class Protocol(SMTPProtocol):
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's
         """The next reply. Raises as `arrival` and `take` do."""
-        if not self._has_last_line():
+        if not self.has_reply:
             await self.arrival(timeout)
         return self.take()
 
@@ -86,7 +90,7 @@ class Protocol(SMTPProtocol):
         if seconds is not None:
             self._set_clock(seconds)
         try:
-            while not self._has_last_line() and not self._is_too_long:
+            while not self.has_reply and not self._is_too_long:
                 if self._ended:
                     raise SMTPServerDisconnected("Connection lost") from self._cause
                 if self._is_late:
@@ -112,19 +116,30 @@ class Protocol(SMTPProtocol):
         end = buffer.find(b"\n") + 1
         return bytes(buffer[:end]) if end > _SHORTEST else b""
 
-    def drop(self, line: bytes) -> bool:
-        """Take the reply that is this line, which is known; whether something is `unread` then."""
+    def take_known(self, known: Mapping[bytes, Known]) -> Known | None:
+        """What is known of the next reply, by its `first_line`; it is taken then."""
         buffer = self._buffer
-        del buffer[: len(line)]
-        self._looked_at = 0
-        if self._awaited:
-            self._awaited -= 1
-        return not self._awaited and bool(buffer)
+        if not buffer:
+            return None
+        line = bytes(buffer[: buffer.find(b"\n") + 1])
+        if (found := known.get(line)) is not None:
+            del buffer[: len(line)]
+            self._looked_at = 0
+            if self._awaited:
+                self._awaited -= 1
+        return found
 
     @property
     def has_reply(self) -> bool:
-        """Whether a reply can be taken."""
-        return self._has_last_line()
+        """Whether a reply can be taken: a line has come that ends one, or is none. Each line is looked at once:
+        aiosmtplib parses from the beginning every time, which takes seconds where a long reply comes in little
+        pieces."""
+        while (end := self._buffer.find(b"\n", self._looked_at)) >= 0:
+            if not _CONTINUED.match(self._buffer, self._looked_at):
+                self._looked_at = 0
+                return True
+            self._looked_at = end + 1
+        return False
 
     def early_reply(self) -> SMTPResponse | None:
         """Take the reply that came while content was still being sent, if there is one."""
@@ -182,7 +197,7 @@ class Protocol(SMTPProtocol):
             self._wake()
 
     def _next_reply(self) -> SMTPResponse | None:
-        response = self._read_response_from_buffer() if self._has_last_line() else None
+        response = self._read_response_from_buffer() if self.has_reply else None
         if response is None and self._is_too_long:
             raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
         return response
@@ -190,16 +205,6 @@ class Protocol(SMTPProtocol):
     @property
     def _is_too_long(self) -> bool:
         return self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH
-
-    def _has_last_line(self) -> bool:
-        """Whether a line has come that ends a reply, or is none. Each line is looked at once: aiosmtplib parses from
-        the beginning every time, which takes seconds where a long reply comes in little pieces."""
-        while (end := self._buffer.find(b"\n", self._looked_at)) >= 0:
-            if not _CONTINUED.match(self._buffer, self._looked_at):
-                self._looked_at = 0
-                return True
-            self._looked_at = end + 1
-        return False
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 
 from aiosmtplib import SMTPServerDisconnected
@@ -19,97 +18,95 @@ class Unseated(SmtpFailure):
 class Train:
     """Replies come in the order of the commands (RFC 2920), so a transaction may write its envelope as soon as the one
     before it has written its end, and reads once that one has its last reply. `write` takes octets and how many replies
-    they have; `close` closes the connection."""
+    they have; `close` closes the connection. `has_ended`: transactions are under way, and all have written their
+    end."""
 
     def __init__(self, write: Callable[[bytes, int], None], close: Callable[[], None]) -> None:
         self._write = write
         self._close = close
-        self._line: deque[Turn] = deque()
+        self._last: Turn | None = None
         self._broken: Failure | None = None
+        self.has_ended = False
 
     def board(self) -> "Turn":
         """The turn of another transaction, behind all that are there."""
-        turn = Turn(self)
-        self._line.append(turn)
+        before = self._last
+        self._last = turn = Turn(self, before)
+        if before is not None:
+            before.behind = turn
+        self.has_ended = False
         return turn
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether transactions are under way, and all have written their end."""
-        return bool(self._line) and self._line[-1].has_ended
-
-    def _is_first(self, turn: "Turn") -> bool:
-        return not self._line or self._line[0] is turn
-
-    def _before(self, turn: "Turn") -> "Turn | None":
-        if not self._line or self._line[0] is turn:
-            return None
-        return self._line[self._line.index(turn) - 1]
-
-    def _behind(self, turn: "Turn") -> "Turn | None":
-        if self._line[-1] is turn:
-            return None
-        return self._line[self._line.index(turn) + 1]
-
     def _remove(self, turn: "Turn", failure: Failure | None, *, in_transaction: bool) -> None:
-        if len(self._line) == 1 and failure is None:
-            self._line.clear()
-            return
-        was_first, behind = self._is_first(turn), self._behind(turn)
-        self._line.remove(turn)
-        if was_first and failure is not None:
-            self._break(failure)
-        elif was_first and self._line:
-            self._begin(self._line[0])
+        before, behind = turn.before, turn.behind
+        self._uncouple(turn)
+        if before is None and failure is not None:
+            self._break(failure, behind)
+        elif before is None and behind is not None:
+            self._begin(behind)
         if behind is not None and self._broken is None and behind.is_clear:
             with contextlib.suppress(SMTPServerDisconnected):  # it will find out when it reads
                 behind.flush(after_refusal=in_transaction)
 
+    def _uncouple(self, turn: "Turn") -> None:
+        before, behind = turn.before, turn.behind
+        if before is not None:
+            before.behind = behind
+        if behind is not None:
+            behind.before = before
+        else:
+            self._last = before
+            self.has_ended = before is not None and before.has_ended
+        turn.before = turn.behind = None
+
     def _begin(self, turn: "Turn") -> None:
         """It is the first one now."""
         if turn.is_abandoned:
-            self._line.remove(turn)
+            behind = turn.behind
+            self._uncouple(turn)
             self._close()
-            self._break(BROKEN_OFF)
+            self._break(BROKEN_OFF, behind)
         turn.wake()
 
-    def _break(self, failure: Failure) -> None:
+    def _break(self, failure: Failure, first: "Turn | None") -> None:
         self._broken = self._broken or failure
-        for turn in self._line:
-            turn.wake()
+        while first is not None:
+            first.wake()
+            first = first.behind
 
 
 BROKEN_OFF = Failure(Phase.MAIL, Cause.DISCONNECTED, "The transaction before it was broken off.")
 
 
 class Turn:
-    """One transaction's place in the line. `has_ended`: its last octet is written. `has_reset`: RSET goes before its
-    commands, and has a reply. `is_abandoned`: it was given up with replies to come."""
+    """One transaction's place in the line, right `behind` the one `before` it. `has_ended`: its last octet is written.
+    `has_reset`: RSET goes before its commands, and has a reply. `is_abandoned`: it was given up with replies to
+    come."""
 
-    def __init__(self, train: Train) -> None:
+    def __init__(self, train: Train, before: "Turn | None") -> None:
         self._train = train
         self._gate: asyncio.Future[None] | None = None
         self._kept = b""
         self._replies = 0
+        self.before = before
+        self.behind: Turn | None = None
         self.has_ended = self.has_reset = self.is_abandoned = self.is_sent = False
         self.is_clean = True
 
     @property
     def is_first(self) -> bool:
         """Whether the next reply is its own."""
-        return self._train._is_first(self)
+        return self.before is None
 
     @property
     def is_clear(self) -> bool:
         """Whether it may write: all before it have written their end."""
-        before = self._train._before(self)
-        return before is None or before.has_ended
+        return self.before is None or self.before.has_ended
 
     @property
     def is_followed(self) -> bool:
         """Whether another one has written behind its end."""
-        behind = self._train._behind(self)
-        return behind is not None and behind.is_sent
+        return self.behind is not None and self.behind.is_sent
 
     def send(self, group: bytes, replies: int) -> None:
         """Write the commands, now or in one write with the end of the one before. Raises SMTPServerDisconnected.
@@ -118,15 +115,13 @@ class Turn:
         """
         self.check()
         self._kept, self._replies = group, replies
-        before = self._train._before(self)
-        if before is None or before.has_ended:
+        if self.before is None or self.before.has_ended:
             self.flush()
 
     def flush(self, *, after_refusal: bool = False) -> None:
         """Write what was kept. `after_refusal`: the server is in the midst of a transaction that goes no further."""
         if self._kept:
-            before = self._train._before(self)
-            after_refusal = not before.is_clean if before is not None else after_refusal
+            after_refusal = not self.before.is_clean if self.before is not None else after_refusal
             octets, replies = self._take(after_refusal=after_refusal)
             self._train._write(octets, replies)
 
@@ -134,10 +129,11 @@ class Turn:
         """To be called with the last octets of the transaction: what goes right behind them, and its replies.
         `is_clean`: nothing of the transaction is left afterwards, whatever the reply."""
         self.has_ended, self.is_clean, self.is_sent = True, is_clean, True
-        behind = self._train._behind(self)
-        if behind is None or not behind._kept:
+        behind = self.behind
+        if behind is None:
+            self._train.has_ended = True
             return b"", 0
-        return behind._take(after_refusal=not is_clean)
+        return behind._take(after_refusal=not is_clean) if behind._kept else (b"", 0)
 
     def pass_on(self) -> None:
         """All of it is written, and nothing else is: what is right behind it goes now."""
@@ -148,7 +144,7 @@ class Turn:
 
     async def wait(self) -> None:
         """Return when its replies are the next to come. Raises Unseated."""
-        if not self.is_first and self._train._broken is None:
+        if self.before is not None and self._train._broken is None:
             self._gate = asyncio.get_running_loop().create_future()
             try:
                 await self._gate
@@ -168,7 +164,7 @@ class Turn:
 
     def leave(self, failure: Failure | None, *, in_transaction: bool) -> None:
         """It has read its last reply, or never will; `failure`: of the connection, which is closed."""
-        if self.is_first or not self.is_sent or self._train._broken is not None:
+        if self.before is None or not self.is_sent or self._train._broken is not None:
             self._train._remove(self, failure, in_transaction=in_transaction)
         else:
             self.is_abandoned = True
