@@ -17,7 +17,7 @@ from app.database.finish import finish
 from app.database.key import public_id
 from app.database.trouble import log_trouble
 from app.delivery.backoff import RetryPolicy
-from app.delivery.lease import Lease, LeasePolicy
+from app.delivery.lease import Lease, LeasePolicy, Leases
 from app.delivery.outcome import fault_of, judge_attempt, over_the_limit
 from app.delivery.throttle import wait_for_turn
 from app.delivery.unsettled import Slot, Unsettled, UnsettledPolicy
@@ -85,6 +85,7 @@ class Attempter:
         self._resolve = resolve
         self._retry = retry
         self._lease = lease
+        self._leases = Leases(lease, clock)
         self._wakeup = wakeup
         self._max_recipients = max_recipients
         self._reconnects = reconnects
@@ -108,7 +109,7 @@ class Attempter:
             if not take_over:
                 await asyncio.sleep(self._lease.pause)  # or a message that is due all along is tried in a circle
             return False
-        lease = Lease(claim, self._lease, since, self._clock)
+        lease = Lease(claim, self._leases, since)
         async with lease:
             if claim.turn_at is not None:
                 await _given_back(claim, wait_for_turn(claim.turn_at))

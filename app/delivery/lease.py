@@ -26,30 +26,68 @@ class LeasePolicy:
     max_crashes: int = 3
 
 
-class Lease:
-    """`since` is when the claim was made, read before the database was asked. `async with`: it is kept meanwhile."""
+class Leases:
+    """Those of one worker. They share a timer for their first renewal: few attempts take so long, and one of their own
+    would cost each mail as much as a task."""
 
-    def __init__(self, claim: Claim, policy: LeasePolicy, since: Instant, clock: Callable[[], Instant]) -> None:
+    def __init__(self, policy: LeasePolicy, clock: Callable[[], Instant]) -> None:
+        self.policy = policy
+        self.clock = clock
+        self._under_way: set[Lease] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._first = 0.0
+
+    def watch(self, lease: "Lease") -> None:
+        """Have it renewed once it is time."""
+        self._under_way.add(lease)
+        if self._timer is None or lease.confirmed.monotonic < self._first:
+            self._set_timer(lease)
+
+    def forget(self, lease: "Lease") -> None:
+        """It is over."""
+        self._under_way.discard(lease)
+
+    def _set_timer(self, first: "Lease") -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._first = first.confirmed.monotonic
+        seconds = self.policy.renewal - first.confirmed.seconds_to(self.clock())
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._strike)
+
+    def _strike(self) -> None:
+        self._timer, moment = None, self.clock()
+        due = [lease for lease in self._under_way if lease.confirmed.seconds_to(moment) >= self.policy.renewal]
+        for lease in due:
+            lease.begin_to_renew()
+        self._under_way.difference_update(due)
+        if self._under_way:
+            self._set_timer(min(self._under_way, key=lambda lease: lease.confirmed.monotonic))
+
+
+class Lease:
+    """That of one claim. `confirmed`: when the database was asked that last said so, at first when the claim was made;
+    read before it was asked. `async with`: it is kept meanwhile."""
+
+    def __init__(self, claim: Claim, leases: Leases, since: Instant) -> None:
+        self.confirmed = since
         self._claim = claim
-        self._policy = policy
-        self._confirmed = since
-        self._clock = clock
-        self._timer: asyncio.TimerHandle
+        self._leases = leases
+        self._policy = leases.policy
+        self._clock = leases.clock
         self._renewing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
         """Renew the lease while the block runs, until it is lost. One renewal that fails is no reason to lose it."""
-        seconds = self._policy.renewal - self._confirmed.seconds_to(self._clock())
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._begin_to_renew)
+        self._leases.watch(self)
 
     async def __aexit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self._leases.forget(self)
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
 
-    def _begin_to_renew(self) -> None:
-        """Few attempts take so long: until then a timer is enough."""
+    def begin_to_renew(self) -> None:
+        """It is time."""
         self._renewing = asyncio.create_task(self._keep())
 
     async def may_finish(self, addresses: Collection[str]) -> bool:
@@ -98,10 +136,10 @@ class Lease:
 
     def _note(self, asked: Instant, *, held: bool) -> None:
         if held:
-            self._confirmed = asked
+            self.confirmed = asked
 
     def _is_sure(self) -> bool:
-        return self._confirmed.seconds_to(self._clock()) <= self._policy.duration / 2
+        return self.confirmed.seconds_to(self._clock()) <= self._policy.duration / 2
 
     def _log(self, error: Exception) -> None:
         log_trouble(logger, error, "message %s: lease not renewed", public_id("msg", self._claim.message_id))

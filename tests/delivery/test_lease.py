@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -10,9 +11,9 @@ from app.database.connection import rows
 from app.database.key import new_key
 from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
-from app.delivery.lease import Lease, LeasePolicy
+from app.delivery.lease import Lease, LeasePolicy, Leases
 from app.inbox.receiver import Drop, Receiver, Script, Stage, Wait
-from app.queue.claim import claim_message
+from app.queue.claim import Claim, claim_message
 from app.queue.doubt import OnDoubt
 from app.queue.lookup import list_attempts, list_recipients
 from app.queue.wakeup import Wakeup
@@ -149,7 +150,7 @@ async def test_nothing_is_written_before_the_dot_of_other_mail(
     since = clock()
     claim = await claim_message(new_key(), message_id, since.wall, LEASE)
     assert claim is not None
-    lease = Lease(claim, POLICY, since, clock)
+    lease = Lease(claim, Leases(POLICY, clock), since)
 
     async with writes_refused():
         assert await lease.may_finish(["bob@example.com"])
@@ -171,7 +172,7 @@ async def test_a_process_that_was_stopped_while_it_asked_asks_in_vain(
         return True
 
     monkeypatch.setattr("app.delivery.lease.begin_dot", stopped)
-    assert not await Lease(claim, POLICY, since, clock).may_finish(["bob@example.com"])
+    assert not await Lease(claim, Leases(POLICY, clock), since).may_finish(["bob@example.com"])
 
 
 @pytest.mark.parametrize(("on_doubt", "state"), [(OnDoubt.RETRY, "deferred"), (OnDoubt.FAIL, "failed")])
@@ -209,5 +210,29 @@ async def test_a_renewal_that_took_longer_than_the_pause_is_followed_by_the_next
     policy = LeasePolicy(LEASE, 3600, 0.01)
     start = clock()
     clock.monotonic += 3600
-    async with Lease(claim, policy, start, clock), asyncio.timeout(20):
+    async with Lease(claim, Leases(policy, clock), start), asyncio.timeout(20):
         await renewed_twice.wait()
+
+
+async def test_of_leases_that_share_a_timer_each_is_renewed_in_its_own_time(
+    put_mail: Put, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = [await claim_message(new_key(), await put_mail(), now(), LEASE) for _ in range(3)]
+    older, newer, over = [claim for claim in claims if claim is not None]
+    renewed: asyncio.Queue[UUID] = asyncio.Queue()
+
+    async def renew(claim: Claim, *_: object) -> bool:
+        renewed.put_nowait(claim.message_id)
+        return False
+
+    monkeypatch.setattr("app.delivery.lease.renew_lease", renew)
+    leases = Leases(LeasePolicy(LEASE, 3600, 0.01), clock)
+    first = clock()
+    clock.monotonic += 0.05
+    second = clock()
+    clock.monotonic += 3599.95
+    async with asyncio.timeout(20), Lease(newer, leases, second):
+        async with Lease(over, leases, first):
+            pass
+        async with Lease(older, leases, first):
+            assert [await renewed.get(), await renewed.get()] == [older.message_id, newer.message_id]
