@@ -37,11 +37,13 @@ class CannotSign(HeliographError):
 
 class ContentSigner:
     """Signs content with the active keys of its author's domain; keys that were opened once stay in memory for as long
-    as what is stored of them stays the same. Of at most `most` domains it knows the keys at one revision."""
+    as what is stored of them stays the same. Of at most `most` domains it knows the keys at one revision; and whether
+    there was none at all, so that nobody's domain is looked for."""
 
     def __init__(self, sealer: Sealer, most: int = 0) -> None:
         self._sealer = sealer
         self._known: Kept[str, list[Signer]] = Kept(most)
+        self._keyless: int | None = None
         self._opened: OrderedDict[tuple[UUID, str], PrivateKey] = OrderedDict()
 
     async def sign(self, content: bytes, host: str | None = None, revision: int | None = None) -> bytes:
@@ -52,10 +54,12 @@ class ContentSigner:
 
         Call it outside of transactions. Raises CannotSign.
         """
-        signers, unsigned = await self._signers_of(content, host, revision), rewritten(host)
+        if revision is not None and revision == self._keyless:
+            return content
+        signers = await self._signers_of(content, host, revision)
         if not signers:
             return content
-        arguments = (content, signers, _dated(content))
+        arguments, unsigned = (content, signers, _dated(content)), rewritten(host)
         if len(content) < _LARGE:
             return sign(*arguments, unsigned=unsigned)
         return await asyncio.to_thread(sign, *arguments, unsigned=unsigned)
@@ -67,6 +71,8 @@ class ContentSigner:
         if known is None:
             known = await self._signers(domain)
             self._known.keep(domain, known, revision)
+            if not known and not await _is_any_active():
+                self._keyless = revision
         return known
 
     async def sign_large(self, content: Content, host: str | None = None, revision: int | None = None) -> Content:
@@ -122,6 +128,10 @@ async def _active_keys(domains: Sequence[str]) -> Sequence[Mapping[str, Any]]:
     where.add_among("domain", domains)
     columns = "id, domain, selector, sealed_private_key, subdomains"
     return await rows(f"SELECT {columns} FROM dkim_key{where.clause} ORDER BY algorithm DESC", *where.arguments)  # noqa: S608 - constants
+
+
+async def _is_any_active() -> bool:
+    return bool(await rows("SELECT 1 FROM dkim_key WHERE state = $1 LIMIT 1", DkimKeyState.ACTIVE.value))
 
 
 def author_domain(content: bytes) -> str | None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from app.database.connection import execute
+from app.database.revision import read_revision
 from app.domains.manage import activate_dkim_key, generate_dkim_key, retire_dkim_key
 from app.domains.models import DkimAlgorithm, DkimKey
 from app.domains.signing import CannotSign, ContentSigner, author_domain
 from app.services.secret import Sealer
 from app.settings import Settings
 from tests.domains.dns_answers import answering
+from tests.statements import told
 
 SEALER = Sealer(["k" * 32])
 MAIL = "Date: Sun, 22 Nov 2026 17:04:05 +0100\r\nFrom: {}\r\nTo: b@example.net\r\nMessage-ID: <1@x>\r\n\r\nHello\r\n"
@@ -103,6 +105,23 @@ async def test_a_key_that_is_retired_or_changed_signs_no_more(database: Settings
         await signed("a@example.com", signer)
     await retire_dkim_key(key.id, None)
     assert await signed("a@example.com", signer) == MAIL.format("a@example.com")
+
+
+async def test_where_nobody_has_a_key_nobodys_domain_is_looked_for_until_the_facts_change(
+    sqlite_database: Settings,
+) -> None:
+    signer = ContentSigner(SEALER, 10)
+    ours, theirs = [MAIL.format(sender).encode() for sender in ("a@example.com", "a@example.org")]
+    revision = await read_revision()
+    assert await signer.sign(ours, revision=revision) == ours
+    async with told() as statements:
+        assert await signer.sign(theirs, revision=revision) == theirs
+    assert statements == []
+    await make("example.org", "s1")
+    assert await signer.sign(theirs) != theirs
+    revision = await read_revision()
+    assert await signer.sign(ours, revision=revision) == ours
+    assert await signer.sign(theirs, revision=revision) != theirs
 
 
 async def test_content_that_is_read_piece_by_piece_is_signed_as_in_one_piece(sqlite_database: Settings) -> None:
