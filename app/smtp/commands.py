@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply
@@ -32,7 +33,7 @@ def rcpt_command(address: str) -> bytes:
 
 def needs_smtputf8(envelope: Envelope, due: Iterable[str]) -> bool:
     """Whether the transaction for the `due` recipients has to be one of SMTPUTF8 (RFC 6531)."""
-    return envelope.smtputf8 or not (envelope.reverse_path.isascii() and all(address.isascii() for address in due))
+    return envelope.smtputf8 or not "".join((envelope.reverse_path, *due)).isascii()
 
 
 def ruled_out(extensions: Mapping[str, str], envelope: Envelope, content: Content) -> dict[str, Reply]:
@@ -42,21 +43,30 @@ def ruled_out(extensions: Mapping[str, str], envelope: Envelope, content: Conten
         problem = _NO_SMTPUTF8
     if problem is not None:
         return dict.fromkeys(envelope.recipients, problem)
-    problems = ((address, _address_problem(extensions, address)) for address in envelope.recipients)
-    return {address: reply for address, reply in problems if reply is not None}
+    return {
+        address: problem
+        for address in envelope.recipients
+        if (problem := _address_problem(extensions, address)) is not None
+    }
 
 
 _NO_SMTPUTF8 = Reply(550, "The server does not offer SMTPUTF8, which this address needs.", "5.6.7")
 
 
 def _content_problem(extensions: Mapping[str, str], content: Content) -> Reply | None:
-    limit = extensions.get("size", "").partition(" ")[0]
-    if limit.isdecimal() and 0 < int(limit[:20]) < content.size:
-        text = f"The message has {content.size} octets; the server takes at most {int(limit[:20])}."
-        return Reply(552, text, "5.3.4")
+    limit = _limit(extensions.get("size", ""))
+    if limit and limit < content.size:
+        return Reply(552, f"The message has {content.size} octets; the server takes at most {limit}.", "5.3.4")
     if not content.is_well_formed:
         return Reply(554, "The content has a line that does not end in CRLF.", "5.6.0")
     return None
+
+
+@lru_cache
+def _limit(size: str) -> int:
+    """What is said behind SIZE (RFC 1870), in octets; 0: no limit that is known."""
+    limit = size.partition(" ")[0]
+    return int(limit[:20]) if limit.isdecimal() else 0
 
 
 def _address_problem(extensions: Mapping[str, str], address: str) -> Reply | None:

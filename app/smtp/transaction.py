@@ -21,7 +21,7 @@ async def _always(_: Collection[str]) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class TransactionResult:
     """What became of each recipient. One with a reply has its verdict: the reply to its RCPT, to MAIL or DATA, to
     the end of the content, or our own where the server's extensions rule it out. `failure` is that of all the others;
@@ -117,8 +117,10 @@ def _can_do_without(exchange: Exchange) -> bool:
     """Whether MAIL was refused for its parameters, which the server offers, and so is worth saying without them: first
     without those that can be spared, then for the recipients who need no SMTPUTF8."""
     connection, due = exchange.connection, exchange.due
+    if exchange.accepted or connection.in_transaction:
+        return False
     codes = {exchange.replies[address].code for address in due}
-    if exchange.accepted or connection.in_transaction or not codes or not codes <= _PARAMETERS_REFUSED:
+    if not codes or not codes <= _PARAMETERS_REFUSED:
         return False
     refused = connection.extensions.keys() & {"size", "8bitmime"}
     if not refused and needs_smtputf8(exchange.envelope, due):
