@@ -41,9 +41,12 @@ class ServiceNote:
 
     def log(self) -> None:
         """Say what changed, once it is committed."""
-        service = public_id("svc", self.claim.service_id)
         if self._opened and self.fault is not None:
-            logger.warning("service %s: circuit open, its mail waits. %s", service, self.fault.reason)
+            logger.warning("service %s: circuit open, its mail waits. %s", self._service, self.fault.reason)
         if self._open_since is not None:
             seconds = (self.moment - self._open_since).total_seconds()
-            logger.info("service %s: circuit closed after %.0f s", service, seconds)
+            logger.info("service %s: circuit closed after %.0f s", self._service, seconds)
+
+    @property
+    def _service(self) -> str:
+        return public_id("svc", self.claim.service_id)

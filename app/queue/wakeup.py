@@ -29,8 +29,9 @@ class Wakeup:
 
     def message_changed(self, message_id: UUID) -> None:
         """A recipient of the message changed its state. Call it after the commit."""
-        for event in self._watchers.get(message_id, ()):
-            event.set()
+        if self._watchers:
+            for event in self._watchers.get(message_id, ()):
+                event.set()
 
     def look_again(self) -> None:
         """Every watcher looks, as if its message had changed."""

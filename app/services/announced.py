@@ -1,5 +1,7 @@
 """What a service's server announced about itself, the last time it was talked to."""
 
+from functools import lru_cache
+
 from app.database.connection import execute
 from app.services.models import Service
 
@@ -11,13 +13,18 @@ async def note_announced_size(service: Service, parameter: str) -> None:
 
     Nothing is written where the service was changed meanwhile: it may have another server.
     """
-    said = parameter.partition(" ")[0]
-    size = int(said) if said.isdecimal() and len(said) <= len(str(_MOST)) else 0
-    announced = size if 0 < size <= _MOST else None
+    announced = _size(parameter)
     if announced != service.announced_size:
         statement = "UPDATE service SET announced_size = $1 WHERE id = $2 AND version = $3"
         await execute(statement, announced, service.id, service.version)
         service.announced_size = announced
+
+
+@lru_cache
+def _size(parameter: str) -> int | None:
+    said = parameter.partition(" ")[0]
+    size = int(said) if said.isdecimal() and len(said) <= len(str(_MOST)) else 0
+    return size if 0 < size <= _MOST else None
 
 
 async def forget_announced_size(service: Service) -> None:
