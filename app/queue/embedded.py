@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextvars import Context
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -46,9 +47,8 @@ class EmbeddedEngine:
         self._wakeup = wakeup
         self._poll = poll
         self._caps: Mapping[UUID, int] = {}
-        self._at_once: Mapping[UUID, int] = {}
+        self._places: defaultdict[UUID, _Places] = defaultdict(_Places)
         self._running: dict[UUID, asyncio.Task[None]] = {}
-        self._busy: Counter[UUID] = Counter()
 
     def rows_of(self, jobs: Sequence[Job]) -> None:
         """See Engine.rows_of."""
@@ -60,11 +60,16 @@ class EmbeddedEngine:
         """Takes effect at once."""
         if caps != self._caps:
             self._caps = dict(caps)
+            for service_id in caps.keys() | self._places.keys():
+                self._places[service_id].count = caps.get(service_id, 0)
+            for service_id in [key for key, places in self._places.items() if not places.count and not places.taken]:
+                del self._places[service_id]
             self._wakeup.work_arrived()
 
     def fill_at_once(self, places: Mapping[UUID, int]) -> None:
         """See Engine.fill_at_once."""
-        self._at_once = dict(places)
+        for service_id in places.keys() | self._places.keys():
+            self._places[service_id].at_once = places.get(service_id, 1)
 
     async def depth(self) -> Mapping[UUID, int]:
         """See Engine.depth."""
@@ -97,14 +102,9 @@ class EmbeddedEngine:
     async def _start_due(self, handle: Handle) -> None:
         moment = now()
         for service_id in list(self._caps):
-            if (free := self._free(service_id)) > 0:
+            if free := self._places[service_id].to_be_filled:
                 for message_id in await self._due(service_id, moment, free):
-                    self._start(handle, service_id, message_id)
-
-    def _free(self, service_id: UUID) -> int:
-        """How many places of the service may be filled now."""
-        free = self._caps.get(service_id, 0) - self._busy[service_id]
-        return free if free >= self._at_once.get(service_id, 1) else 0
+                    self._start(handle, self._places[service_id], message_id)
 
     async def _due(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
         # What is handled as the table is looked at may be due there, though it has ended until that is known.
@@ -118,19 +118,32 @@ class EmbeddedEngine:
     async def _found(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
         return [as_key(row["id"]) for row in await rows(_DUE, service_id, moment, limit)]
 
-    def _start(self, handle: Handle, service_id: UUID, message_id: UUID) -> None:
+    def _start(self, handle: Handle, places: "_Places", message_id: UUID) -> None:
         self._running[message_id] = task = asyncio.create_task(handle(message_id), context=Context())
-        self._busy[service_id] += 1
-        task.add_done_callback(partial(self._ended, message_id, service_id))
+        places.taken += 1
+        task.add_done_callback(partial(self._ended, message_id, places))
 
-    def _ended(self, message_id: UUID, service_id: UUID, task: asyncio.Task[None]) -> None:
+    def _ended(self, message_id: UUID, places: "_Places", task: asyncio.Task[None]) -> None:
         del self._running[message_id]
-        self._busy[service_id] -= 1
-        if not self._busy[service_id]:
-            del self._busy[service_id]
+        places.taken -= 1
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
-        elif self._free(service_id):
+        elif places.to_be_filled:
             self._wakeup.work_arrived()
+
+
+@dataclass(slots=True, eq=False)
+class _Places:
+    """Those of one service: how many there are and are taken, and how many have to be free before any is filled."""
+
+    count: int = 0
+    taken: int = 0
+    at_once: int = 1
+
+    @property
+    def to_be_filled(self) -> int:
+        """How many may be filled now."""
+        free = self.count - self.taken
+        return free if free >= self.at_once else 0
