@@ -205,10 +205,9 @@ class Connection:
             return known
         protocol = self._protocol
         try:
-            if not protocol.has_reply:
-                await protocol.arrival(seconds)
-                if (known := self.at_hand()) is not None:
-                    return known
+            await protocol.arrival(seconds)
+            if (known := self.at_hand()) is not None:
+                return known
             line = protocol.first_line()
             response = protocol.take()
         except BaseException as error:

@@ -45,9 +45,14 @@ class Content:
         octets = self.octets
         if not isinstance(octets, bytes):
             return LargeChunks(octets, stuffed=True)
-        if len(octets) <= CHUNK:
-            return Chunks(iter((doubled(octets, begins_line=True),)))
         return Chunks(_stuffed(octets, start, end) for start, end in _cuts(octets))
+
+    def stuffed_whole(self) -> bytes | None:
+        """The same, where it is one chunk; None where it is more."""
+        octets = self.octets
+        if isinstance(octets, bytes) and len(octets) <= CHUNK:
+            return doubled(octets, begins_line=True)
+        return None
 
 
 class Chunks:

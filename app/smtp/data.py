@@ -92,16 +92,18 @@ async def _content(exchange: Exchange, accepted: list[str]) -> Reply:
     A refusal amid the content is as good as one after it, though the connection is closed then.
     """
     connection, turn, timeouts = exchange.connection, exchange.turn, exchange.timeouts
-    chunks = await exchange.content.stuffed().begin()
-    if not exchange.content.is_small:
+    last = exchange.content.stuffed_whole()
+    if last is None:
+        chunks = await exchange.content.stuffed().begin()
         await connection.upload(chunks, timeouts.content)
+        last = chunks.last
     if connection.invite():
         await asyncio.sleep(0)  # so that its envelope goes in the same write
     if not await exchange.may_finish(accepted):
         connection.close()
         raise SmtpFailure(WITHHELD)
     try:
-        reply = await connection.finish(turn, chunks.last + b".\r\n", timeouts.dot)
+        reply = await connection.finish(turn, last + b".\r\n", timeouts.dot)
     except SmtpFailure as error:
         connection.rides_badly = error.failure.in_doubt and turn.is_followed
         raise

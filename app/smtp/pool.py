@@ -195,7 +195,8 @@ class Pool:
         self._faults.note(loan.key, connection)
         loan.aboard -= 1
         if loan.aboard:
-            self._share(berth, loan)
+            if connection.train.has_ended:
+                self._share(berth, loan)
             return
         berth.loans.remove(loan)
         self._lent.discard(connection)
