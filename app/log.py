@@ -133,7 +133,11 @@ class UsualLine:
         if listening is None:
             logger.info(self._text, *told, extra={"fields": fields})
         else:
-            listening.handle(_Record(logger.name, self._text, told, fields))
+            listening.acquire()
+            try:
+                listening.emit(_Record(logger.name, self._text, told, fields))
+            finally:
+                listening.release()
 
 
 class _Record(logging.LogRecord):

@@ -182,9 +182,10 @@ class Attempter:
             if result.failure is not None and result.failure.of_service:
                 part = untried
             again = over_the_limit(result, part)
-            settled = [recipient for recipient in part if recipient not in again]
             untried = again + untried[len(part) :]
-            tried = claim if len(settled) == len(claim.recipients) else replace(claim, recipients=tuple(settled))
+            tried = claim
+            if again or len(part) != len(claim.recipients):
+                tried = replace(claim, recipients=tuple([each for each in part if each not in again]))
             if not await self._settle(tried, result, started_at, last=not untried):
                 return
             slot.free()
@@ -260,7 +261,8 @@ class Attempter:
         settlements: list[Settlement] = []
 
         def judge(verdict_awaited: bool) -> list[Settlement]:
-            settlements[:] = judge_attempt(
+            nonlocal settlements
+            settlements = judge_attempt(
                 claim, result, moment, self._retry, _draw_jitter, verdict_awaited=verdict_awaited
             )
             return settlements

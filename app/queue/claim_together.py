@@ -6,7 +6,7 @@ says the same; whatever else there is, it decides.
 
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -38,10 +38,10 @@ class PlainClaims:
         self._chance = chance
         self._together: Together[Wanted] = Together(self._claim_together)
 
-    async def make(self, wanted: "Wanted") -> None:
+    def make(self, wanted: "Wanted") -> Coroutine[Any, Any, None]:
         """Claim the message, if nothing is in its way. Cancelled meanwhile, `wanted` may have its claim all the same.
         Raises what the database raises."""
-        await self._together.do(wanted)
+        return self._together.do(wanted)
 
     async def _claim_together(self, take: "Take[Wanted]") -> None:
         if self._chance is not None:

@@ -124,7 +124,6 @@ class Protocol(SMTPProtocol):
         line = bytes(buffer[: buffer.find(b"\n") + 1])
         if (found := known.get(line)) is not None:
             del buffer[: len(line)]
-            self._looked_at = 0
             if self._awaited:
                 self._awaited -= 1
         return found

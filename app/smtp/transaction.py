@@ -1,7 +1,8 @@
 """MAIL, RCPT, content and its end: one Reply per recipient (RFC 5321 section 3.3)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.mail.content import Content as StoredContent
 from app.mail.envelope import Envelope
@@ -59,7 +60,8 @@ async def transact(
         try:
             examined = examined or await look_through(content)
             exchange = _exchange(connection, turn, envelope, examined, timeouts, may_finish, verdicts)
-            await _carry_out(exchange)
+            if exchange.due:
+                await _way_of(exchange)(exchange)
             failure = None
         except SmtpFailure as error:
             failure = error.failure
@@ -90,27 +92,25 @@ def _exchange(
     return Exchange(connection, turn, envelope, content, timeouts, may_finish, due, replies)
 
 
-async def _carry_out(exchange: Exchange) -> None:
-    """The replies of those for whom it came to a verdict. Raises SmtpFailure."""
+def _way_of(exchange: Exchange) -> Callable[[Exchange], Coroutine[Any, Any, None]]:
+    """What notes the replies of those for whom it comes to a verdict, and raises SmtpFailure."""
     connection, turn = exchange.connection, exchange.turn
-    if not exchange.due:
-        return
     if connection.chunks_badly and connection.in_transaction and turn.is_first:
-        await _reset(connection)
+        return _send_after_reset
     if not connection.chunking:
-        await send_by_data(exchange)
-    elif exchange.content.is_small and turn.is_clear and not turn.is_first:
-        await send_at_once(exchange)
-    else:
-        await send_in_chunks(exchange)
+        return send_by_data
+    if exchange.content.is_small and turn.is_clear and not turn.is_first:
+        return send_at_once
+    return send_in_chunks
 
 
-async def _reset(connection: Connection) -> None:
+async def _send_after_reset(exchange: Exchange) -> None:
     """After BDAT that was refused. Who does not know it takes its octets for the beginning of RSET."""
     try:
-        await connection.reset()
+        await exchange.connection.reset()
     except SmtpFailure as error:
         raise SmtpFailure(Failure(Phase.MAIL, Cause.PROTOCOL, error.failure.message)) from error
+    await _way_of(exchange)(exchange)
 
 
 def _can_do_without(exchange: Exchange) -> bool:
