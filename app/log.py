@@ -8,7 +8,7 @@ import sys
 import time
 from asyncio import AbstractEventLoop
 from asyncio import _get_running_loop as running_loop
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -61,8 +61,7 @@ class GatheredLines(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._lines: list[str] = []
-        self._size = 0
+        self._gathered: list[str | UsualRecord] = []
         self._last: logging.LogRecord | None = None
         self._turn_of: AbstractEventLoop | None = None
 
@@ -71,28 +70,39 @@ class GatheredLines(logging.StreamHandler[TextIO]):
         try:
             note_request(record)
             line = self.format(record) + self.terminator
-            if self._size + len(line) > _WHOLE:
+            self._gather(line, record)
+            if record.levelno >= logging.WARNING or not line.isascii():
                 self.flush()
-            self._lines.append(line)
-            self._size += len(line)
-            self._last = record
-            loop = running_loop()
-            if loop is None or record.levelno >= logging.WARNING or not line.isascii():
-                self.flush()
-            elif loop is not self._turn_of:
-                loop.call_soon(self.flush)
-                self._turn_of = loop
         except Exception:
             self.handleError(record)
+
+    def take(self, record: "UsualRecord") -> None:
+        """Take one line, which is worked out with the others of its turn: that takes less than one by one."""
+        self.acquire()
+        try:
+            self._gather(record, record)
+        finally:
+            self.release()
+
+    def _gather(self, told: "str | UsualRecord", record: logging.LogRecord) -> None:
+        self._gathered.append(told)
+        self._last = record
+        loop = running_loop()
+        if loop is None:
+            self.flush()
+        elif loop is not self._turn_of:
+            loop.call_soon(self.flush)
+            self._turn_of = loop
 
     def flush(self) -> None:
         """Write what there is."""
         self.acquire()
         try:
-            lines, last = self._lines, self._last
-            self._lines, self._size, self._last, self._turn_of = [], 0, None, None
+            gathered, last = self._gathered, self._last
+            self._gathered, self._last, self._turn_of = [], None, None
             if last is not None:
-                self._write("".join(lines), last)
+                for piece in _pieces([told if type(told) is str else self._line(told) for told in gathered]):
+                    self._write(piece, last)
         finally:
             self.release()
 
@@ -101,12 +111,35 @@ class GatheredLines(logging.StreamHandler[TextIO]):
         self.flush()
         super().close()
 
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record) + self.terminator
+        except Exception:
+            self.handleError(record)
+            return ""
+
     def _write(self, lines: str, last: logging.LogRecord) -> None:
         try:
             self.stream.write(lines)
             super().flush()
         except Exception:
             self.handleError(last)
+
+
+def _pieces(lines: Sequence[str]) -> Iterator[str]:
+    """Together as many as a pipe takes in one piece."""
+    piece = "".join(lines)
+    if len(piece) <= _WHOLE and piece.isascii():
+        yield piece
+        return
+    begin, size = 0, 0
+    for position, line in enumerate(lines):
+        octets = len(line.encode(errors="replace"))
+        if position > begin and size + octets > _WHOLE:
+            yield "".join(lines[begin:position])
+            begin, size = position, 0
+        size += octets
+    yield "".join(lines[begin:])
 
 
 def write_gathered() -> None:
@@ -133,14 +166,10 @@ class UsualLine:
         if listening is None:
             logger.info(self._text, *told, extra={"fields": fields})
         else:
-            listening.acquire()
-            try:
-                listening.emit(_Record(logger.name, self._text, told, fields))
-            finally:
-                listening.release()
+            listening.take(UsualRecord(logger.name, self._text, told, fields))
 
 
-class _Record(logging.LogRecord):
+class UsualRecord(logging.LogRecord):
     """What our handler and formatters look at, and no more: making all of a record takes longer than the line."""
 
     levelno, levelname = logging.INFO, logging.getLevelName(logging.INFO)
@@ -148,9 +177,9 @@ class _Record(logging.LogRecord):
     filename, lineno = "(unknown file)", 0
 
     def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
-        self.created = created = time.time()
-        self.msecs = int((created - int(created)) * 1000) + 0.0
+        self.created = time.time()
         self.name, self.msg, self.args, self.fields = name, text, told, fields
+        note_request(self)
 
 
 def _listening(logger: logging.Logger) -> GatheredLines | None:
@@ -170,17 +199,14 @@ class HumanFormatter(logging.Formatter):
         self._addresses = addresses
         self._second, self._shown = -1, ""
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's
-        """As logging's own, worked out once per second."""
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        """The line, without traceback."""
         second = int(record.created)
         if second != self._second:
             self._second, self._shown = second, time.strftime(self.default_time_format, self.converter(second))
-        return f"{self._shown},{record.msecs:03.0f}"
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
-        """The line, without traceback."""
+        milliseconds = int((record.created - second) * 1000)
+        line = f"{self._shown},{milliseconds:03} {record.levelname:7} {record.name}: {record.getMessage()}"
         request_id = getattr(record, "request_id", None)
-        line = f"{self.formatTime(record)} {record.levelname:7} {record.name}: {record.getMessage()}"
         return f"{line} [{request_id}]" if request_id else line
 
     def format(self, record: logging.LogRecord) -> str:
