@@ -24,7 +24,9 @@ class EncodedResponse(Response):
 
 def answer(body: bytes, status: int, *fields: Fields) -> Response:
     """The response with these header fields, and its length."""
-    header = [field for each in fields for field in each]
+    header: list[Field] = []
+    for some in fields:
+        header += some
     header.append((b"content-length", b"%d" % len(body)))
     return EncodedResponse(body, status, header)
 

@@ -101,7 +101,7 @@ class GatheredLines(logging.StreamHandler[TextIO]):
             gathered, last = self._gathered, self._last
             self._gathered, self._last, self._turn_of = [], None, None
             if last is not None:
-                for piece in _pieces([told if type(told) is str else self._line(told) for told in gathered]):
+                for piece in _pieces([told if isinstance(told, str) else self._line(told) for told in gathered]):
                     self._write(piece, last)
         finally:
             self.release()

@@ -1,6 +1,6 @@
 """The API keys that one process has seen lately, so that their next requests ask the database nothing."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from app import clock
@@ -24,11 +24,11 @@ class KnownKeys:
         self._interval = timedelta(seconds=record_use_every)
         self._now = now
 
-    async def authenticate(
+    def authenticate(
         self, api_key: str | None, *, origin: str | None = None, page_origin: str | None = None
-    ) -> Principal:
+    ) -> Awaitable[Principal]:
         """As the function of this name, but what it says may be outdated."""
-        return await self._principal(Shown(shown_digest(api_key), origin, page_origin))
+        return self._principal(Shown(shown_digest(api_key), origin, page_origin))
 
     async def confirm(self, principal: Principal) -> Principal:
         """The principal, if it is not outdated; else who it is now. Raises what `authenticate` does."""

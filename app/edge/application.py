@@ -3,7 +3,7 @@ of them."""
 
 import logging
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from functools import lru_cache
 from time import perf_counter
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answer import Field
-from app.edge.cors import CrossOrigin, methods_across
+from app.edge.cors import VARY, CrossOrigin, methods_across
 from app.edge.proxies import hops_in, hops_of, is_trusted, node_address, origin
 from app.indexed import FIRST_FIELDS, first_fields
 from app.log import UsualLine, write_gathered
@@ -67,23 +67,23 @@ class Edge:
         notes, began, status = begin_request(given_id or _random().hex()), perf_counter(), 0
         app, methods = self._app, methods_across(scope["path"])
 
-        async def answer(message: Message) -> None:
+        def answer(message: Message) -> Awaitable[None]:
             nonlocal status
             kind = message["type"]
             if kind == "http.response.start":
                 status = status or int(message["status"])
-                header = list(message.get("headers", ()))
-                there = dict(header)
+                there = dict(message.get("headers", ()))
+                if methods and (b"origin" in fields or b"vary" in there):
+                    return self._answer_page(message, there, scope, notes, send)
+                header = message["headers"] = [*message.get("headers", ())]
                 if methods:
-                    await self._pages.complete(header, there, scope)
-                self._secure.complete(header, there, scope["scheme"])
-                header.append((b"x-request-id", notes.id.encode("ascii")))
-                message["headers"] = header
+                    header.append(VARY)
+                self._complete(header, there, scope, notes)
             elif kind in _STATUS_OF_SOCKET:
                 status = status or _STATUS_OF_SOCKET[kind] or int(message["status"])
                 if kind != "websocket.close":
                     message["headers"] = [*message.get("headers", ()), (b"x-request-id", notes.id.encode("ascii"))]
-            await send(message)
+            return send(message)
 
         is_http = scope["type"] == "http"
         self._under_way += is_http
@@ -103,6 +103,18 @@ class Edge:
             if not self._under_way:
                 write_gathered()
         notes.ended = True
+
+    async def _answer_page(
+        self, message: Message, there: Collection[bytes], scope: Scope, notes: RequestNotes, send: Send
+    ) -> None:
+        header = message["headers"] = [*message.get("headers", ())]
+        await self._pages.complete(header, scope)
+        self._complete(header, there, scope, notes)
+        await send(message)
+
+    def _complete(self, header: list[Field], there: Collection[bytes], scope: Scope, notes: RequestNotes) -> None:
+        self._secure.complete(header, there, scope["scheme"])
+        header.append((b"x-request-id", notes.id.encode("ascii")))
 
 
 _STATUS_OF_SOCKET = {"websocket.accept": 101, "websocket.close": 403, "websocket.http.response.start": 0}
@@ -155,10 +167,12 @@ class SecureHeader:
     def __init__(self, hsts_max_age: int) -> None:
         hsts = (b"strict-transport-security", f"max-age={hsts_max_age}".encode())
         self._of_https = (*_SECURE, hsts) if hsts_max_age else _SECURE
+        self._names = frozenset(name for name, _ in self._of_https)
 
-    def complete(self, header: list[Field], there: Container[bytes], scheme: str) -> None:
+    def complete(self, header: list[Field], there: Collection[bytes], scheme: str) -> None:
         """Put it into the header, but what is `there`."""
-        header += [field for field in (self._of_https if scheme == "https" else _SECURE) if field[0] not in there]
+        fields = self._of_https if scheme == "https" else _SECURE
+        header += fields if self._names.isdisjoint(there) else [field for field in fields if field[0] not in there]
 
 
 def _values(name: bytes, fields: Iterable[Field]) -> list[str]:

@@ -7,7 +7,6 @@ where any is. Credentials of the browser's own, such as cookies, are never allow
 
 import logging
 import re
-from collections.abc import Container
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,7 +18,6 @@ from app.access.web_origin import canonical_origin, offered_origin
 from app.answer import Field
 from app.database.connection import is_transient
 from app.database.trouble import log_trouble
-from app.indexed import first_fields
 from app.request import current_request
 from app.settings import Settings
 
@@ -29,7 +27,7 @@ KNOWN_ORIGIN = "heliograph.known_origin"
 """In the scope of a WebSocket: whether its Origin is one of a browser key."""
 
 _DOORS = re.compile(r"(?P<graphql>/graphql/?)|/api/v2/[^/]+/?")
-_VARY = (b"vary", b"Origin")
+VARY = (b"vary", b"Origin")
 _REQUEST_FIELDS = "Authorization, Content-Type, Idempotency-Key, Prefer, X-API-Key, X-DreamFactory-API-Key"
 _ANSWER_FIELDS = (
     "Idempotent-Replayed, Retry-After, X-Message-Id, X-Message-Status, X-RateLimit-Limit, X-RateLimit-Remaining,"
@@ -57,11 +55,9 @@ class CrossOrigin:
             return None
         return self._preflight(origin, methods)
 
-    async def complete(self, header: list[Field], there: Container[bytes], scope: Scope) -> None:
-        """Put into the header of a door's answer, which is `there`, who may read it."""
-        if b"vary" not in there and b"origin" not in first_fields(scope):
-            header.append(_VARY)
-            return
+    async def complete(self, header: list[Field], scope: Scope) -> None:
+        """Put into the header of a door's answer who may read it. Where the request tells no origin, and nothing else
+        varies, that is VARY."""
         fields = MutableHeaders(raw=header)
         fields.add_vary_header("Origin")
         origin = offered_origin(Headers(scope=scope))

@@ -47,6 +47,9 @@ class _Awaited(Enum):
     BODY = auto()
 
 
+_NOTHING, _HEADER, _BODY = _Awaited  # to get one from its Enum takes several times as long
+
+
 class _Unheard(list[tuple[bytes, bytes]]):
     """Keeps nothing of a trailer: what a header says, such as the key or for whom a proxy speaks, is not said there
     (RFC 9110, 6.5.1)."""
@@ -64,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     bounds = Bounds()
     url = b""
-    _awaited = _Awaited.NOTHING
+    _awaited = _NOTHING
     _timer: asyncio.TimerHandle | None = None
     _deadline = 0.0
     _header_begins = False
@@ -78,26 +81,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self._crowded = len(self.connections) > self.bounds.max_connections
         if self._crowded:
             self.app = _crowded
-        self._turn_to(_Awaited.HEADER)
+        self._turn_to(_HEADER)
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._turn_to(_Awaited.NOTHING)
+        self._turn_to(_NOTHING)
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._awaited is _Awaited.NOTHING:
+        if self._awaited is _NOTHING:
             self._begin_header(0)
         self._last_fed = len(data)
         self._fed += self._last_fed
         super().data_received(data)
-        if self._awaited is _Awaited.NOTHING:  # as nearly always: it came at once
+        if self._awaited is _NOTHING:  # as nearly always: it came at once
             return
         if self.transport.is_closing():
-            self._turn_to(_Awaited.NOTHING)
-        elif self._awaited is _Awaited.BODY:
+            self._turn_to(_NOTHING)
+        elif self._awaited is _BODY:
             if self._fed > self.bounds.max_header_bytes:
                 self._refuse_trailer()
             else:
@@ -110,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._awaited is not _Awaited.HEADER:  # it came right behind another one
+        if self._awaited is not _HEADER:  # it came right behind another one
             self._begin_header(self._last_fed)
 
     def on_headers_complete(self) -> None:
@@ -121,7 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.scope is self.scope:  # uvicorn makes it, and its task has not begun
             self.cycle.__class__ = OnePieceCycle
             self.headers = _TRAILER  # from here on; the scope has the list of the header
-        self._turn_to(_Awaited.BODY)
+        self._turn_to(_BODY)
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0  # counts what comes without any body: chunks' extensions, and the trailer
@@ -129,10 +132,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._turn_to(_Awaited.NOTHING)
+        self._turn_to(_NOTHING)
 
     def handle_websocket_upgrade(self) -> None:
-        self._turn_to(_Awaited.NOTHING)
+        self._turn_to(_NOTHING)
         if self._crowded:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, _CROWDED, _LATER)
         elif any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
@@ -166,7 +169,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _begin_header(self, begun_in: int) -> None:
         """Somewhere in so many octets, which do not count as fed."""
-        self._turn_to(_Awaited.HEADER)
+        self._turn_to(_HEADER)
         self._header_begins = True
         self._begun_in = begun_in
 
@@ -178,7 +181,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """For what is awaited, anew. One timer is there for all of it, since most of what is awaited comes at once: it
         rings after the shortest of the times, and is set again for what is left."""
         bounds = self.bounds
-        seconds = bounds.header_timeout if self._awaited is _Awaited.HEADER else bounds.body_timeout
+        seconds = bounds.header_timeout if self._awaited is _HEADER else bounds.body_timeout
         self._deadline = self.loop.time() + seconds
         if self._timer is None:
             self._set_timer(seconds)
@@ -189,7 +192,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _ring(self) -> None:
         self._timer = None
-        if self._awaited is _Awaited.NOTHING or self.transport.is_closing():
+        if self._awaited is _NOTHING or self.transport.is_closing():
             return
         left = self._deadline - self.loop.time()
         if left > 0:
@@ -200,7 +203,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _time_is_up(self) -> None:
         if self.cycle is None:
             ours = False
-        elif self._awaited is _Awaited.BODY:
+        elif self._awaited is _BODY:
             ours = self.cycle.waiting_for_100_continue
         else:  # stray line ends are taken for the beginning of a header
             ours = not self.cycle.response_complete
@@ -211,9 +214,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, message: str, more: Mapping[str, str] | None = None) -> None:
         """Answer where no application does, and close."""
-        self._turn_to(_Awaited.NOTHING)
+        self._turn_to(_NOTHING)
         body = _body(status, message)
-        header = {**_HEADER, **(more or {}), "Content-Length": str(len(body))}
+        header = {**_HEADER_OF_REFUSAL, **(more or {}), "Content-Length": str(len(body))}
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {text}" for name, text in header.items())]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
@@ -221,7 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 _CROWDED = "The server has as many connections as it takes. Try again soon."
 _LATER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-_HEADER = {
+_HEADER_OF_REFUSAL = {
     "Content-Type": "application/json",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -238,5 +241,5 @@ def _body(status: HTTPStatus, message: str) -> bytes:
 
 async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    answer = Response(_body(status, _CROWDED), status.value, {**_HEADER, **_LATER})
+    answer = Response(_body(status, _CROWDED), status.value, {**_HEADER_OF_REFUSAL, **_LATER})
     await answer(scope, receive, send)

@@ -14,7 +14,9 @@ def unstorable(text: str) -> str | None:
 
     PostgreSQL stores neither, and a lone surrogate has no UTF-8 form to send.
     """
-    return None if "\x00" not in text and _has_utf_8(text) else _first(_UNSTORABLE, text)
+    if "\x00" not in text and (text.isascii() or _has_utf_8(text)):
+        return None
+    return _first(_UNSTORABLE, text)
 
 
 def header_breaking(text: str) -> str | None:
@@ -32,7 +34,7 @@ def poses_as_encoded_word(text: str) -> bool:
 
 def _has_utf_8(text: str) -> bool:
     try:
-        return text.isascii() or bool(text.encode())
+        return bool(text.encode())
     except UnicodeEncodeError:
         return False
 

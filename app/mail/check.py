@@ -46,7 +46,7 @@ def check_draft(draft: Draft, limits: DraftLimits) -> tuple[Problem, ...]:
     Field paths name the draft's own fields: ("to", "0", "email"), ("attachments", "2", "content_type").
     """
     letter = () if _is_sound_letter(draft, limits) else tuple(_letter(draft, limits))
-    return (*letter, *_extras(draft, limits))
+    return (*letter, *_extras(draft, limits)) if _has_extras(draft) else letter
 
 
 def is_media_type(text: str) -> bool:
@@ -81,6 +81,11 @@ def _letter(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:
     yield from _author(draft, limits)
     yield from _subject(draft, limits)
     yield from _bodies(draft, limits)
+
+
+def _has_extras(draft: Draft) -> bool:
+    has_data = draft.template_data or draft.variables or draft.metadata or draft.tags
+    return bool(has_data or draft.headers or draft.attachments or draft.unsubscribe is not None)
 
 
 def _extras(draft: Draft, limits: DraftLimits) -> Iterator[Problem]:

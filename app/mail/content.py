@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
-from app.mail.mime import Entity
+from app.mail.mime import EncodedFile, Entity
+from app.mail.octets import pieces_of
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
@@ -19,15 +20,14 @@ class Composed:
 
     def whole(self) -> bytes:
         """All of it, in memory."""
+        if EncodedFile not in map(type, self.parts):
+            return b"".join(cast("tuple[bytes, ...]", self.parts))
         return b"".join([part if isinstance(part, bytes) else b"".join(part.pieces()) for part in self.parts])
 
     def pieces(self) -> Iterator[bytes]:
         """All of it, in its order."""
         for part in self.parts:
-            if isinstance(part, bytes):
-                yield part
-            else:
-                yield from part.pieces()
+            yield from pieces_of(part)
 
 
 class Content(Protocol):

@@ -46,13 +46,13 @@ def make_envelope(
     `sender` and `reply_to` are the mailboxes `compose` is given, where they are not the draft's own; `recipients` those
     of the draft, where they are known.
     """
-    in_header = [draft.from_email or "", draft.reply_to_email or ""]
-    in_header += [mailbox.email for mailbox in (sender, reply_to, *draft.to, *draft.cc) if mailbox]
-    return Envelope(
-        reverse_path=wire_address(reverse_path) if reverse_path else "",
-        recipients=tuple([recipient.address for recipient in recipients or envelope_recipients(draft)]),
-        smtputf8=not "".join(in_header).isascii() and any(map(needs_smtputf8, in_header)),
-    )
+    authors = [draft.from_email or "", draft.reply_to_email or ""]
+    authors += [mailbox.email for mailbox in (sender, reply_to) if mailbox]
+    addresses = tuple([recipient.address for recipient in recipients or envelope_recipients(draft)])
+    smtputf8 = False
+    if not "".join([*authors, *addresses]).isascii():  # which is rare; then it is looked at more closely
+        smtputf8 = any(map(needs_smtputf8, (*authors, *[mailbox.email for mailbox in (*draft.to, *draft.cc)])))
+    return Envelope(wire_address(reverse_path) if reverse_path else "", addresses, smtputf8)
 
 
 def envelope_recipients(draft: Draft) -> tuple[EnvelopeRecipient, ...]:

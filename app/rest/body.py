@@ -11,11 +11,11 @@ from app.mail.draft import Attachment, Draft, Link
 from app.mail.transfer_encoding import read_base64
 
 _RECIPIENTS = frozenset({"to", "cc", "bcc"})
-_TEXTS = {"subject": "subject", "body_text": "text", "body_html": "html"}
-"""What a Draft calls them."""
-
 _FROM_AND_REPLY_TO = frozenset({"from_email", "from_name", "reply_to_email", "reply_to_name"})
 """Texts that are absent where they are empty."""
+
+_TEXTS = {"subject": "subject", "body_text": "text", "body_html": "html"} | {name: name for name in _FROM_AND_REPLY_TO}
+"""What a Draft calls them."""
 
 _TEMPLATE = frozenset({"template", "template_id"})
 _ATTACHED = ("attachments", "attachment", "import_url")
@@ -43,10 +43,9 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
     variables: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, value in body.items():
-        if name in _TEXTS:
-            given[_TEXTS[name]] = value if type(value) is str else _text(value, name, problems)
-        elif name in _FROM_AND_REPLY_TO:
-            given[name] = (value if type(value) is str else _text(value, name, problems)) or None
+        if (field := _TEXTS.get(name)) is not None:
+            text = value if type(value) is str else _text(value, name, problems)
+            given[field] = text if text or field not in _FROM_AND_REPLY_TO else None
         elif name in _RECIPIENTS:
             given[name] = _mailboxes(value, name, problems)
         elif name in _TEMPLATE:

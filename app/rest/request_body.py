@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
@@ -36,7 +37,7 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
     ClientDisconnect.
     """
     content_type = request.headers.get("content-type", "")
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = _media_type(content_type)
     if media_type == _MULTIPART:
         return await _read_multipart(request, content_type, settings)
     _refuse_announced(request, settings.max_body_bytes)
@@ -44,8 +45,13 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
     await body.read(request.receive, settings.max_body_bytes)
     query: bytes = request.scope["query_string"]
     if body.size <= _PARSED_AT_ONCE:
-        return _draft(_fields(body, media_type, settings), (), query, settings)
-    return await asyncio.to_thread(lambda: _draft(_fields(body, media_type, settings), (), query, settings))
+        return _read(body, media_type, query, settings)
+    return await asyncio.to_thread(_read, body, media_type, query, settings)
+
+
+@lru_cache(maxsize=64)
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 async def _read_multipart(request: Request, content_type: str, settings: Settings) -> Draft:
@@ -88,6 +94,13 @@ def _is_form(octets: bytes | bytearray, media_type: str) -> bool:
     return media_type in ("", _FORM) and (first is None or first[0] != b"{")
 
 
+def _read(body: JsonBody, media_type: str, query: bytes, settings: Settings) -> Draft:
+    fields, octets = _fields(body, media_type, settings), body.document
+    # JSON is no deeper than it has brackets.
+    is_flat = octets.startswith(b"{") and octets.count(b"{") + octets.count(b"[") <= settings.max_json_depth
+    return _draft(fields, (), query, settings, may_be_deep=bool(query) or not is_flat)
+
+
 def _fields(body: JsonBody, media_type: str, settings: Settings) -> dict[str, Any] | None:
     """The fields of a body that is JSON or a form; None where it is empty."""
     octets = body.document
@@ -111,17 +124,29 @@ def _nested(pairs: Sequence[tuple[str, str]], settings: Settings) -> dict[str, A
     return nest(pairs, settings.max_json_depth, settings.max_json_values)
 
 
-def _draft(body: dict[str, Any] | None, files: tuple[Attachment, ...], query: bytes, settings: Settings) -> Draft:
+def _draft(
+    body: dict[str, Any] | None,
+    files: tuple[Attachment, ...],
+    query: bytes,
+    settings: Settings,
+    *,
+    may_be_deep: bool = True,
+) -> Draft:
     if body is not None and not body and not files:
         raise InvalidInput("No valid data in request.")
     fields = _with_query(body, query, settings) if query else body or {}
+    if may_be_deep:
+        _refuse_deep(fields, settings.max_json_depth)
+    return read_draft(fields, files)
+
+
+def _refuse_deep(fields: Mapping[str, Any], most: int) -> None:
     problems: list[Problem] = []
     for name, value in fields.items():
-        if not isinstance(value, str) and is_deeper(value, settings.max_json_depth):
-            problems += too_deep(name, settings.max_json_depth).problems
+        if is_deeper(value, most):
+            problems += too_deep(name, most).problems
     if problems:
         raise InvalidInput(problems=problems)
-    return read_draft(fields, files)
 
 
 def _with_query(body: Mapping[str, Any] | None, octets: bytes, settings: Settings) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ def is_little(draft: Draft) -> bool:
     names += [draft.template, draft.template_id]
     for mailbox in mailboxes:
         names += (mailbox.email, mailbox.name)
-    lengths = [len(name) for name in names if name]
+    lengths = list(map(len, filter(None, names)))
     if extras := _extras(draft):
         size += sum([len(file.content) for file in draft.attachments])
         more = _lengths(extras)
@@ -49,14 +49,15 @@ def is_little(draft: Draft) -> bool:
     if size > _LITTLE:
         return False
     braces = subject.count("{") + text.count("{") + html.count("{")
-    return size + max(lengths, default=0) * braces <= _LITTLE
+    return not braces or size + max(lengths, default=0) * braces <= _LITTLE
 
 
 def _extras(draft: Draft) -> list[object]:
     """What most mail has not."""
-    given = (draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers)
-    if not any((*given, draft.attachments, draft.links, draft.unsubscribe)):
+    has_data = draft.template_data or draft.variables or draft.metadata or draft.tags
+    if not (has_data or draft.headers or draft.attachments or draft.links or draft.unsubscribe):
         return []
+    given = (draft.template_data, draft.variables, draft.metadata, draft.tags, draft.headers)
     extras: list[object] = [values for values in given if values]
     if draft.unsubscribe is not None:
         extras += [draft.unsubscribe.url, draft.unsubscribe.email]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 from app.access.mail_policy import AskedMail, Path
@@ -125,12 +126,12 @@ class Preparer:
         header = message_id_for(key, sender)
         content = lay_out(filled, sender=sender, reply_to=reply_to, message_id=header, date=moment)
         most = self._settings.max_browser_message_bytes if of_page else self._settings.max_message_bytes
-        if len(content) > most:
-            raise TooLarge(f"The composed mail has {len(content)} bytes; the limit is {most}.")
+        size = len(content)
+        if size > most:
+            raise TooLarge(f"The composed mail has {size} bytes; the limit is {most}.")
         recipients = envelope_recipients(filled)
         envelope = make_envelope(sender.email, filled, sender=sender, reply_to=reply_to, recipients=recipients)
-        is_large = len(content) > self._settings.content_slice_bytes
-        final = content if is_large else content.whole()
+        final = content if size > self._settings.content_slice_bytes else content.whole()
         return Prepared(filled, sender, reply_to, recipients, envelope, header, moment, final)
 
     def _ill_timed(self, schedule: Schedule, moment: datetime) -> tuple[Problem, ...]:
@@ -165,7 +166,12 @@ def _own_terms(submission: Submission) -> Iterator[Path]:
 def message_id_for(key: UUID, sender: Mailbox) -> str:
     """The Message-ID of the message with this key: a msg-id (RFC 5322 section 3.6.4) on the sender's domain; of a very
     long one, on the end of it."""
-    domain = wire_address(sender.email).rpartition("@")[2]
+    return f"<{key.hex}@{_message_id_domain(sender.email)}>"
+
+
+@lru_cache(maxsize=1024)
+def _message_id_domain(email: str) -> str:
+    domain = wire_address(email).rpartition("@")[2]
     while len(domain) > MAX_MESSAGE_ID_DOMAIN_CHARS:
         domain = domain.partition(".")[2]
-    return f"<{key.hex}@{domain}>"
+    return domain
