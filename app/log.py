@@ -61,6 +61,8 @@ class GatheredLines(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
+        assert self.lock is not None, "logging made it"
+        self._held = self.lock
         self._gathered: list[str | UsualRecord] = []
         self._last: logging.LogRecord | None = None
         self._turn_of: AbstractEventLoop | None = None
@@ -78,11 +80,8 @@ class GatheredLines(logging.StreamHandler[TextIO]):
 
     def take(self, record: "UsualRecord") -> None:
         """Take one line, which is worked out with the others of its turn: that takes less than one by one."""
-        self.acquire()
-        try:
+        with self._held:
             self._gather(record, record)
-        finally:
-            self.release()
 
     def _gather(self, told: "str | UsualRecord", record: logging.LogRecord) -> None:
         self._gathered.append(told)

@@ -29,7 +29,7 @@ def canonical_origin(text: str) -> str | None:
 
 def offered_origin(headers: Headers) -> str | None:
     """What the request says of its page's origin, all of it where it says several; None where it says nothing."""
-    return ", ".join(headers.getlist("origin")) or None
+    return ", ".join(headers.getlist("origin")) or None if "origin" in headers else None
 
 
 def _host(text: str) -> str | None:

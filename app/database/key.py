@@ -14,28 +14,32 @@ _RANDOM_MASK = (1 << 73) - 1
 
 def new_key() -> UUID:
     """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
-    return UUID(int=_new_numbers(1)[0])
+    with _lock:
+        return UUID(int=_new_number(_milliseconds()))
 
 
 def new_key_texts(count: int) -> list[str]:
     """So many new keys, as SQL takes them."""
-    digits = [f"{number:032x}" for number in _new_numbers(count)]
+    with _lock:
+        milliseconds = _milliseconds()
+        digits = [f"{_new_number(milliseconds):032x}" for _ in range(count)]
     return [f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}" for text in digits]
 
 
-def _new_numbers(count: int) -> list[int]:
+def _milliseconds() -> int:
+    return int(now().timestamp() * 1000)
+
+
+def _new_number(milliseconds: int) -> int:
+    """Hold the lock."""
     global _last
-    numbers = []
-    with _lock:
-        milliseconds = int(now().timestamp() * 1000)
-        for _ in range(count):
-            random = int.from_bytes(_random(), "big") & _RANDOM_MASK
-            # 74 random bits below the time stamp; a key that would not increase continues from the last one.
-            _last = value = max((milliseconds << 74) | random, _last + 1)
-            numbers.append(
-                value >> 74 << 80 | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | value & (1 << 62) - 1
-            )
-    return numbers
+    random = int.from_bytes(_random(), "big") & _RANDOM_MASK
+    # 74 random bits below the time stamp; a key that would not increase continues from the last one.
+    value = (milliseconds << 74) | random
+    if value <= _last:
+        value = _last + 1
+    _last = value
+    return value >> 74 << 80 | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | value & (1 << 62) - 1
 
 
 def public_id(kind: str, key: UUID) -> str:

@@ -38,7 +38,9 @@ class Kept(Generic[_Key, _Value]):
 
     def get(self, key: _Key, number: int | None = None) -> _Value | None:
         """The value; None: it is not kept, or was read with another number than this one."""
-        value = self._values.get(key) if number in (None, self._number) else None
+        if number is not None and number != self._number:
+            return None
+        value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value

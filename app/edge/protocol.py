@@ -75,6 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _last_fed = 0
     _begun_in = 0
     _crowded = False
+    _idle_until: float | None = None
+    _idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -86,8 +88,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._turn_to(_NOTHING)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -133,6 +136,33 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._turn_to(_NOTHING)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but a timer for what it waits for between two requests is not made for each answer: the one
+        that is there is set again, when it rings, for what is left."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_until = self.loop.time() + self.timeout_keep_alive
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._ring_idle)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_until = None
+
+    def _ring_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_until is None:
+            return
+        left = self._idle_until - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(left, self._ring_idle)
+        else:
+            self.timeout_keep_alive_handler()
 
     def handle_websocket_upgrade(self) -> None:
         self._turn_to(_NOTHING)

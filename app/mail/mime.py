@@ -87,23 +87,23 @@ def file_entity(
 def multipart_entity(subtype: str, entities: Sequence[Entity], *, mark: str, root_type: str | None = None) -> Entity:
     """A multipart/`subtype` of finished entities. `mark` (30 letters and digits at most) tells this mail's
     boundaries from those of any other; `root_type` is the type of a multipart/related's first entity (RFC 2387)."""
-    boundary = f"{_BOUNDARY_START}{mark}_{subtype}"
+    boundary = f"{_BOUNDARY_START}{mark}_{subtype}".encode()
     before, behind = _around_boundary(subtype, len(boundary), root_type)
-    delimiter = f"--{boundary}\r\n".encode()
-    parts: list[bytes | EncodedFile] = [f"{before}{boundary}{behind}".encode()]
+    delimiter = b"--%b\r\n" % boundary
+    parts: list[bytes | EncodedFile] = [before + boundary + behind]
     for entity in entities:
         parts += (delimiter, *entity, b"\r\n")
-    parts.append(f"--{boundary}--\r\n".encode())
+    parts.append(b"--%b--\r\n" % boundary)
     return tuple(parts)
 
 
 @lru_cache(maxsize=16)
-def _around_boundary(subtype: str, size: int, root_type: str | None) -> tuple[str, str]:
+def _around_boundary(subtype: str, size: int, root_type: str | None) -> tuple[bytes, bytes]:
     """What the head of a multipart entity has before and behind a boundary of this size."""
     anyone = "x" * size
     parameters = {"boundary": anyone} | ({"type": root_type} if root_type else {})
-    head = _head(structured_field("Content-Type", f"multipart/{subtype}", parameters)).decode()
-    before, _, behind = head.partition(anyone)
+    head = _head(structured_field("Content-Type", f"multipart/{subtype}", parameters))
+    before, _, behind = head.partition(anyone.encode())
     return before, behind
 
 

@@ -8,13 +8,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.access.offered_key import offered_key
-from app.access.principal import Principal
 from app.access.web_origin import offered_origin
 from app.answer import Field, answer
 from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import Refusal, accepted_unseen
-from app.mail.draft import Draft
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
 from app.queue.states import SETTLED, MessageState, RecipientState
@@ -54,10 +52,15 @@ class Sender:
             origin=scope["client"][0] if scope.get("client") else None,
             page_origin=offered_origin(headers),
         )
+        try:
+            draft = await read_request_draft(request, self._settings)
+        except Refusal:
+            await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
+            raise
         at_once = _prefers_async(headers.getlist("prefer"))
         submission = Submission(
             service_name=scope["path_params"]["service"],
-            draft=await self._read_draft(request, principal),
+            draft=draft,
             principal=principal,
             idempotency_key=headers.get("idempotency-key"),
             verdict_wanted=not at_once,
@@ -71,13 +74,6 @@ class Sender:
             return _accepted_unseen(receipt, tell_accepted(receipt, error))
         except asyncio.CancelledError:  # the server ends
             return _accepted_unseen(receipt, accepted_unseen(public_id("msg", receipt.message_id)))
-
-    async def _read_draft(self, request: Request, principal: Principal) -> Draft:
-        try:
-            return await read_request_draft(request, self._settings)
-        except Refusal:
-            await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
-            raise
 
     async def _answer(self, receipt: Receipt) -> Response:
         at_once = not receipt.verdict_awaited

@@ -101,8 +101,9 @@ class Submitter:
             _check_values_of_page(submission.draft, self._settings.max_browser_message_bytes)
         awaited = submission.verdict_wanted and not service.respond_async and is_shown
         moment = self._clock()
-        idempotency = await self._idempotency(submission, moment)
-        if idempotency is not None:
+        idempotency = None
+        if submission.idempotency_key is not None:
+            idempotency = await self._idempotency(submission, submission.idempotency_key, moment)
             earlier = await find_receipt(submission.principal.role_id, idempotency)
             if earlier is not None:
                 await _refuse_outdated(submission.principal)
@@ -110,9 +111,13 @@ class Submitter:
         template = await permitted_template(submission.draft, submission.principal, service.id)
         applied = self._preparer.apply(submission, permit.rules, template)
         known = self._permits.author(permit, applied.draft)
-        fallbacks = await self._fallbacks(submission, applied, permit, known, template)
-        draft = await attach_links(applied.draft, self._fetcher, self._settings.max_attachments)
-        submission = applied if draft is applied.draft else replace(applied, draft=draft)
+        fallbacks: tuple[UUID, ...] = ()
+        if service.fallbacks or not known.passes:
+            fallbacks = await self._fallbacks(submission, applied, permit, known, template)
+        draft, submission = applied.draft, applied
+        if draft.links:
+            draft = await attach_links(draft, self._fetcher, self._settings.max_attachments)
+            submission = replace(applied, draft=draft)
         key = submission.key or self._make_key()
         asked = (submission, known.author, template, key, moment)
         prepared = await at_once_if_little(draft, self._preparer.prepare, *asked)
@@ -180,10 +185,7 @@ class Submitter:
             return ()
         return await at_once_if_little(applied.draft, permitted_fallbacks, principal, service, mail)
 
-    async def _idempotency(self, submission: Submission, moment: datetime) -> Idempotency | None:
-        key = submission.idempotency_key
-        if key is None:
-            return None
+    async def _idempotency(self, submission: Submission, key: str, moment: datetime) -> Idempotency:
         if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS or not key.isprintable():
             raise InvalidInput(
                 f"An idempotency key has 1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters.",

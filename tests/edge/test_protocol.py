@@ -66,7 +66,9 @@ Serve = Callable[..., AbstractAsyncContextManager[Web]]
 
 
 @asynccontextmanager
-async def serving(application: ASGIApp | None = None, /, **given: Any) -> AsyncIterator[Web]:
+async def serving(
+    application: ASGIApp | None = None, /, *, keep_alive: Any = NEVER, **given: Any
+) -> AsyncIterator[Web]:
     settings = Settings.model_validate(PATIENT | given)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         web = Web(listening.getsockname()[1], asyncio.Event(), asyncio.Event())
@@ -77,7 +79,7 @@ async def serving(application: ASGIApp | None = None, /, **given: Any) -> AsyncI
             log_config=None,
             lifespan="off",
             server_header=False,
-            timeout_keep_alive=NEVER,
+            timeout_keep_alive=keep_alive,
             timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
@@ -328,3 +330,20 @@ async def test_a_websocket_lives_on_and_has_an_id() -> None:
         await _time_passes(web)
         await client.send("still here")
         assert await client.recv() == "still here"
+
+
+async def test_a_connection_without_a_request_ends_after_its_time_but_never_while_one_is_answered() -> None:
+    async with serving(keep_alive=SOON) as web:
+        client = await web.connect()
+        for path in (b" / ", b" /late "):  # the second one begins while the timer of the first one runs
+            client.writer.write(HEADER.replace(b" / ", path) + b"1234")
+            if path == b" / ":
+                assert await client.until(b"\r\n\r\n4")
+                web.asked.clear()
+        await web.asked.wait()
+        for _ in range(2):
+            other = await web.connect()
+            other.writer.write(HEADER + b"1234")
+            assert (await other.rest()).endswith(b"\r\n\r\n4"), "it ends by itself, once its time is over"
+        web.release.set()
+        assert (await client.rest()).endswith(b"\r\n\r\n4")
