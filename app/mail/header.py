@@ -84,7 +84,8 @@ def structured_field(name: str, value: str, parameters: Mapping[str, str] | None
 
     A parameter that is long, beyond ASCII or posing as an encoded-word is written as RFC 2231 has it.
     """
-    if not parameters and len(name) + len(value) + 2 <= _LINE and _FEW_SPACES.fullmatch(value):
+    short = not parameters and len(name) + len(value) + 2 <= _LINE
+    if short and _VISIBLE.fullmatch(name) and _FEW_SPACES.fullmatch(value):
         return f"{name}: {value}\r\n"
     tokens = _TOKEN.findall(f" {value}")
     for attribute, text in (parameters or {}).items():
