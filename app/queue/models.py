@@ -140,7 +140,8 @@ class Recipient(Model):
 class Attempt(Model):
     """One attempt at one recipient: when, by which worker, how far it came, what was answered.
 
-    `service_*` and `fallback_reason` are set where it went by a fallback, and not by the message's own service.
+    `service_*` and `fallback_reason` are set where it went by a fallback, and not by the message's own service. The
+    table's own key is `message_id` and `id`: attempts are found by their message.
     """
 
     id = fields.UUIDField(primary_key=True, default=new_key)
@@ -148,7 +149,7 @@ class Attempt(Model):
         "heliograph.Message", related_name="attempts", on_delete=fields.CASCADE
     )
     recipient: fields.ForeignKeyRelation[Recipient] = fields.ForeignKeyField(
-        "heliograph.Recipient", related_name="attempts", on_delete=fields.CASCADE
+        "heliograph.Recipient", related_name="attempts", on_delete=fields.CASCADE, db_constraint=False
     )
     number = fields.IntField()
     worker_id = fields.UUIDField()

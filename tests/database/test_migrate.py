@@ -159,12 +159,10 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
         ("access_token", "service_id"): ("service", "CASCADE"),
         ("api_key", "role_id"): ("role", "CASCADE"),
         ("attempt", "message_id"): ("message", "CASCADE"),
-        ("attempt", "recipient_id"): ("recipient", "CASCADE"),
         ("captured_mail", "service_id"): ("service", "CASCADE"),
         ("circuit", "service_id"): ("service", "CASCADE"),
         ("content_slice", "content_id"): ("large_content", "CASCADE"),
         ("event", "message_id"): ("message", "CASCADE"),
-        ("event", "recipient_id"): ("recipient", "CASCADE"),
         ("idempotency_key", "message_id"): ("message", "CASCADE"),
         ("idempotency_key", "role_id"): ("role", "CASCADE"),
         ("large_content", "message_id"): ("message", "CASCADE"),
@@ -180,19 +178,32 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
     ]
     leading = {_index_columns(sql)[:2] for sql in usable}
     assert set(keys) - leading <= {
+        ("attempt", "message_id"),
+        ("event", "message_id"),
         ("message_content", "message_id"),
         ("circuit", "service_id"),
         ("access_token", "service_id"),
     }  # their primary keys
 
 
-async def test_the_content_of_a_message_has_the_key_of_the_message(database: Settings) -> None:
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("attempt", ["message_id", "id"]),
+        ("event", ["message_id", "id"]),
+        ("message_content", ["message_id"]),
+    ],
+)
+async def test_what_belongs_to_a_message_is_found_by_the_key_of_the_message(
+    database: Settings, table: str, key: list[str]
+) -> None:
     sql = {
-        "sqlite": "SELECT name FROM pragma_table_info('message_content') WHERE pk = 1",
+        "sqlite": "SELECT name FROM pragma_table_info($1) WHERE pk > 0 ORDER BY pk",
         "postgres": "SELECT a.attname AS name FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
-        " AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'message_content'::regclass AND i.indisprimary",
+        " AND a.attnum = ANY (i.indkey) WHERE i.indrelid = to_regclass($1) AND i.indisprimary"
+        " ORDER BY array_position(i.indkey, a.attnum)",
     }[dialect()]
-    assert await rows(sql) == [{"name": "message_id"}]
+    assert await rows(sql, table) == [{"name": name} for name in key]
 
 
 _INDEXES = {
