@@ -10,36 +10,43 @@ _lock = threading.Lock()
 _last = 0
 _random = RandomOctets(10)
 _RANDOM_MASK = (1 << 73) - 1
+_LOW = (1 << 48) - 1
 
 
 def new_key() -> UUID:
     """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
-    with _lock:
-        return UUID(int=_new_number(_milliseconds()))
+    return UUID(int=_laid_out(_take(1)))
 
 
 def new_key_texts(count: int) -> list[str]:
-    """So many new keys, as SQL takes them."""
-    with _lock:
-        milliseconds = _milliseconds()
-        digits = [f"{_new_number(milliseconds):032x}" for _ in range(count)]
-    return [f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}" for text in digits]
+    """So many new keys, as SQL takes them; each is the one that follows the one before."""
+    first = _take(count)
+    if first >> 48 != first + count >> 48:
+        return [_text(first + number) for number in range(count)]
+    beginning, low = _text(first)[:24], first & _LOW
+    return [f"{beginning}{number:012x}" for number in range(low, low + count)]
 
 
-def _milliseconds() -> int:
-    return int(now().timestamp() * 1000)
-
-
-def _new_number(milliseconds: int) -> int:
-    """Hold the lock."""
+def _take(count: int) -> int:
+    """The first of so many numbers of 48 bits of time and 74 others that follow each other, greater than all before."""
     global _last
-    random = int.from_bytes(_random(), "big") & _RANDOM_MASK
-    # 74 random bits below the time stamp; a key that would not increase continues from the last one.
-    value = (milliseconds << 74) | random
-    if value <= _last:
-        value = _last + 1
-    _last = value
-    return value >> 74 << 80 | 0x7 << 76 | (value >> 62 & 0xFFF) << 64 | 0b10 << 62 | value & (1 << 62) - 1
+    with _lock:
+        milliseconds = int(now().timestamp() * 1000)
+        random = int.from_bytes(_random(), "big") & _RANDOM_MASK
+        # 74 random bits below the time stamp; keys that would not increase continue from the last one.
+        first = max((milliseconds << 74) | random, _last + 1)
+        _last = first + count - 1
+    return first
+
+
+def _laid_out(number: int) -> int:
+    """With version and variant, in whose places the key has none of the number's bits."""
+    return number >> 74 << 80 | 0x7 << 76 | (number >> 62 & 0xFFF) << 64 | 0b10 << 62 | number & (1 << 62) - 1
+
+
+def _text(number: int) -> str:
+    digits = f"{_laid_out(number):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def public_id(kind: str, key: UUID) -> str:

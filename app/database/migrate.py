@@ -61,6 +61,9 @@ async def migrate(settings: Settings, *, until: str | None = None) -> list[str]:
         sqlite_file_exists(settings.database_url)
     # On SQLite without foreign keys: a migration that rebuilds a table must not delete the rows that refer to it.
     config = tortoise_config(settings.database_url, busy_timeout=settings.database_busy_timeout, foreign_keys=False)
+    if is_sqlite(settings.database_url):
+        # What a statement would undo may be a whole table, which need not fit in memory.
+        config["connections"]["sqlite"]["credentials"]["temp_store"] = "FILE"
     async with TortoiseContext() as context:
         await context.init(config)
         client = context.db()

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from uuid import UUID
+from typing import NamedTuple
 
 import orjson
 
@@ -150,21 +150,16 @@ def _result_rows(final: _Final, moment: datetime) -> list[dict[str, object]]:
 
 
 async def _write(take: Take[_Final]) -> None:
-    finals = take()
-    held = await _end_one_by_one(finals)
-    for final in finals:
-        final.is_written = final.claim.message_id in held
-    written = [final for final in finals if final.is_written]
+    written = [stored for stored in map(_stored, take()) if await _end(stored)]
     if not written:
         return
     recipients: list[tuple[object, ...]] = []
     attempts: list[tuple[object, ...]] = []
     events: list[Told] = []
-    keys = iter(new_key_texts(sum([len(final.settlements) for final in written])))
-    for final in written:
-        claim = final.claim
-        message, worker, via = str(claim.message_id), str(claim.worker_id), via_parts(claim.via)
-        began, ended = stored_moment(final.started_at), stored_moment(final.moment)
+    keys = iter(new_key_texts(sum([len(stored.final.settlements) for stored in written])))
+    for final, message, worker, ended in written:
+        final.is_written = True
+        via, began = via_parts(final.claim.via), stored_moment(final.started_at)
         for s in final.settlements:
             recipient, state, reply = str(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
             recipients.append((recipient, state, None, *reply, None, ended, began))
@@ -173,7 +168,21 @@ async def _write(take: Take[_Final]) -> None:
             events.append((message, recipient, state, _document(s.number, reply[0])))
     await execute_many(WRITE_RECIPIENT, recipients)
     await execute_many(WRITE_ATTEMPT, attempts)
-    await insert(told(events, max([final.moment for final in written])))
+    await insert(told(events, max([stored.final.moment for stored in written])))
+
+
+class _Stored(NamedTuple):
+    """A result, its keys as text, and when it ended as it is stored."""
+
+    final: _Final
+    message: str
+    worker: str
+    ended: datetime | str
+
+
+def _stored(final: _Final) -> _Stored:
+    claim = final.claim
+    return _Stored(final, str(claim.message_id), str(claim.worker_id), stored_moment(final.moment))
 
 
 @lru_cache(maxsize=1000)
@@ -185,20 +194,13 @@ def _document(number: int, code: int | None) -> str:
 _VALUES = {state: state.value for state in RecipientState}
 
 
-async def _end_one_by_one(finals: Sequence[_Final]) -> set[UUID]:
-    """The messages whose lease was still held, and now is settled."""
-    held: set[UUID] = set()
-    for final in finals:
-        claim = final.claim
-        ended = await execute(
-            f"UPDATE message SET state = $4, settled_at = $5, {SETTLED}"  # noqa: S608 - constants
-            " WHERE id = $1 AND lease_owner = $2 AND fence = $3",
-            str(claim.message_id),
-            str(claim.worker_id),
-            claim.fence,
-            final.state,
-            stored_moment(final.moment),
-        )
-        if ended:
-            held.add(claim.message_id)
-    return held
+async def _end(stored: _Stored) -> bool:
+    """Whether the message's lease was still held; now it is settled."""
+    final, message, worker, ended = stored
+    return bool(await execute(_END, message, worker, final.claim.fence, final.state, ended))
+
+
+_END = (
+    f"UPDATE message SET state = $4, settled_at = $5, {SETTLED}"  # noqa: S608 - constants
+    " WHERE id = $1 AND lease_owner = $2 AND fence = $3"
+)
