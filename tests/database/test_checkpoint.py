@@ -97,7 +97,7 @@ async def test_it_is_copied_beside_who_writes(sqlite_settings: Settings, other: 
     assert checkpointer._under_way is None
     checkpointer.count_commit()
     await _is_over(checkpointer)
-    assert size(path) > before + MIB
+    assert size(path) > before + MIB // 2  # some of it goes where migrations left pages free
     other.execute("COMMIT")
     await checkpointer.close()
     assert other.execute("SELECT count(*) FROM note").fetchone() == (2,)
