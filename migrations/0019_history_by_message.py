@@ -86,7 +86,7 @@ def owners(columns: str) -> list[str]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("heliograph", "0017_large_content")]
+    dependencies = [("heliograph", "0018_accept")]
 
     initial = False
 
