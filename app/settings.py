@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     database_url: Annotated[str, Field(repr=False)] = "sqlite://heliograph.db"
     accept_batch: Count = 100
     accept_lanes: Count = 2
+    accept_slow_commit: Seconds = 0.001
     database_pool_size: Count = 10
     database_busy_timeout: Seconds = 10
     database_command_timeout: Seconds = 60
@@ -225,6 +226,9 @@ class Settings(BaseSettings):
     turn_ahead: Seconds = 1
     claim_wait: Seconds = 0.005
     settle_wait: Seconds = 0.005
+    give_way_from: Count = 8
+    give_way_claims: Count = 12
+    give_way_pause: Seconds = 0.01
     recover_interval: Seconds = 20
     recover_batch: Count = 1000
     lease: Seconds = 60

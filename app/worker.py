@@ -12,6 +12,7 @@ from app.database.key import new_key
 from app.database.trouble import log_trouble
 from app.delivery.attempt import Attempter
 from app.delivery.backoff import RetryPolicy
+from app.delivery.give_way import GiveWayPolicy
 from app.delivery.lease import LeasePolicy
 from app.delivery.loop import run_delivery
 from app.delivery.sweep import run_sweep
@@ -124,6 +125,7 @@ def _attempter(
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
         unsettled=UnsettledPolicy(settings.smtp_unsettled, settings.settle_wait, settings.claim_wait),
+        give_way=GiveWayPolicy(settings.give_way_from, settings.give_way_claims, settings.give_way_pause),
         uptime=uptime,
         signer=ContentSigner(sealer, settings.cache_entries),
         services=KnownServices(settings.cache_entries),

@@ -5,6 +5,7 @@ None; JSON is passed as text. What models write, plain SQL reads and compares, a
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -27,6 +28,7 @@ __all__ = [
     "as_key",
     "as_moment",
     "close_database",
+    "commit_seconds",
     "dialect",
     "execute",
     "execute_many",
@@ -127,6 +129,11 @@ async def in_transaction(work: Work[T], *, urgent: bool = False) -> T:
         async with unit.transaction():
             return await work()
     return await _plain_client().in_transaction(work, urgent=urgent)
+
+
+def commit_seconds() -> float:
+    """How long a commit takes on SQLite, at the least and lately; on PostgreSQL it is not known, and infinite."""
+    return cast(float, getattr(_plain_client(), "commit_seconds", math.inf))
 
 
 async def rows(sql: str, *args: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ being committed, the next one gathers. Each unit has its savepoint: one that fai
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, ContextVar, copy_context
@@ -38,6 +39,8 @@ class GroupCommit:
         self._urgent: deque[_Entry[Any]] = deque()
         self._patient: deque[_Entry[Any]] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self.commit_seconds = 0.0
+        """How long a commit takes at the least, lately: what it is above that, it waited for the interpreter."""
 
     async def run(self, work: Work[T], *, urgent: bool = False) -> T:
         """The result of `work`, once it is committed; raises what it raised, nothing of it written then.
@@ -67,7 +70,8 @@ class GroupCommit:
                 await self._client.create_connection(with_db=True)
                 group += self._next_group()
                 if group:
-                    await self._client.on_thread(lambda connection: _run_group(connection, group))
+                    took = await self._client.on_thread(lambda connection: _run_group(connection, group))
+                    self.commit_seconds = min(took, 1.1 * self.commit_seconds + 1e-5)
                     self._committed()
             finally:
                 self._client.give_back()
@@ -157,8 +161,10 @@ class _Entry(Pending[T]):
         self.error: BaseException | None = None
 
 
-def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> None:
-    """On the connection's thread. Where the transaction as a whole comes to nothing, nobody's work has."""
+def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> float:
+    """On the connection's thread; returns how many seconds COMMIT took. Where the transaction as a whole comes to
+    nothing, nobody's work has."""
+    began = time.monotonic()
     try:
         connection.execute("BEGIN IMMEDIATE")
         if len(group) == 1:  # its transaction undoes it; a savepoint would keep a copy of each page that it changes
@@ -166,6 +172,7 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> 
         else:
             for entry in group:
                 _run_in_savepoint(connection, entry)
+        began = time.monotonic()
         connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
@@ -173,6 +180,7 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> 
         shown = translated(error) if isinstance(error, sqlite3.Error) else error
         for entry in group:
             entry.error = entry.error or shown
+    return time.monotonic() - began
 
 
 def _run_in_savepoint(connection: sqlite3.Connection, entry: _Entry[Any]) -> None:

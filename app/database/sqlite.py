@@ -119,6 +119,11 @@ class Client(_PlainSql):
         """See connection.in_transaction."""
         return await self._group_commit.run(work, urgent=urgent)
 
+    @property
+    def commit_seconds(self) -> float:
+        """See connection.commit_seconds."""
+        return self._group_commit.commit_seconds
+
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """See connection.rows. A SELECT waits for no commit: it has a connection of its own to read by."""
         kind = _kind(sql)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from app.database.finish import finish
 from app.database.key import public_id
 from app.database.trouble import log_trouble
 from app.delivery.backoff import RetryPolicy
+from app.delivery.give_way import GiveWayPolicy, before_claiming
 from app.delivery.lease import Lease, LeasePolicy, Leases
 from app.delivery.outcome import fault_of, judge_attempt, over_the_limit
 from app.delivery.throttle import wait_for_turn
@@ -76,6 +78,7 @@ class Attempter:
         circuit: CircuitPolicy = CircuitPolicy(),  # noqa: B008 - frozen
         turn_ahead: float = 1,
         unsettled: UnsettledPolicy = UnsettledPolicy(),  # noqa: B008 - frozen
+        give_way: GiveWayPolicy = GiveWayPolicy(),  # noqa: B008 - frozen
         uptime: Uptime | None = None,
         signer: ContentSigner | None = None,
         services: KnownServices | None = None,
@@ -96,7 +99,8 @@ class Attempter:
         self._signer = signer
         self._services = services or KnownServices(0)
         self._unsettled = Unsettled(unsettled)
-        self._plain_claims = PlainClaims(worker_id, lease.duration, self._unsettled.before_claiming)
+        chance = partial(before_claiming, wakeup, give_way, self._unsettled)
+        self._plain_claims = PlainClaims(worker_id, lease.duration, chance)
         self._finals = FinalResults(self._unsettled.joint_commit, self._unsettled.before_settling)
 
     async def attempt(self, message_id: UUID) -> bool:

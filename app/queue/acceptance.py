@@ -8,20 +8,35 @@ from datetime import datetime
 from uuid import UUID
 
 from app.clock import now
-from app.database.connection import dialect, is_transient
+from app.database.connection import commit_seconds, dialect, is_transient
 from app.database.finish import Pending
 from app.queue.engine import Engine
 from app.queue.put import NewMessage, Receipt, put_together
+from app.queue.wakeup import Wakeup
 
 
 class Acceptance:
-    """Puts mails for one process, at most `most` in a transaction, in up to `lanes` transactions at a time."""
+    """Puts mails for one process, at most `most` in a transaction, in up to `lanes` transactions at a time.
 
-    def __init__(self, engine: Engine, most: int = 100, lanes: int = 2, clock: Callable[[], datetime] = now) -> None:
+    Where a commit takes `slow_commit` seconds or longer, and on PostgreSQL, no lane takes more than its share of all
+    that is to be put: while one waits for the database, the mails of another are answered, and the next ones read.
+    `wakeup` is told how many mails are being accepted.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        wakeup: Wakeup | None = None,
+        most: int = 100,
+        lanes: int = 2,
+        clock: Callable[[], datetime] = now,
+        slow_commit: float = 0.001,
+    ) -> None:
         self._engine = engine
+        self._wakeup = wakeup or Wakeup()
         self._most = most
         self._lanes = self._idle_lanes = lanes
-        self._under_way = 0
+        self._slow_commit = slow_commit
         self._is_about_to_take = False
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -30,8 +45,12 @@ class Acceptance:
         """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
         waiting = _Waiting(message)
         self._waiting.append(waiting)
-        self._begin_lane()
-        return await waiting.wait()
+        self._wakeup.being_accepted += 1
+        try:
+            self._begin_lane()
+            return await waiting.wait()
+        finally:
+            self._wakeup.being_accepted -= 1
 
     def _begin_lane(self) -> None:
         if self._waiting and self._idle_lanes and not self._is_about_to_take:
@@ -53,23 +72,22 @@ class Acceptance:
         if dialect() == "postgres":
             await asyncio.sleep(0)  # who was just told answers first: its client sends the next mail meanwhile
         group: list[_Waiting] = []
+        share = self._share()
+        loop = asyncio.get_running_loop()
 
         def take() -> list[NewMessage]:
-            group[:] = self._next_group()
-            if dialect() == "postgres":
-                self._begin_lane()
+            group[:] = self._next_group(share or self._most)
+            if share and self._waiting:
+                loop.call_soon_threadsafe(self._begin_lane)  # on SQLite this is the database's thread
             return [waiting.message for waiting in group]
 
         try:
             outcomes = await put_together(take, self._clock, self._engine)
         except Exception as error:
-            group = group or self._next_group()
-            await self._put_one_by_one(group, error)
+            await self._put_one_by_one(group or self._next_group(self._most), error)
         else:
             for waiting, outcome in zip(group, outcomes, strict=True):
                 waiting.tell(outcome)
-        finally:
-            self._under_way -= len(group)
 
     async def _put_one_by_one(self, group: "list[_Waiting]", error: Exception) -> None:
         """Whose fault it was shows where each is alone, unless it was nobody's."""
@@ -87,9 +105,14 @@ class Acceptance:
         else:
             waiting.tell(outcome)
 
-    def _next_group(self) -> "list[_Waiting]":
+    def _share(self) -> int | None:
+        """How many one lane may take, where the lanes share what there is."""
+        if commit_seconds() < self._slow_commit:
+            return None
+        return min(self._most, -(-self._wakeup.being_accepted // self._lanes))
+
+    def _next_group(self, most: int) -> "list[_Waiting]":
         self._is_about_to_take = False  # before it looks: who comes from now on begins another lane
-        most = self._most_now()
         group: list[_Waiting] = []
         keys: set[tuple[UUID, str]] = set()
         later = []
@@ -102,15 +125,7 @@ class Acceptance:
                 if waiting.key is not None:
                     keys.add(waiting.key)
         self._waiting.extendleft(reversed(later))
-        self._under_way += len(group)
         return group
-
-    def _most_now(self) -> int:
-        """On PostgreSQL no lane takes more than its share of all that is to be put: while one waits for the database,
-        the mails of another are answered, and the next ones read. On SQLite the lanes share a commit as well."""
-        if dialect() == "sqlite":
-            return self._most
-        return min(self._most, -(-(len(self._waiting) + self._under_way) // self._lanes))
 
 
 class _Waiting(Pending[Receipt]):

@@ -30,9 +30,12 @@ _ON_DOUBT = {choice.value: choice for choice in OnDoubt}
 
 
 class PlainClaims:
-    """Makes them for one worker: while one transaction is under way, the next one gathers, and waits for `chance`."""
+    """Makes them for one worker: while one transaction is under way, the next one gathers, and waits for `chance`,
+    which may say how many there are to be at most."""
 
-    def __init__(self, worker_id: UUID, lease: float, chance: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, worker_id: UUID, lease: float, chance: Callable[[], Awaitable[int | None]] | None = None
+    ) -> None:
         self._worker_id = worker_id
         self._lease = timedelta(seconds=lease)
         self._chance = chance
@@ -44,12 +47,11 @@ class PlainClaims:
         return self._together.do(wanted)
 
     async def _claim_together(self, take: "Take[Wanted]") -> None:
-        if self._chance is not None:
-            await self._chance()
+        most = await self._chance() if self._chance is not None else None
         if dialect() == "postgres":
-            await self._claim_at_once(take())
+            await self._claim_at_once(take(most))
         else:
-            await in_transaction(lambda: self._claim(take))
+            await in_transaction(lambda: self._claim(take, most))
 
     async def _claim_at_once(self, wanted: "Sequence[Wanted]") -> None:
         """On PostgreSQL, in one statement, which is a transaction of its own."""
@@ -66,8 +68,8 @@ class PlainClaims:
             else:
                 await in_transaction(partial(_leave, each.message_id, self._worker_id, row["fence"], moment))
 
-    async def _claim(self, take: "Take[Wanted]") -> None:
-        wanted = take()
+    async def _claim(self, take: "Take[Wanted]", most: int | None) -> None:
+        wanted = take(most)
         if not wanted:
             return
         moment = max([each.moment for each in wanted])

@@ -5,13 +5,18 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from app.database.finish import Pending
 
 Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 
-Take = Callable[[], Sequence[Item]]
+
+class Take(Protocol[Item_co]):
+    """Says which items are to be done now: all that wait, or at most so many."""
+
+    def __call__(self, most: int | None = None, /) -> Sequence[Item_co]: ...
 
 
 class Together(Generic[Item]):
@@ -45,8 +50,8 @@ class Together(Generic[Item]):
     async def _do_next(self) -> None:
         group: list[tuple[Item, Pending[None]]] = []
 
-        def take() -> list[Item]:
-            group[:] = self._next_group()
+        def take(most: int | None = None, /) -> list[Item]:
+            group[:] = self._next_group(most or self._most)
             return [item for item, _ in group]
 
         error: BaseException | None = None
@@ -54,16 +59,16 @@ class Together(Generic[Item]):
             await self._work(take)
         except BaseException as failed:
             error = failed
-            group = group or self._next_group()
+            group = group or self._next_group(self._most)
             if not isinstance(failed, Exception):
                 raise
         finally:
             for _, pending in group:
                 pending.tell(error)
 
-    def _next_group(self) -> list[tuple[Item, Pending[None]]]:
+    def _next_group(self, most: int) -> list[tuple[Item, Pending[None]]]:
         group: list[tuple[Item, Pending[None]]] = []
-        while self._waiting and len(group) < self._most:
+        while self._waiting and len(group) < most:
             entry = self._waiting.popleft()
             if entry[1].begin():
                 group.append(entry)

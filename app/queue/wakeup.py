@@ -13,6 +13,8 @@ class Wakeup:
     def __init__(self) -> None:
         self._work = asyncio.Event()
         self._watchers: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self.being_accepted = 0
+        """How many mails the doors are putting in the queue right now."""
 
     def work_arrived(self) -> None:
         """Some message became due: the engine looks at once. Call it after the commit."""

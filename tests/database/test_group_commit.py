@@ -1,6 +1,7 @@
 """Units of work: on SQLite many share a commit; on both databases, one that fails undoes itself alone."""
 
 import asyncio
+import math
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
@@ -14,6 +15,7 @@ from app.clock import now
 from app.database.configuration import sqlite_path
 from app.database.connection import (
     close_database,
+    commit_seconds,
     dialect,
     execute,
     execute_many,
@@ -200,3 +202,13 @@ async def test_a_commit_that_fails_is_nobodys_success(sqlite_database: Settings)
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [IntegrityError] * 3
     assert await pids() == []
+
+
+async def test_how_long_a_commit_takes_is_known_by_the_quickest_of_late(database: Settings) -> None:
+    for pid in range(3):
+        before = commit_seconds()
+        await in_transaction(insert(pid))
+        if dialect() == "postgres":
+            assert commit_seconds() == math.inf
+        else:
+            assert 0 < commit_seconds() <= 1.1 * before + 1e-5

@@ -93,18 +93,35 @@ async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
     """The second begins for those who come once the first has taken its mails, and takes all of them; on PostgreSQL for
     those that the first has left to it."""
     taken: list[int] = []
-
-    class Counting(Acceptance):
-        def _next_group(self) -> list[Any]:
-            group = super()._next_group()
-            taken.append(len(group))
-            return group
-
-    acceptance = Counting(engine, most=100, lanes=3)
+    acceptance = _Counting(engine, taken, slow_commit=60)
     for _ in range(2):
         answers = await accept(acceptance, [new_message(service, principal) for _ in range(20)])
         assert all(isinstance(answer, Receipt) for answer in answers)
     assert taken == {"sqlite": [20, 20], "postgres": [7, 7, 6, 7, 7, 6]}[dialect()]
+
+
+async def test_where_commits_are_slow_no_lane_takes_more_than_its_share(
+    service: Service, principal: Principal, engine: Engine
+) -> None:
+    taken: list[int] = []
+    mails = [new_message(service, principal) for _ in range(20)]
+    answers = await accept(_Counting(engine, taken, slow_commit=0), mails)
+    assert all(isinstance(answer, Receipt) for answer in answers)
+    assert taken[0] == max(taken) == 7
+    assert sum(taken) == 20
+
+
+class _Counting(Acceptance):
+    """With three lanes; counts what each takes."""
+
+    def __init__(self, engine: Engine, taken: list[int], slow_commit: float) -> None:
+        super().__init__(engine, most=100, lanes=3, slow_commit=slow_commit)
+        self._taken = taken
+
+    def _next_group(self, most: int) -> list[Any]:
+        group = super()._next_group(most)
+        self._taken.append(len(group))
+        return group
 
 
 async def test_one_whose_service_is_gone_is_refused_alone(

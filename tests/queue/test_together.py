@@ -327,9 +327,9 @@ async def test_a_claim_that_waits_for_results_shares_their_commit(
     shared, due, groups = JointCommit(), Wanted(await put_mail(), after(1)), []
     run_group = group_commit._run_group
 
-    def counted(connection: sqlite3.Connection, group: Sequence[Any]) -> None:
+    def counted(connection: sqlite3.Connection, group: Sequence[Any]) -> float:
         groups.append(len(group))
-        run_group(connection, group)
+        return run_group(connection, group)
 
     monkeypatch.setattr(group_commit, "_run_group", counted)
     claiming = asyncio.create_task(PlainClaims(worker, LEASE, lambda: shared.wait(60)).make(due))
@@ -364,3 +364,17 @@ async def test_results_that_wait_go_in_one_transaction(put_mail: Put, worker: UU
     both_are_here.set()
     assert await asyncio.gather(*writing) == [True, True]
     assert len(transactions) == 1
+
+
+async def test_no_more_are_claimed_in_one_transaction_than_the_chance_allows(put_mail: Put, worker: UUID) -> None:
+    groups: list[int] = []
+    wanted = [Wanted(await put_mail(), after(1)) for _ in range(5)]
+
+    async def chance() -> int:
+        groups.append(sum(each.claim is None for each in wanted))
+        return 2
+
+    claims = PlainClaims(worker, LEASE, chance)
+    await asyncio.gather(*[claims.make(each) for each in wanted])
+    assert all(each.claim for each in wanted)
+    assert groups == [5, 3, 1]
