@@ -74,12 +74,12 @@ class Settings(BaseSettings):
     database_url: Annotated[str, Field(repr=False)] = "sqlite://heliograph.db"
     accept_batch: Count = 100
     accept_lanes: Count = 2
-    accept_slow_commit: Seconds = 0.001
     database_pool_size: Count = 10
     database_busy_timeout: Seconds = 10
     database_command_timeout: Seconds = 60
     sqlite_checkpoint_commits: Count = 32
     sqlite_checkpoint_pages: Count = 12_000
+    sqlite_slow_commit: Seconds = 0.001
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000

@@ -33,6 +33,7 @@ def tortoise_config(
     command_timeout: float | None = None,
     checkpoint_commits: int = 32,
     checkpoint_pages: int = 12_000,
+    slow_commit: float = 0.001,
     foreign_keys: bool = True,
 ) -> dict[str, Any]:
     """The configuration for `sqlite://path` (absolute: `sqlite:///path`) or a `postgres[ql]://` URL as libpq reads it.
@@ -40,15 +41,16 @@ def tortoise_config(
     `busy_timeout`: seconds to wait for a lock, or for a free connection of the pool (of at most `pool_size`).
     `command_timeout`: seconds one statement may take on PostgreSQL. `foreign_keys`: SQLite enforces them.
     `checkpoint_commits`: see app.database.checkpoint. `checkpoint_pages`: from so many pages of log on, SQLite does a
-    checkpoint within COMMIT.
+    checkpoint within COMMIT. `slow_commit`: seconds, see app.database.group_commit.
     Raises DatabaseUrlError for any other scheme, or for PostgreSQL when its driver is not installed.
     """
     if is_sqlite(database_url):
-        checkpoints = {
+        commits = {
             "checkpoint_commits": checkpoint_commits,
             "wal_autocheckpoint": checkpoint_pages,
+            "slow_commit": slow_commit,
         }
-        name, connection = "sqlite", _sqlite(database_url, busy_timeout, foreign_keys, checkpoints)
+        name, connection = "sqlite", _sqlite(database_url, busy_timeout, foreign_keys, commits)
     elif is_postgres(database_url):
         name, connection = "postgres", _postgres(database_url, pool_size, busy_timeout, command_timeout)
     else:
@@ -78,7 +80,7 @@ def pgqueuer_is_installed() -> bool:
     return find_spec("pgqueuer") is not None
 
 
-def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool, checkpoints: dict[str, int]) -> dict[str, Any]:
+def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool, commits: dict[str, float]) -> dict[str, Any]:
     # busy_timeout goes first: turning on WAL waits for other processes that are just opening the file.
     return {
         "engine": "app.database.sqlite",
@@ -89,7 +91,7 @@ def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool, checkpoi
             "synchronous": "FULL",
             "foreign_keys": "ON" if foreign_keys else "OFF",
             "journal_size_limit": 64 * 1024 * 1024,
-            **checkpoints,
+            **commits,
             # What a savepoint would undo is else written to a file, beyond 16 pages.
             "temp_store": "MEMORY",
         },

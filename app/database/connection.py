@@ -5,7 +5,6 @@ None; JSON is passed as text. What models write, plain SQL reads and compares, a
 """
 
 import logging
-import math
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -28,7 +27,7 @@ __all__ = [
     "as_key",
     "as_moment",
     "close_database",
-    "commit_seconds",
+    "commits_are_slow",
     "dialect",
     "execute",
     "execute_many",
@@ -93,6 +92,7 @@ async def _connect(context: TortoiseContext, settings: Settings) -> None:
         command_timeout=settings.database_command_timeout,
         checkpoint_commits=settings.sqlite_checkpoint_commits,
         checkpoint_pages=settings.sqlite_checkpoint_pages,
+        slow_commit=settings.sqlite_slow_commit,
     )
     with context:
         await context.init(config, _enable_global_fallback=True)
@@ -131,9 +131,9 @@ async def in_transaction(work: Work[T], *, urgent: bool = False) -> T:
     return await _plain_client().in_transaction(work, urgent=urgent)
 
 
-def commit_seconds() -> float:
-    """How long a commit takes on SQLite, at the least and lately; on PostgreSQL it is not known, and infinite."""
-    return cast(float, getattr(_plain_client(), "commit_seconds", math.inf))
+def commits_are_slow() -> bool:
+    """Whether there is time for something else while a commit is waited for: on PostgreSQL, and with a slow disk."""
+    return bool(getattr(_plain_client(), "commits_are_slow", True))
 
 
 async def rows(sql: str, *args: Any) -> list[dict[str, Any]]:

@@ -81,7 +81,9 @@ class Pending(Generic[T]):
             return self._state == _BEGUN
 
     def tell(self, result: T | BaseException) -> None:
-        """It is over. Call it in the event loop."""
+        """It is over; told again, nothing changes. Call it in the event loop."""
+        if self._state == _OVER:
+            return
         self._state = _OVER
         if self._over is not None:
             self._over.set_result(None)

@@ -31,16 +31,22 @@ current_unit: ContextVar["Unit | None"] = ContextVar("unit", default=None)
 
 
 class GroupCommit:
-    """The units of work of one connection. The urgent ones of a group run first. `committed` is called after each."""
+    """The units of work of one connection. The urgent ones of a group run first. `committed` is called after each.
 
-    def __init__(self, client: "Client", committed: Callable[[], None]) -> None:
+    Where commits take `slow_commit` seconds or longer, each follows right behind the one before, without a way through
+    the event loop, unless somebody else waits for the connection.
+    """
+
+    def __init__(self, client: "Client", committed: Callable[[], None], slow_commit: float) -> None:
         self._client = client
         self._committed = committed
+        self._slow_commit = slow_commit
         self._urgent: deque[_Entry[Any]] = deque()
         self._patient: deque[_Entry[Any]] = deque()
         self._committing: asyncio.Task[None] | None = None
-        self.commit_seconds = 0.0
-        """How long a commit takes at the least, lately: what it is above that, it waited for the interpreter."""
+        self._quickest = (
+            0.0  # seconds, of the commits of late: what others took longer, they waited for the interpreter
+        )
 
     async def run(self, work: Work[T], *, urgent: bool = False) -> T:
         """The result of `work`, once it is committed; raises what it raised, nothing of it written then.
@@ -53,6 +59,11 @@ class GroupCommit:
             # In a context of its own: it goes on for others than the one who happens to begin it.
             self._committing = asyncio.get_running_loop().create_task(self._commit(), context=Context())
         return await entry.wait()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether every commit takes long, lately."""
+        return self._quickest >= self._slow_commit
 
     async def _commit(self) -> None:
         """One group after the other, until nobody waits."""
@@ -70,20 +81,31 @@ class GroupCommit:
                 await self._client.create_connection(with_db=True)
                 group += self._next_group()
                 if group:
-                    took = await self._client.on_thread(lambda connection: _run_group(connection, group))
-                    self.commit_seconds = min(took, 1.1 * self.commit_seconds + 1e-5)
-                    self._committed()
+                    loop = asyncio.get_running_loop()
+                    await self._client.on_thread(lambda connection: self._run_groups(connection, group, loop))
             finally:
                 self._client.give_back()
         except BaseException as error:
             group = group or self._next_group()
             for entry in group:
                 entry.error = entry.error or error
+            _tell(group)
             if not isinstance(error, Exception):
                 raise
-        finally:
-            for entry in group:
-                entry.tell(entry.result if entry.error is None else entry.error)
+
+    def _run_groups(
+        self, connection: sqlite3.Connection, group: Sequence["_Entry[Any]"], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """On the connection's thread."""
+        while group:
+            took = _run_group(connection, group)
+            loop.call_soon_threadsafe(self._end, group, took)
+            group = self._next_group() if self.is_slow and not self._client.is_wanted else ()
+
+    def _end(self, group: Sequence["_Entry[Any]"], took: float) -> None:
+        self._quickest = min(took, 1.1 * self._quickest + 1e-5)
+        self._committed()
+        _tell(group)
 
     def _next_group(self) -> list["_Entry[Any]"]:
         group: list[_Entry[Any]] = []
@@ -93,6 +115,11 @@ class GroupCommit:
                 if entry.begin():
                     group.append(entry)
         return group
+
+
+def _tell(group: Sequence["_Entry[Any]"]) -> None:
+    for entry in group:
+        entry.tell(entry.result if entry.error is None else entry.error)
 
 
 class Unit:

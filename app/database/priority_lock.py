@@ -18,6 +18,11 @@ class PriorityLock(asyncio.Lock):
         """Whether some task has it."""
         return self._is_taken
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether some task waits for it."""
+        return bool(self._urgent or self._patient)
+
     async def acquire(self, *, urgent: bool = False) -> Literal[True]:
         """Wait for it. Cancelled meanwhile, the task neither has it nor keeps it from others."""
         if not self._is_taken:

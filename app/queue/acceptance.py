@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.clock import now
-from app.database.connection import commit_seconds, dialect, is_transient
+from app.database.connection import commits_are_slow, dialect, is_transient
 from app.database.finish import Pending
 from app.queue.engine import Engine
 from app.queue.put import NewMessage, Receipt, put_together
@@ -18,8 +18,8 @@ from app.queue.wakeup import Wakeup
 class Acceptance:
     """Puts mails for one process, at most `most` in a transaction, in up to `lanes` transactions at a time.
 
-    Where a commit takes `slow_commit` seconds or longer, and on PostgreSQL, no lane takes more than its share of all
-    that is to be put: while one waits for the database, the mails of another are answered, and the next ones read.
+    Where commits are slow no lane takes more than its share of all that is to be put: while one waits for the database,
+    the mails of another are answered, and the next ones read.
     `wakeup` is told how many mails are being accepted.
     """
 
@@ -30,13 +30,11 @@ class Acceptance:
         most: int = 100,
         lanes: int = 2,
         clock: Callable[[], datetime] = now,
-        slow_commit: float = 0.001,
     ) -> None:
         self._engine = engine
         self._wakeup = wakeup or Wakeup()
         self._most = most
         self._lanes = self._idle_lanes = lanes
-        self._slow_commit = slow_commit
         self._is_about_to_take = False
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -107,7 +105,7 @@ class Acceptance:
 
     def _share(self) -> int | None:
         """How many one lane may take, where the lanes share what there is."""
-        if commit_seconds() < self._slow_commit:
+        if not commits_are_slow():
             return None
         return min(self._most, -(-self._wakeup.being_accepted // self._lanes))
 

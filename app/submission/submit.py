@@ -57,9 +57,7 @@ class Submitter:
     ) -> None:
         check_default_sender(settings)
         self._settings = settings
-        self._acceptance = Acceptance(
-            engine, wakeup, settings.accept_batch, settings.accept_lanes, slow_commit=settings.accept_slow_commit
-        )
+        self._acceptance = Acceptance(engine, wakeup, settings.accept_batch, settings.accept_lanes)
         self._wakeup = wakeup
         self._make_key = make_key
         self._clock = clock

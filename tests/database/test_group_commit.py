@@ -1,7 +1,6 @@
 """Units of work: on SQLite many share a commit; on both databases, one that fails undoes itself alone."""
 
 import asyncio
-import math
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
@@ -15,7 +14,7 @@ from app.clock import now
 from app.database.configuration import sqlite_path
 from app.database.connection import (
     close_database,
-    commit_seconds,
+    commits_are_slow,
     dialect,
     execute,
     execute_many,
@@ -204,11 +203,32 @@ async def test_a_commit_that_fails_is_nobodys_success(sqlite_database: Settings)
     assert await pids() == []
 
 
-async def test_how_long_a_commit_takes_is_known_by_the_quickest_of_late(database: Settings) -> None:
-    for pid in range(3):
-        before = commit_seconds()
-        await in_transaction(insert(pid))
-        if dialect() == "postgres":
-            assert commit_seconds() == math.inf
-        else:
-            assert 0 < commit_seconds() <= 1.1 * before + 1e-5
+async def test_commits_are_slow_where_even_the_quickest_takes_long(database: Settings) -> None:
+    await in_transaction(insert(0))
+    assert commits_are_slow() == (dialect() == "postgres")
+    await _open_as_if_slow(database)
+    await in_transaction(insert(1))
+    assert commits_are_slow()
+
+
+async def test_where_commits_are_slow_each_still_has_its_own_result(database: Settings) -> None:
+    await _open_as_if_slow(database)
+
+    async def one_after_the_other(first: int) -> None:
+        for pid in range(first, first + 20):
+            assert await in_transaction(insert(pid), urgent=pid % 3 == 0) == pid
+            with pytest.raises(IntegrityError):
+                await in_transaction(lambda: execute("INSERT INTO worker (id) VALUES (NULL)"))
+
+    async def in_transactions_of_their_own() -> None:
+        for pid in range(1000, 1010):
+            async with transaction():
+                await insert(pid)()
+
+    await asyncio.gather(*(one_after_the_other(first) for first in range(0, 200, 20)), in_transactions_of_their_own())
+    assert await pids() == [*range(200), *range(1000, 1010)]
+
+
+async def _open_as_if_slow(settings: Settings) -> None:
+    await close_database()
+    await open_database(settings.model_copy(update={"sqlite_slow_commit": 1e-9}))

@@ -11,7 +11,7 @@ import pytest
 
 from app.access.principal import Principal
 from app.access.quota import Quota, Scope
-from app.database.connection import dialect, execute, transaction
+from app.database.connection import close_database, dialect, execute, open_database, transaction
 from app.database.key import new_key
 from app.database.revision import Outdated, read_revision
 from app.errors import Conflict, NotFound, RateLimited
@@ -21,6 +21,7 @@ from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Engine, Job
 from app.queue.put import Idempotency, NewMessage, Receipt
 from app.services.models import Service
+from app.settings import Settings
 from tests.factories import after, count, new_message
 from tests.statements import told
 
@@ -93,7 +94,7 @@ async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
     """The second begins for those who come once the first has taken its mails, and takes all of them; on PostgreSQL for
     those that the first has left to it."""
     taken: list[int] = []
-    acceptance = _Counting(engine, taken, slow_commit=60)
+    acceptance = _Counting(engine, taken)
     for _ in range(2):
         answers = await accept(acceptance, [new_message(service, principal) for _ in range(20)])
         assert all(isinstance(answer, Receipt) for answer in answers)
@@ -101,11 +102,14 @@ async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
 
 
 async def test_where_commits_are_slow_no_lane_takes_more_than_its_share(
-    service: Service, principal: Principal, engine: Engine
+    database: Settings, service: Service, principal: Principal, engine: Engine
 ) -> None:
+    await close_database()
+    await open_database(database.model_copy(update={"sqlite_slow_commit": 1e-9}))
+    await execute("DELETE FROM service WHERE FALSE")  # a commit, by which it is known how long they take
     taken: list[int] = []
     mails = [new_message(service, principal) for _ in range(20)]
-    answers = await accept(_Counting(engine, taken, slow_commit=0), mails)
+    answers = await accept(_Counting(engine, taken), mails)
     assert all(isinstance(answer, Receipt) for answer in answers)
     assert taken[0] == max(taken) == 7
     assert sum(taken) == 20
@@ -114,8 +118,8 @@ async def test_where_commits_are_slow_no_lane_takes_more_than_its_share(
 class _Counting(Acceptance):
     """With three lanes; counts what each takes."""
 
-    def __init__(self, engine: Engine, taken: list[int], slow_commit: float) -> None:
-        super().__init__(engine, most=100, lanes=3, slow_commit=slow_commit)
+    def __init__(self, engine: Engine, taken: list[int]) -> None:
+        super().__init__(engine, most=100, lanes=3)
         self._taken = taken
 
     def _next_group(self, most: int) -> list[Any]:
