@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     smtp_idle_limit: Seconds = 25
     smtp_noop_after: Seconds = 5
     smtp_messages_ahead: Annotated[int, Field(ge=0)] = 8
-    smtp_unsettled: Count = 4
+    smtp_unsettled: Count = 2
     smtp_messages_in_flight: Count = 8
     smtp_chunking: bool = True
     smtp_pipelining_pause: Seconds = 3600

@@ -17,7 +17,7 @@ class UnsettledPolicy:
     have. `settle_wait`: seconds that results wait at most for those that are about to come; `claim_wait`: that claims
     wait for results."""
 
-    per_connection: int = 4
+    per_connection: int = 2
     settle_wait: float = 0.005
     claim_wait: float = 0.005
 
