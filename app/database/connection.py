@@ -155,9 +155,10 @@ async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
 async def insert(*parts: tuple[Insert, Rows]) -> None:
     """Insert a row for each of the values; of several tables inside a transaction, on PostgreSQL in one statement."""
     filled = [(into, values) for into, values in parts if values]
+    unit = current_unit.get()
     if dialect() == "sqlite":
         for into, values in filled:
-            await _client().run_many(into.each, values)
+            await (_plain_client().run_many(into.each, values) if unit is None else unit.insert(into, values))
     elif filled:
         statement, arguments = in_one_statement(filled)
         await _client().run(statement, arguments)

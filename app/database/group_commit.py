@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from app.database.finish import Pending
+from app.database.insert import Insert, Rows
 from app.database.statement import fetched, numbered, touched, translated
 
 if TYPE_CHECKING:
@@ -141,6 +142,14 @@ class Unit:
         """One statement once for each of `args`."""
         try:
             self._connection.executemany(numbered(sql), args)
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    async def insert(self, into: Insert, values: Rows) -> None:
+        """A row for each of the values."""
+        try:
+            for sql, args in into.in_chunks(values):
+                self._connection.execute(sql, args)
         except sqlite3.Error as error:
             raise translated(error) from error
 

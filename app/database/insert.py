@@ -1,6 +1,6 @@
 """Rows that are inserted together, in the way that is quickest on each database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -8,6 +8,9 @@ from uuid import UUID
 import orjson
 
 Rows = Sequence[Sequence[Any]]
+
+_LARGEST_CHUNK = 16
+"""Rows in one statement of SQLite: 30 columns of each are well below the 999 arguments that any build takes."""
 
 
 class Insert:
@@ -20,10 +23,20 @@ class Insert:
     ) -> None:
         names, places = ", ".join(columns), ", ".join(f"${number}" for number in range(1, len(columns) + 1))
         self._into, self._then = f"INSERT INTO {table} ({names})", then
+        self._row = f"({', '.join('?' * len(columns))})"
         self._table, self._columns, self._computed = table, columns, computed or {}
         self._is_binary = "bytea" in columns.values()
         self.each = f"{self._into} VALUES ({places}) {then}"
         """For one row, whose values are the arguments."""
+
+    def in_chunks(self, values: Rows) -> Iterator[tuple[str, list[Any]]]:
+        """For any number of rows on SQLite: a few statements, of kinds that it has met before, and their arguments."""
+        begin, left = 0, len(values)
+        while left:
+            size = min(_LARGEST_CHUNK, 1 << left.bit_length() - 1)
+            chunk = values[begin : begin + size]
+            yield _chunk(self._into, self._row, size, self._then), [value for row in chunk for value in row]
+            begin, left = begin + size, left - size
 
     def together(self, first: int, where: str = "") -> str:
         """For any number of rows on PostgreSQL; `first`: the number of the first of the `arguments`. With `where`, a
@@ -50,6 +63,11 @@ class Insert:
     def arguments_count(self) -> int:
         """How many `arguments` there are."""
         return len(self._columns) if self._is_binary else 1
+
+
+@lru_cache(maxsize=1000)
+def _chunk(into: str, row: str, size: int, then: str) -> str:
+    return f"{into} VALUES {', '.join([row] * size)} {then}"
 
 
 def _key_text(value: object) -> str:

@@ -17,6 +17,7 @@ from app.database.connection import (
     as_moment,
     dialect,
     execute,
+    in_transaction,
     insert,
     rows,
     stored_moment,
@@ -43,7 +44,7 @@ sample_rows = st.lists(
         st.none() | st.dictionaries(text, text, max_size=2),
         st.none() | moments,
     ),
-    max_size=5,
+    max_size=40,
 )
 
 
@@ -80,9 +81,17 @@ async def samples() -> list[tuple[Any, ...]]:
 @given(given_rows=sample_rows)
 @hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 async def test_what_is_read_is_what_was_inserted(tables: None, given_rows: list[tuple[Any, ...]]) -> None:
+    """In a unit of work, where SQLite takes many rows in a statement, and in a transaction, where it takes one."""
+
+    async def work() -> None:
+        await insert((SAMPLE, [stored(row) for row in given_rows]))
+
+    await execute("DELETE FROM sample")
+    await in_transaction(work)
+    assert await samples() == sorted(given_rows, key=lambda row: row[0])
     await execute("DELETE FROM sample")
     async with transaction():
-        await insert((SAMPLE, [stored(row) for row in given_rows]))
+        await work()
     assert await samples() == sorted(given_rows, key=lambda row: row[0])
 
 
@@ -102,6 +111,14 @@ async def test_several_tables_at_once_and_what_refers_to_what(tables: None) -> N
     assert await rows("SELECT * FROM tally ORDER BY name") == [{"name": "a", "used": 2}, {"name": "b", "used": 6}]
     await insert((SAMPLE, []))
     await insert()
+
+
+async def test_a_row_that_fails_amid_others_fails_in_the_same_words(tables: None) -> None:
+    twice = new_key()
+    given_rows = [(new_key(), "a", 1, True, None, None) for _ in range(20)] + [(twice, "b", 2, True, None, None)] * 2
+    with pytest.raises(IntegrityError):
+        await in_transaction(lambda: insert((SAMPLE, given_rows)))
+    assert await samples() == []
 
 
 async def test_all_or_nothing(tables: None) -> None:
