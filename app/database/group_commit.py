@@ -45,9 +45,8 @@ class GroupCommit:
         self._urgent: deque[_Entry[Any]] = deque()
         self._patient: deque[_Entry[Any]] = deque()
         self._committing: asyncio.Task[None] | None = None
-        self._quickest = (
-            0.0  # seconds, of the commits of late: what others took longer, they waited for the interpreter
-        )
+        self._quickest = 0.0
+        """Seconds, of the commits of late: the others waited for the interpreter as well."""
 
     async def run(self, work: Work[T], *, urgent: bool = False) -> T:
         """The result of `work`, once it is committed; raises what it raised, nothing of it written then.
@@ -147,11 +146,8 @@ class Unit:
 
     async def insert(self, into: Insert, values: Rows) -> None:
         """A row for each of the values."""
-        try:
-            for sql, args in into.in_chunks(values):
-                self._connection.execute(sql, args)
-        except sqlite3.Error as error:
-            raise translated(error) from error
+        for sql, args in into.in_chunks(values):
+            touched(self._connection, sql, args)
 
     def transaction(self) -> "_Savepoint":
         """A transaction inside the unit's."""

@@ -79,33 +79,39 @@ def _key_text(value: object) -> str:
 
 def in_one_statement(parts: Sequence[tuple[Insert, Rows]]) -> tuple[str, list[Any]]:
     """The statement for PostgreSQL that inserts all of them, none of which is empty, and its arguments."""
-    arguments = [argument for into, values in parts for argument in into.arguments(values)]
-    return _in_one_statement(tuple(into for into, _ in parts)), arguments
+    return _in_one_statement(tuple(into for into, _ in parts)), _arguments(parts)
 
 
 def in_one_statement_if(verdict: str, asked: str, parts: Sequence[tuple[Insert, Rows]]) -> tuple[str, list[Any]]:
     """The same, but they are inserted only where `verdict` is not null: an expression, whose argument $1 is `asked`. It
     is worked out first, and once; the statement returns it as `verdict`."""
-    arguments = [argument for into, values in parts for argument in into.arguments(values)]
-    return _in_one_statement_if(verdict, tuple(into for into, _ in parts)), [asked, *arguments]
+    return _in_one_statement_if(verdict, tuple(into for into, _ in parts)), [asked, *_arguments(parts)]
 
 
-@lru_cache(maxsize=100)
-def _in_one_statement_if(verdict: str, parts: tuple[Insert, ...]) -> str:
-    statements, first = [], 2
-    for part in parts:
-        statements.append(part.together(first, " WHERE (SELECT verdict IS NOT NULL FROM judged)"))
-        first += part.arguments_count
-    named = ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(statements))
-    return f"WITH judged AS MATERIALIZED (SELECT {verdict} AS verdict), {named} SELECT verdict FROM judged"  # noqa: S608
+def _arguments(parts: Sequence[tuple[Insert, Rows]]) -> list[Any]:
+    return [argument for into, values in parts for argument in into.arguments(values)]
 
 
 @lru_cache(maxsize=100)
 def _in_one_statement(parts: tuple[Insert, ...]) -> str:
-    statements, first = [], 1
+    *others, last = _statements(parts, 1)
+    return f"WITH {_named(others)} {last}" if others else last
+
+
+@lru_cache(maxsize=100)
+def _in_one_statement_if(verdict: str, parts: tuple[Insert, ...]) -> str:
+    named = _named(_statements(parts, 2, " WHERE (SELECT verdict IS NOT NULL FROM judged)"))
+    return f"WITH judged AS MATERIALIZED (SELECT {verdict} AS verdict), {named} SELECT verdict FROM judged"  # noqa: S608
+
+
+def _statements(parts: Sequence[Insert], first: int, where: str = "") -> list[str]:
+    """One for each; `first`: the number of the first of all their arguments."""
+    statements = []
     for part in parts:
-        statements.append(part.together(first))
+        statements.append(part.together(first, where))
         first += part.arguments_count
-    *others, last = statements
-    named = ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(others))
-    return f"WITH {named} {last}" if named else last
+    return statements
+
+
+def _named(statements: Sequence[str]) -> str:
+    return ", ".join(f"part_{number} AS ({statement})" for number, statement in enumerate(statements))
