@@ -45,7 +45,7 @@ class Edge:
     its query, header or body. Who it is from, what pages of other origins may do, and what browsers should know of its
     answer, it leaves to others.
 
-    Lines wait for those of other requests only while others are under way: else they are there when the answer is."""
+    Lines wait for those of other requests only while others are under way: else they are there before the answer is."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -65,10 +65,11 @@ class Edge:
             fields = first_fields(scope)
         given_id = _given_id(scope) if b"x-request-id" in fields else None
         notes, began, status = begin_request(given_id or _random().hex()), perf_counter(), 0
+        is_told = not self._log
         app, methods = self._app, methods_across(scope["path"])
 
         def answer(message: Message) -> Awaitable[None]:
-            nonlocal status
+            nonlocal status, is_told
             kind = message["type"]
             if kind == "http.response.start":
                 status = status or int(message["status"])
@@ -79,6 +80,11 @@ class Edge:
                 if methods:
                     header.append(VARY)
                 self._complete(header, there, scope, notes)
+            elif kind == "http.response.body":
+                if self._under_way == 1 and not is_told and not message.get("more_body"):
+                    is_told = True
+                    _tell(scope, status, perf_counter() - began, notes)
+                    write_gathered()  # the event loop may write an answer at once
             elif kind in _STATUS_OF_SOCKET:
                 status = status or _STATUS_OF_SOCKET[kind] or int(message["status"])
                 if kind != "websocket.close":
@@ -97,7 +103,7 @@ class Edge:
                     app, methods = preflight, None
             await app(scope, receive, answer)
         finally:
-            if self._log:
+            if not is_told:
                 _tell(scope, status, perf_counter() - began, notes)
             self._under_way -= is_http
             if not self._under_way:

@@ -216,29 +216,37 @@ async def test_lines_wait_for_those_of_others_only_while_others_are_under_way() 
             await go_on.wait()
         logger.info("working")
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
 
-    async def send(message: Message) -> None:
-        pass
+    def count() -> int:
+        return len(written.getvalue().splitlines())
 
     async def receive() -> Message:
         return {}
 
     edge = at_the_edge(app, Settings())
 
-    async def ask(path: str) -> int:
+    async def ask(path: str) -> tuple[int, int]:
+        """How many lines are there when the answer goes out, and when all is done."""
         scope = {"type": "http", "method": "GET", "path": path, "scheme": "http", "headers": []}
+        there = 0
+
+        async def send(message: Message) -> None:
+            nonlocal there
+            there = count()
+
         await edge(scope, receive, send)  # no turn of the loop ends meanwhile
-        return len(written.getvalue().splitlines())
+        return there, count()
 
     try:
-        assert await ask("/") == 2
+        assert await ask("/") == (2, 2)
         slow = asyncio.create_task(ask("/slow"))
         await asyncio.sleep(0)
-        assert await ask("/") == 2
+        assert await ask("/") == (2, 2)
         await asyncio.sleep(0)
-        assert await ask("/") == 4
+        assert await ask("/") == (4, 4)
         go_on.set()
-        assert await slow == 8
+        assert await slow == (8, 8)
     finally:
         root.handlers[:] = before
         root.setLevel(level)

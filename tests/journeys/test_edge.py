@@ -19,9 +19,7 @@ def about(server: Server, request_id: str) -> list[dict[str, Any]]:
     return [line for line in lines(server) if line.get("request_id") == request_id]
 
 
-async def test_a_request_is_told_in_one_line_with_its_id_and_key_and_nothing_secret(
-    heliograph: Heliograph, eventually: Eventually
-) -> None:
+async def test_a_request_is_told_in_one_line_with_its_id_and_key_and_nothing_secret(heliograph: Heliograph) -> None:
     installed = heliograph.having(admin_api_key=ADMIN_KEY, log_format="json", trusted_proxies="127.0.0.1/32")
     async with installed.serving(api_key=None) as server:
         http, told = server.doors.http, {"X-Request-Id": "from-the-proxy", "X-Forwarded-For": "8.8.8.8"}
@@ -30,11 +28,6 @@ async def test_a_request_is_told_in_one_line_with_its_id_and_key_and_nothing_sec
         asked = await http.post("/graphql", json={"query": "{ viewer { apiKeyId } }"}, headers={"X-API-Key": ADMIN_KEY})
         key_id = asked.json()["data"]["viewer"]["apiKeyId"]
         wrong = await http.post("/api/v2/email?api_key=canary-wrong-key", json=MAIL)
-
-        async def is_told() -> bool:
-            return len(about(server, wrong.headers["x-request-id"])) == 2
-
-        await eventually(is_told)  # the server is killed in the end, and a line may come right behind its answer
 
     [by_rest] = about(server, "from-the-proxy")
     [by_graphql] = about(server, asked.headers["x-request-id"])
