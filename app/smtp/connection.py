@@ -26,6 +26,7 @@ from app.smtp.failure import (
     refused,
     reply_from,
 )
+from app.smtp.known_replies import KnownReplies
 from app.smtp.protocol import Protocol
 from app.smtp.reach import reach
 from app.smtp.server import AccessToken, Credentials, Server, TokenCredentials
@@ -93,11 +94,12 @@ class Connection:
     aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
     greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
     connection: its reply would be taken for the next command's. `extensions`: what the last EHLO offered and is
-    believed, keyword in lower case to its parameters. `train`: the transactions under way; `invite`: let another one
-    come on board, and say whether one did. `out_of_step`: the server did not answer pipelined commands as
-    it should; `rides_badly`: the connection was lost at the end of a transaction with another one behind it;
-    `chunks_badly`: it offered CHUNKING and refused BDAT. `may_pipeline`, `may_chunk` are false where that is known of
-    the server. `has_quit`: we left, with QUIT.
+    believed, keyword in lower case to its parameters. `pipelining`: several commands may be sent at once (RFC 2920), as
+    is offered and was not found to be untrue; `chunking`: so may content by BDAT (RFC 3030), with `pipelining` only.
+    `train`: the transactions under way; `invite`: let another one come on board, and say whether one did.
+    `out_of_step`: the server did not answer pipelined commands as it should; `rides_badly`: the connection was lost at
+    the end of a transaction with another one behind it; `chunks_badly`: it offered CHUNKING and refused BDAT.
+    `has_quit`: we left, with QUIT.
     """
 
     def __init__(self, server: Server) -> None:
@@ -106,16 +108,14 @@ class Connection:
         self.client.local_hostname = server.client_name
         self.messages_sent = 0
         self.in_transaction = False
-        self.may_pipeline = True
-        self.may_chunk = True
-        self.out_of_step = False
-        self.rides_badly = False
-        self.chunks_badly = False
+        self.pipelining = self.chunking = False
+        self.out_of_step = self.rides_badly = self.chunks_badly = False
         self.has_quit = False
         self.invite: Callable[[], bool] = _nobody
         self._disbelieved: frozenset[str] = frozenset()
         self.extensions: Mapping[str, str] = {}
-        self._known_replies: dict[bytes, Reply] = {}
+        self._may_pipeline = self._may_chunk = True
+        self._known = KnownReplies()
         self._protocol = Protocol(connection_lost_callback=self._lost)
         self.train = Train(self._protocol.put_behind, self.close)
 
@@ -128,7 +128,12 @@ class Connection:
     @server.setter
     def server(self, server: Server) -> None:
         self._server = server
-        self._known_replies.clear()
+        self._known.clear()
+
+    def permit(self, *, pipelining: bool, chunking: bool) -> None:
+        """Whether they may be made use of where they are offered."""
+        self._may_pipeline, self._may_chunk = pipelining, chunking
+        self._consider()
 
     def disbelieve(self, *keywords: str) -> None:
         """Do without these extensions, in lower case: the server refused what it had offered."""
@@ -138,23 +143,12 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another command may be sent: not closed by us, nor by the server as far as is known."""
-        protocol = self.client.protocol
-        return protocol is not None and protocol.is_connected and not self._protocol.unread
+        return self.client.protocol is not None and self._protocol.is_usable
 
     @property
     def unread(self) -> bool:
         """Whether the server sent more replies than it was sent commands."""
         return self._protocol.unread
-
-    @property
-    def pipelining(self) -> bool:
-        """Whether several commands may be sent at once (RFC 2920): offered, and not found to be untrue."""
-        return self.may_pipeline and "pipelining" in self.extensions
-
-    @property
-    def chunking(self) -> bool:
-        """Whether content goes by BDAT (RFC 3030): offered beside PIPELINING, and not found to be untrue."""
-        return self.may_chunk and self.pipelining and "chunking" in self.extensions
 
     async def noop(self) -> None:
         """Ask whether the server is still there. Raises SmtpFailure, closed then."""
@@ -216,18 +210,27 @@ class Connection:
                 raise self._ended(error, phase) from error
             raise
         reply = self._judged(response.code, response.message, phase)
-        if line and len(self._known_replies) < _KNOWN_REPLIES:
-            self._known_replies[line] = reply
+        if line:
+            self._known.learn(line, reply)
         return reply
 
     def at_hand(self) -> Reply | None:
         """What `reply` would return at once, where it has arrived and is one that came before: most have. None tells
         nothing."""
         protocol = self._protocol
-        known = protocol.take_known(self._known_replies)
+        known = protocol.take_known(self._known.of_line)
         if known is not None and protocol.unread:
             self.close()
         return known
+
+    def take_acceptance(self, replies: int) -> bool:
+        """Take so many replies, to MAIL, RCPT and DATA, where they are what has arrived, came before and accept: most
+        do. False tells nothing."""
+        octets = self._protocol.arrived
+        if not octets or self._known.count_acceptance(octets) != replies:
+            return False
+        self._protocol.take_all(replies)
+        return True
 
     async def upload(
         self, chunks: Iterable[bytes] | AsyncIterable[bytes], seconds: float, *, replies: bool = False
@@ -253,16 +256,15 @@ class Connection:
             raise
         return owed
 
-    async def finish(self, turn: Turn, chunk: bytes, seconds: float) -> Reply:
-        """Send the last chunk, final dot included, and return the reply to it. Raises SmtpFailure: CONTENT when
-        nothing of the chunk was sent, else DOT, in doubt unless it carries a reply."""
+    def finish(self, turn: Turn, chunk: bytes) -> None:
+        """Send the last chunk, final dot included; its reply is to be read. Raises SmtpFailure (CONTENT), nothing of
+        the chunk sent then."""
         try:
             self._heed_early_reply()
             behind, replies = turn.end(is_clean=True)
             self._protocol.put(chunk + behind, replies)
         except Exception as error:
             raise self._ended(error, Phase.CONTENT) from error
-        return await self.reply(Phase.DOT, seconds)
 
     def finish_chunks(self, turn: Turn, chunk: bytes) -> None:
         """Send the last chunk of BDAT; its reply is to be read. Raises SmtpFailure (CONTENT), nothing sent then."""
@@ -344,6 +346,11 @@ class Connection:
     def _learn(self) -> None:
         offered = self.client.esmtp_extensions
         self.extensions = {keyword: offered[keyword] for keyword in offered.keys() - self._disbelieved}
+        self._consider()
+
+    def _consider(self) -> None:
+        self.pipelining = self._may_pipeline and "pipelining" in self.extensions
+        self.chunking = self._may_chunk and self.pipelining and "chunking" in self.extensions
 
     async def _expect(self, verb: bytes) -> None:
         """A probe of a warm connection may take as long as making a new one."""
@@ -387,9 +394,6 @@ class Connection:
 
     def _lost(self, _: SMTPProtocol) -> None:
         self.client.close()
-
-
-_KNOWN_REPLIES = 32  # the same few come again and again
 
 
 def _nobody() -> bool:

@@ -52,8 +52,13 @@ async def _in_turn(exchange: Exchange) -> list[str]:
 async def _pipelined(exchange: Exchange) -> list[str]:
     """All commands in one write, DATA last (RFC 2920 section 3.1), behind the end of the transaction before; then the
     replies, in the same order. Returns as `_in_turn` does."""
-    exchange.connection.send(Phase.MAIL, exchange.turn, *exchange.commands, b"DATA")
-    await exchange.turn.wait()
+    connection, turn, due = exchange.connection, exchange.turn, exchange.due
+    connection.send(Phase.MAIL, turn, *exchange.commands, b"DATA")
+    await turn.wait()
+    if not turn.has_reset and connection.take_acceptance(len(due) + 2):
+        connection.in_transaction = True
+        exchange.accepted = due
+        return due
     refusals: dict[str, Reply] = {}
     try:
         accepted = await _read_replies(exchange, refusals)
@@ -82,7 +87,8 @@ async def _read_replies(exchange: Exchange, refusals: dict[str, Reply]) -> list[
 async def _end_without_content(exchange: Exchange) -> None:
     """A lone dot, for a server that wants content for nobody; what it says to that concerns nobody either."""
     with contextlib.suppress(SmtpFailure):
-        await exchange.connection.finish(exchange.turn, b".\r\n", exchange.timeouts.data)
+        exchange.connection.finish(exchange.turn, b".\r\n")
+        await exchange.connection.reply(Phase.DOT, exchange.timeouts.data)
         exchange.connection.in_transaction = False
 
 
@@ -103,7 +109,8 @@ async def _content(exchange: Exchange, accepted: list[str]) -> Reply:
         connection.close()
         raise SmtpFailure(WITHHELD)
     try:
-        reply = await connection.finish(turn, last + b".\r\n", timeouts.dot)
+        connection.finish(turn, last + b".\r\n")
+        reply = await connection.reply(Phase.DOT, timeouts.dot)
     except SmtpFailure as error:
         connection.rides_badly = error.failure.in_doubt and turn.is_followed
         raise

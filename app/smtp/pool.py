@@ -150,8 +150,10 @@ class Pool:
             berth.places.free()
             raise
         loan = Loan(key, version, server, connection)
-        connection.may_pipeline = self._faults.is_over(key, Fault.OUT_OF_STEP)
-        connection.may_chunk = self._chunking and self._faults.is_over(key, Fault.CHUNKING)
+        connection.permit(
+            pipelining=self._faults.is_over(key, Fault.OUT_OF_STEP),
+            chunking=self._chunking and self._faults.is_over(key, Fault.CHUNKING),
+        )
         connection.invite = lambda: self._share(berth, loan, is_ending=True)
         berth.loans.append(loan)
         return loan

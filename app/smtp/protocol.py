@@ -37,6 +37,12 @@ class Protocol(SMTPProtocol):
     _clock: asyncio.TimerHandle | None = None
 
     @property
+    def is_usable(self) -> bool:
+        """Whether another command may be written: the transport is open, and nothing is `unread`."""
+        transport = self.transport
+        return transport is not None and not transport.is_closing() and (self._awaited > 0 or not self._buffer)
+
+    @property
     def unread(self) -> bool:
         """Whether the server sent more replies than there were commands: what comes next cannot be told apart."""
         return bool(self._buffer) and not self._awaited
@@ -127,6 +133,16 @@ class Protocol(SMTPProtocol):
             if self._awaited:
                 self._awaited -= 1
         return found
+
+    @property
+    def arrived(self) -> bytes:
+        """All that has arrived and was not taken."""
+        return bytes(self._buffer)
+
+    def take_all(self, replies: int) -> None:
+        """Take all that has arrived, which is so many replies."""
+        self._buffer.clear()
+        self._awaited = max(0, self._awaited - replies)
 
     @property
     def has_reply(self) -> bool:

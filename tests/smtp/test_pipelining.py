@@ -229,6 +229,38 @@ async def test_421_amid_the_group_is_the_failure_of_those_not_yet_answered(serve
         assert (result.try_again, connection.out_of_step) == (True, False)
 
 
+@pytest.mark.parametrize(
+    "replies",
+    [
+        ACCEPTED,
+        b"250 sender\r\n250 b\r\n250 c\r\n354 go on\r\n250 one too many\r\n",
+        b"250 sender\r\n250 b\r\n354 go on\r\n",
+        b"250 sender\r\n250 b\r\n250 c\r\n250 b\r\n354 go on\r\n",
+        b"250 sender\r\n250 b\r\n354 go on\r\n354 go on\r\n",
+        b"250 sender\r\n354 go on\r\n250 b\r\n250 c\r\n",
+        b"250 sender\r\n550 b\r\n250 c\r\n354 go on\r\n",
+        b"421 bye\r\n",
+    ],
+)
+async def test_replies_that_came_before_mean_what_they_meant_the_first_time(
+    replies: bytes, server_for: MakeServer
+) -> None:
+    group, taken = b"DATA\r\n", (b"\r\n.\r\n", b"250 taken\r\n")
+    outcomes = []
+    for before in ([], [(group, ACCEPTED), taken] * 2):
+        async with answering(*before, (group, replies), taken) as heard:
+            connection = await connect(server_for(heard.port))
+            for _ in before[::2]:
+                result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+                assert result.replies == dict.fromkeys((B, C), Reply(250, "taken"))
+            result = await transact(connection, ENVELOPE, CONTENT, connection.server.timeouts)
+            outcomes.append((result, connection.in_transaction, connection.out_of_step, connection.usable))
+            connection.close()
+            await heard.ended.wait()
+    first, later = outcomes
+    assert first == later
+
+
 async def test_a_reply_to_nothing_makes_a_connection_unusable(server_for: MakeServer) -> None:
     async with answering((b"NOOP\r\n", b"250 ok\r\n421 idle for too long\r\n")) as heard:
         connection = await connect(server_for(heard.port))
