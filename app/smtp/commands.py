@@ -38,7 +38,10 @@ def needs_smtputf8(envelope: Envelope, due: Iterable[str]) -> bool:
 
 def ruled_out(extensions: Mapping[str, str], envelope: Envelope, content: Content) -> dict[str, Reply]:
     """Our own replies, for recipients of whom nothing must go over the wire."""
-    problem = _content_problem(extensions, content) or _address_problem(extensions, envelope.reverse_path)
+    problem = _content_problem(extensions, content)
+    if problem is None and not envelope.smtputf8 and _are_plain(envelope):
+        return {}
+    problem = problem or _address_problem(extensions, envelope.reverse_path)
     if problem is None and envelope.smtputf8 and "smtputf8" not in extensions:
         problem = _NO_SMTPUTF8
     if problem is not None:
@@ -69,9 +72,12 @@ def _limit(size: str) -> int:
     return int(limit[:20]) if limit.isdecimal() else 0
 
 
+def _are_plain(envelope: Envelope) -> bool:
+    """Whether none of its addresses has a problem, as nearly always."""
+    return _PLAIN_PATH.fullmatch("".join((envelope.reverse_path, *envelope.recipients))) is not None
+
+
 def _address_problem(extensions: Mapping[str, str], address: str) -> Reply | None:
-    if _PLAIN_PATH.fullmatch(address) is not None:
-        return None
     if _PATH.fullmatch(address) is None:
         return Reply(553, "The address cannot be written in an SMTP command.", "5.1.3")
     return None if address.isascii() or "smtputf8" in extensions else _NO_SMTPUTF8

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from app.mail.content import Content as StoredContent
 from app.smtp.large import CHUNK, LargeChunks, doubled
@@ -88,13 +88,15 @@ async def each(chunks: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[
 
 
 async def look_through(octets: bytes | StoredContent) -> Content:
-    """The content that these octets are; those of several chunks are looked through in a thread. What is stored in
-    slices is well formed."""
+    """The content that these octets are; those of several chunks are looked through in a thread."""
+    return look_at(octets) or Content(octets, await asyncio.to_thread(_has_crlf_only, cast(bytes, octets)))
+
+
+def look_at(octets: bytes | StoredContent) -> Content | None:
+    """The same, None for those of several chunks. What is stored in slices is well formed."""
     if not isinstance(octets, bytes):
         return Content(octets, True)
-    if len(octets) <= CHUNK:
-        return Content(octets, _has_crlf_only(octets))
-    return Content(octets, await asyncio.to_thread(_has_crlf_only, octets))
+    return Content(octets, _has_crlf_only(octets)) if len(octets) <= CHUNK else None
 
 
 def _has_crlf_only(octets: bytes) -> bool:

@@ -43,7 +43,8 @@ class Places:
         """Who waits for a place, or with `rides` for a loan of that version; `free` is to be called for a place."""
         visitor = Visitor(asyncio.get_running_loop().create_future(), rides)
         self._waiting.append(visitor)
-        self._admit()
+        if not self.is_full:
+            self._admit()
         return visitor
 
     def share(self, loan: Loan) -> bool:

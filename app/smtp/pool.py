@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.clock import now
@@ -86,29 +87,19 @@ class Pool:
         what is sent goes behind that. `at_most` replaces `max_connections` for this key from now on.
         Raises SmtpFailure when no connection can be made, RuntimeError after `close`.
         """
-        return _Borrowed(self, Wish(key, version, server, fresh, rides and not fresh), at_most or self.max_connections)
+        return _Borrowed(key, version, server, fresh, rides and not fresh, self, at_most or self.max_connections)
 
-    async def board(self, wish: Wish, at_most: int) -> tuple[Berth, Loan]:
-        """A loan, and where it is to be given back by `leave`."""
-        berth = self._berths.get(wish.key)
+    def enter(self, key: Hashable, at_most: int) -> Berth:
+        """Where a loan of this key is to be had by `board` and given back by `leave`; then `exit` is to be called."""
+        berth = self._berths.get(key)
         if berth is None:
-            berth = self._berths[wish.key] = Berth(Places(self.max_connections))
+            berth = self._berths[key] = Berth(Places(self.max_connections))
         berth.places.resize(at_most)
         berth.users += 1
-        try:
-            return berth, await self._board(berth, wish)
-        except BaseException:
-            self._end_use(berth, wish.key)
-            raise
+        return berth
 
-    def leave(self, berth: Berth, loan: Loan) -> None:
-        """It was borrowed by `board`."""
-        try:
-            self._leave(berth, loan)
-        finally:
-            self._end_use(berth, loan.key)
-
-    def _end_use(self, berth: Berth, key: Hashable) -> None:
+    def exit(self, key: Hashable, berth: Berth) -> None:
+        """Who has entered is through."""
         berth.users -= 1
         if not berth.users:
             self._forget(key, berth)
@@ -137,10 +128,20 @@ class Pool:
             room.tell()
         await asyncio.sleep(0)
 
-    async def _board(self, berth: Berth, wish: Wish) -> Loan:
-        """A connection of its own, or one that is lent already."""
-        if not berth.places.take() and (shared := await self._wait(berth, wish)) is not None:
-            return shared
+    async def board(self, berth: Berth, wish: Wish) -> Loan:
+        """A connection of its own, or one that is lent already. Raises as `borrow` says."""
+        if not berth.places.take():
+            visitor = self._ask(berth, wish)
+            try:
+                shared = await visitor.given
+            except asyncio.CancelledError:
+                self._give_back(berth, visitor)
+                raise
+            if shared is not None:
+                return shared
+        return await self._take_own(berth, wish)
+
+    async def _take_own(self, berth: Berth, wish: Wish) -> Loan:
         key, version, server = wish.key, wish.version, wish.server
         try:
             connection = await self._take(berth, version, server, wish.fresh)
@@ -158,18 +159,14 @@ class Pool:
         berth.loans.append(loan)
         return loan
 
-    async def _wait(self, berth: Berth, wish: Wish) -> Loan | None:
-        """A loan to be shared, None: a place of its own."""
+    def _ask(self, berth: Berth, wish: Wish) -> Visitor:
+        """Who waits for a loan to be shared, or for a place of its own."""
         visitor = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
         if not visitor.given.done():
             for loan in berth.loans:
                 if loan.connection.train.has_ended and self._share(berth, loan):
                     break
-        try:
-            return await visitor.given
-        except asyncio.CancelledError:
-            self._give_back(berth, visitor)
-            raise
+        return visitor
 
     def _give_back(self, berth: Berth, visitor: Visitor) -> None:
         """What was given to who was cancelled in the same moment."""
@@ -178,7 +175,7 @@ class Pool:
             if loan is None:
                 berth.places.free()
             else:
-                self._leave(berth, loan)
+                self.leave(berth, loan)
 
     def _share(self, berth: Berth, loan: Loan, *, is_ending: bool = False) -> bool:
         """Let another one come aboard, if there is a seat and somebody who waits; whether one does."""
@@ -191,7 +188,7 @@ class Pool:
         loan.aboard += 1
         return True
 
-    def _leave(self, berth: Berth, loan: Loan) -> None:
+    def leave(self, berth: Berth, loan: Loan) -> None:
         """The last one to leave gives the connection back, and its place."""
         connection = loan.connection
         self._faults.note(loan.key, connection)
@@ -333,21 +330,28 @@ class Pool:
         return (self._clock() - idle.since).total_seconds()
 
 
-class _Borrowed:
+@dataclass(slots=True, eq=False)
+class _Borrowed(Wish):
     """`async with`: a connection is lent. A class, because a generator costs each mail several microseconds."""
 
-    __slots__ = ("_at_most", "_berth", "_loan", "_pool", "_wish")
-
-    def __init__(self, pool: Pool, wish: Wish, at_most: int) -> None:
-        self._pool = pool
-        self._wish = wish
-        self._at_most = at_most
+    pool: Pool
+    at_most: int
+    berth: Berth = field(init=False)
+    loan: Loan = field(init=False)
 
     async def __aenter__(self) -> Connection:
-        self._berth, self._loan = await self._pool.board(self._wish, self._at_most)
-        return self._loan.connection
+        self.berth = self.pool.enter(self.key, self.at_most)
+        try:
+            self.loan = await self.pool.board(self.berth, self)
+        except BaseException:
+            self.pool.exit(self.key, self.berth)
+            raise
+        return self.loan.connection
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is not None:
-            self._loan.spoil()
-        self._pool.leave(self._berth, self._loan)
+        try:
+            if error is not None:
+                self.loan.spoil()
+            self.pool.leave(self.berth, self.loan)
+        finally:
+            self.pool.exit(self.key, self.berth)

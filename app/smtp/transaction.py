@@ -10,7 +10,7 @@ from app.mail.reply import Reply
 from app.smtp.bdat import send_at_once, send_in_chunks
 from app.smtp.commands import needs_smtputf8, ruled_out
 from app.smtp.connection import Connection
-from app.smtp.content import Content, look_through
+from app.smtp.content import Content, look_at, look_through
 from app.smtp.data import send_by_data
 from app.smtp.exchange import Exchange, MayFinish
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
@@ -58,7 +58,7 @@ async def transact(
         turn = connection.train.board()
         failure: Failure | None = BROKEN_OFF
         try:
-            examined = examined or await look_through(content)
+            examined = examined or look_at(content) or await look_through(content)
             exchange = _exchange(connection, turn, envelope, examined, timeouts, may_finish, verdicts)
             if exchange.due:
                 await _way_of(exchange)(exchange)
@@ -71,7 +71,7 @@ async def transact(
                 connection.close()
             raise
         finally:
-            is_lost = not connection.client.is_connected
+            is_lost = failure is not None and not connection.client.is_connected
             turn.leave(failure if is_lost else None, in_transaction=connection.in_transaction)
         if exchange.is_settled and not _can_do_without(exchange):
             return TransactionResult(exchange.replies)
@@ -87,8 +87,11 @@ def _exchange(
     may_finish: MayFinish,
     verdicts: Mapping[str, Reply],
 ) -> Exchange:
-    replies = ruled_out(connection.extensions, envelope, content) | dict(verdicts)
-    due = [address for address in dict.fromkeys(envelope.recipients) if address not in replies]
+    replies = ruled_out(connection.extensions, envelope, content)
+    replies.update(verdicts)
+    due = list(dict.fromkeys(envelope.recipients))
+    if replies:
+        due = [address for address in due if address not in replies]
     return Exchange(connection, turn, envelope, content, timeouts, may_finish, due, replies)
 
 
