@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -182,11 +182,11 @@ class Connection:
             raise self._ended(error, phase) from error
         return await self.reply(phase, seconds)
 
-    def send(self, phase: Phase, turn: Turn, *lines: bytes, payload: bytes = b"") -> None:
+    def send(self, phase: Phase, turn: Turn, lines: Sequence[bytes], payload: bytes = b"") -> None:
         """Send command lines, without CRLF, and the octets of the last one, in one write; each has one reply to be
         read. They go behind the end of the transaction before. Raises SmtpFailure."""
         try:
-            self._protocol.check(*lines)
+            self._protocol.check(lines)
             turn.send(b"\r\n".join((*lines, payload)), len(lines))
         except Unseated:
             raise
@@ -195,13 +195,11 @@ class Connection:
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
-        if (known := self.at_hand()) is not None:
-            return known
         protocol = self._protocol
         try:
-            await protocol.arrival(seconds)
-            if (known := self.at_hand()) is not None:
-                return known
+            known = await protocol.arrival(seconds, self._known.of_line)
+            if known is not None:
+                return self._last(known)
             line = protocol.first_line()
             response = protocol.take()
         except BaseException as error:
@@ -217,11 +215,8 @@ class Connection:
     def at_hand(self) -> Reply | None:
         """What `reply` would return at once, where it has arrived and is one that came before: most have. None tells
         nothing."""
-        protocol = self._protocol
-        known = protocol.take_known(self._known.of_line)
-        if known is not None and protocol.unread:
-            self.close()
-        return known
+        known = self._protocol.take_known(self._known.of_line)
+        return None if known is None else self._last(known)
 
     def take_acceptance(self, replies: int) -> bool:
         """Take so many replies, to MAIL, RCPT and DATA, where they are what has arrived, came before and accept: most
@@ -362,15 +357,16 @@ class Connection:
             self.close()
             raise SmtpFailure(refused(reply, phase, self.server))
 
-    def _judged(self, code: int, text: str, phase: Phase) -> Reply:
-        """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all.
-
-        More replies than commands (a 421 behind the last one, or nonsense) is where the session ends, too: the
-        one too many would be taken for the next command's.
-        """
-        reply = reply_from(code, text, self.server)
-        if self.unread:
+    def _last(self, reply: Reply) -> Reply:
+        """The reply. More replies than commands (a 421 behind the last one, or nonsense) is where the session ends: the
+        one too many would be taken for the next command's."""
+        if self._protocol.unread:
             self.close()
+        return reply
+
+    def _judged(self, code: int, text: str, phase: Phase) -> Reply:
+        """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all."""
+        reply = self._last(reply_from(code, text, self.server))
         if not is_reply_code(code):
             raise self.protocol_failure(reply, phase)
         if code == 421:

@@ -53,7 +53,7 @@ async def _pipelined(exchange: Exchange) -> list[str]:
     """All commands in one write, DATA last (RFC 2920 section 3.1), behind the end of the transaction before; then the
     replies, in the same order. Returns as `_in_turn` does."""
     connection, turn, due = exchange.connection, exchange.turn, exchange.due
-    connection.send(Phase.MAIL, turn, *exchange.commands, b"DATA")
+    connection.send(Phase.MAIL, turn, [*exchange.commands, b"DATA"])
     await turn.wait()
     if not turn.has_reset and connection.take_acceptance(len(due) + 2):
         connection.in_transaction = True

@@ -21,13 +21,15 @@ class Wish:
 
 @dataclass(slots=True, eq=False)
 class Loan:
-    """`aboard` have borrowed it, one behind the other. `is_spoiled`: one of them failed, so that it is closed after the
-    last one."""
+    """`aboard` have borrowed it, one behind the other: up to `window` of them with BDAT, with DATA two, and
+    `max_messages` one after the other. `is_spoiled`: one of them failed, so that it is closed after the last one."""
 
     key: Hashable
     version: int
     server: Server
     connection: Connection
+    window: int
+    max_messages: int
     aboard: int = 1
     is_spoiled: bool = False
 
@@ -37,15 +39,15 @@ class Loan:
         if self.aboard == 1:
             self.connection.close()
 
-    def has_seat(self, *, window: int, max_messages: int, is_ending: bool) -> bool:
+    def has_seat(self, *, is_ending: bool) -> bool:
         """Whether another transaction may come aboard: behind one whose end is written, or is about to be
-        (`is_ending`). With BDAT up to `window` of them are under way, with DATA two."""
-        connection = self.connection
-        if not (is_ending or connection.train.has_ended) or self.aboard >= window:
-            return False
+        (`is_ending`)."""
+        connection, aboard = self.connection, self.aboard
         return (
-            (self.aboard < 2 or connection.chunking)
-            and connection.messages_sent + self.aboard < max_messages
+            (is_ending or connection.train.has_ended)
+            and aboard < self.window
+            and (aboard < 2 or connection.chunking)
+            and connection.messages_sent + aboard < self.max_messages
             and not self.is_spoiled
             and connection.pipelining
             and connection.usable

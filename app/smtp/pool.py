@@ -150,7 +150,7 @@ class Pool:
                 berth.places.refuse(version, error.failure)
             berth.places.free()
             raise
-        loan = Loan(key, version, server, connection)
+        loan = Loan(key, version, server, connection, self._window, self._max_messages)
         connection.permit(
             pipelining=self._faults.is_over(key, Fault.OUT_OF_STEP),
             chunking=self._chunking and self._faults.is_over(key, Fault.CHUNKING),
@@ -181,9 +181,7 @@ class Pool:
         """Let another one come aboard, if there is a seat and somebody who waits; whether one does."""
         if self._closed or not berth.places.may_be_shared or not self._faults.is_over(loan.key, Fault.RIDING):
             return False
-        if not loan.has_seat(window=self._window, max_messages=self._max_messages, is_ending=is_ending):
-            return False
-        if not berth.places.share(loan):
+        if not loan.has_seat(is_ending=is_ending) or not berth.places.share(loan):
             return False
         loan.aboard += 1
         return True

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from aiosmtplib import SMTPResponse, SMTPResponseException, SMTPServerDisconnected
@@ -52,13 +52,13 @@ class Protocol(SMTPProtocol):
 
         Raises as `check` does, and SMTPServerDisconnected; nothing is written then.
         """
-        self.check(*lines)
+        self.check(lines)
         self.put_behind(b"\r\n".join(lines) + b"\r\n", len(lines))
 
-    def check(self, *lines: bytes) -> None:
+    def check(self, lines: Iterable[bytes]) -> None:
         """Whether these command lines may be written. Raises SMTPResponseException for a reply to nothing, ValueError
         for a line that holds control characters."""
-        if self.unread:
+        if self._buffer and self.unread:
             raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
         if _CONTROL.search(b"".join(lines)):
             raise ValueError("a control character in a command")
@@ -89,9 +89,12 @@ class Protocol(SMTPProtocol):
             await self.arrival(timeout)
         return self.take()
 
-    async def arrival(self, seconds: float | None) -> None:
-        """Return once a reply can be taken; one clock for all of its pieces. Raises SMTPServerDisconnected once all
-        that came before the end has been read, TimeoutError after `seconds`."""
+    async def arrival(self, seconds: float | None, known: Mapping[bytes, Known] | None = None) -> Known | None:
+        """Return once a reply can be taken, or what is `known` of it, which is taken then; one clock for all of its
+        pieces. Raises SMTPServerDisconnected once all that came before the end has been read, TimeoutError after
+        `seconds`."""
+        if known and (found := self.take_known(known)) is not None:
+            return found
         self._is_late = False
         if seconds is not None:
             self._set_clock(seconds)
@@ -103,6 +106,9 @@ class Protocol(SMTPProtocol):
                     raise TimeoutError
                 self._arrival = self._loop.create_future()
                 await self._arrival
+                if known and (found := self.take_known(known)) is not None:
+                    return found
+            return None
         finally:
             self._arrival = self._due = None
 
@@ -127,9 +133,10 @@ class Protocol(SMTPProtocol):
         buffer = self._buffer
         if not buffer:
             return None
-        line = bytes(buffer[: buffer.find(b"\n") + 1])
+        end = buffer.find(b"\n") + 1
+        line = bytes(buffer if end == len(buffer) else buffer[:end])
         if (found := known.get(line)) is not None:
-            del buffer[: len(line)]
+            del buffer[:end]
             if self._awaited:
                 self._awaited -= 1
         return found
@@ -149,8 +156,9 @@ class Protocol(SMTPProtocol):
         """Whether a reply can be taken: a line has come that ends one, or is none. Each line is looked at once:
         aiosmtplib parses from the beginning every time, which takes seconds where a long reply comes in little
         pieces."""
-        while (end := self._buffer.find(b"\n", self._looked_at)) >= 0:
-            if not _CONTINUED.match(self._buffer, self._looked_at):
+        buffer = self._buffer
+        while buffer and (end := buffer.find(b"\n", self._looked_at)) >= 0:
+            if not _CONTINUED.match(buffer, self._looked_at):
                 self._looked_at = 0
                 return True
             self._looked_at = end + 1
@@ -170,7 +178,7 @@ class Protocol(SMTPProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Keep what the server says, up to the size of as many replies as are awaited."""
-        if len(self._buffer) + len(data) > MAX_RESPONSE_LENGTH * max(1, self._awaited):
+        if len(self._buffer) + len(data) > MAX_RESPONSE_LENGTH * (self._awaited or 1):
             self._flooded = True
         else:
             self._buffer += data
