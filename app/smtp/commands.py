@@ -18,22 +18,22 @@ def mail_command(extensions: Mapping[str, str], envelope: Envelope, due: Iterabl
     """MAIL with the parameters that these extensions allow, without CRLF."""
     parameters = b""
     if "size" in extensions:
-        parameters += b" SIZE=%d" % content.size
+        parameters = b" SIZE=%d" % content.size
     if "8bitmime" in extensions and not content.is_ascii:
         parameters += b" BODY=8BITMIME"
     if needs_smtputf8(envelope, due):
         parameters += b" SMTPUTF8"
-    return b"MAIL FROM:<" + envelope.reverse_path.encode() + b">" + parameters
+    return b"MAIL FROM:<%b>%b" % (envelope.reverse_path.encode(), parameters)
 
 
 def rcpt_command(address: str) -> bytes:
     """RCPT, without CRLF."""
-    return b"RCPT TO:<" + address.encode() + b">"
+    return b"RCPT TO:<%b>" % address.encode()
 
 
 def needs_smtputf8(envelope: Envelope, due: Iterable[str]) -> bool:
     """Whether the transaction for the `due` recipients has to be one of SMTPUTF8 (RFC 6531)."""
-    return envelope.smtputf8 or not "".join((envelope.reverse_path, *due)).isascii()
+    return envelope.smtputf8 or not (envelope.reverse_path.isascii() and "".join(due).isascii())
 
 
 def ruled_out(extensions: Mapping[str, str], envelope: Envelope, content: Content) -> dict[str, Reply]:

@@ -11,7 +11,7 @@ from aiosmtplib.protocol import MAX_RESPONSE_LENGTH, SMTPProtocol
 _NO_REPLY_CODE = -1
 _BLANK = 32
 _SHORTEST = 4
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_CONTROL = bytes(range(0x20)) + b"\x7f"
 _CONTINUED = re.compile(rb"[0-9]{3}-")
 
 Known = TypeVar("Known")
@@ -60,7 +60,8 @@ class Protocol(SMTPProtocol):
         for a line that holds control characters."""
         if self._buffer and self.unread:
             raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
-        if _CONTROL.search(b"".join(lines)):
+        octets = b"".join(lines)
+        if octets.translate(None, _CONTROL) != octets:
             raise ValueError("a control character in a command")
 
     def put(self, chunk: bytes, behind: int = 0) -> None:

@@ -122,7 +122,8 @@ class Turn:
 
         What is behind a transaction that may leave the server in the midst of it (BDAT refused) begins with RSET.
         """
-        self.check()
+        if self._train._broken is not None:
+            raise Unseated(self._train._broken)
         self._kept, self._replies = group, replies
         if self.before is None or self.before.has_ended:
             self.flush()
@@ -159,10 +160,6 @@ class Turn:
                 await self._gate
             finally:
                 self._gate = None
-        self.check()
-
-    def check(self) -> None:
-        """Raises Unseated where the connection has ended with another one."""
         if self._train._broken is not None:
             raise Unseated(self._train._broken)
 

@@ -73,7 +73,7 @@ async def transact(
         finally:
             is_lost = failure is not None and not connection.client.is_connected
             turn.leave(failure if is_lost else None, in_transaction=connection.in_transaction)
-        if exchange.is_settled and not _can_do_without(exchange):
+        if exchange.is_settled and (exchange.accepted or not _can_do_without(exchange)):
             return TransactionResult(exchange.replies)
         verdicts = {} if exchange.is_settled else exchange.replies
 
@@ -120,7 +120,7 @@ def _can_do_without(exchange: Exchange) -> bool:
     """Whether MAIL was refused for its parameters, which the server offers, and so is worth saying without them: first
     without those that can be spared, then for the recipients who need no SMTPUTF8."""
     connection, due = exchange.connection, exchange.due
-    if exchange.accepted or connection.in_transaction:
+    if connection.in_transaction:
         return False
     codes = {exchange.replies[address].code for address in due}
     if not codes or not codes <= _PARAMETERS_REFUSED:
