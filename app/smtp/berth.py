@@ -10,7 +10,7 @@ from app.smtp.loan import Loan
 from app.smtp.places import Places
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen, it would take several times as long to make
 class Idle:
     """A warm connection that nobody has, made for this version, since then."""
 
@@ -53,12 +53,11 @@ class Berth:
     making: Making | None = None
     refused: Refused | None = None
 
-    def keep(self, worth: Callable[[Idle], bool]) -> None:
-        """Keep the idle ones that are worth it, say QUIT to the others."""
-        kept = []
-        for idle in self.idle:
-            if worth(idle):
-                kept.append(idle)
-            else:
+    def keep(self, worth: Callable[[Idle], bool]) -> bool:
+        """Keep the idle ones that are worth it, say QUIT to the others; whether there are any."""
+        others = [idle for idle in self.idle if not worth(idle)]
+        if others:
+            self.idle = [idle for idle in self.idle if idle not in others]
+            for idle in others:
                 idle.connection.quit_soon()
-        self.idle = kept
+        return bool(others)

@@ -201,7 +201,7 @@ class Pool:
             connection.close()
         else:
             self._put_back(berth, connection, loan.version)
-        self._room_at(loan.server).tell()
+        self._room_at(loan.server).give_back(connection)
         berth.places.free()
 
     async def _take(self, berth: Berth, version: int, server: Server, fresh: bool) -> Connection:
@@ -229,8 +229,9 @@ class Pool:
             raise RuntimeError("the pool is closed")
         if berth.idle:
             moment, limit = self._clock(), self._idle_limit
-            berth.keep(lambda idle: idle.version == version and (moment - idle.since).total_seconds() <= limit)
-        if not fresh and (warm := await self._warm(berth)) is not None:
+            if berth.keep(lambda idle: idle.version == version and (moment - idle.since).total_seconds() <= limit):
+                room.tell()
+        if not fresh and (warm := await self._warm(berth, room)) is not None:
             return warm
         if (another := berth.making) is not None and another.version == version:
             await room.changed()
@@ -244,11 +245,12 @@ class Pool:
             return None
         return await self._make(berth, version, server, room)
 
-    async def _warm(self, berth: Berth) -> Connection | None:
+    async def _warm(self, berth: Berth, room: Room) -> Connection | None:
         while berth.idle:
             idle = berth.idle.pop()
-            if await self._is_ready(idle):
+            if self._is_at_hand(idle) or await self._is_ready(idle):
                 return idle.connection
+            room.tell()
         return None
 
     async def _make(self, berth: Berth, version: int, server: Server, room: Room) -> Connection:
@@ -297,6 +299,11 @@ class Pool:
         self._lent.add(connection)
         return connection
 
+    def _is_at_hand(self, idle: Idle) -> bool:
+        """Whether it can be lent without being asked."""
+        connection = idle.connection
+        return connection.usable and not connection.in_transaction and self._idle_for(idle) <= self._noop_after
+
     async def _is_ready(self, idle: Idle) -> bool:
         """Whether it is alive and can take MAIL. RSET after a refused envelope asks that as NOOP does."""
         connection = idle.connection
@@ -304,10 +311,7 @@ class Pool:
             connection.quit_soon()
             return False
         try:
-            if connection.in_transaction:
-                await connection.reset()
-            elif self._idle_for(idle) > self._noop_after:
-                await connection.noop()
+            await (connection.reset() if connection.in_transaction else connection.noop())
         except SmtpFailure:
             return False
         return True

@@ -89,9 +89,18 @@ class Room:
         self._is_awaited = True
         await self._change.wait()
 
+    def give_back(self, connection: Connection) -> None:
+        """Nobody has this one any more. Of the others nothing has changed of which `tell` was not called."""
+        if not connection.usable:
+            self._open()
+        self._wake()
+
     def tell(self) -> None:
-        """Wake who waits for a change."""
+        """One may have been closed: wake who waits for a change."""
         self._open()
+        self._wake()
+
+    def _wake(self) -> None:
         if self._is_awaited:
             self._is_awaited = False
             self._change.set()
@@ -103,8 +112,9 @@ class Room:
         return self._limit is not None and not over
 
     def _open(self) -> int:
-        gone = {connection for connection in self._connections if not connection.usable}
-        if any(connection.has_quit for connection in gone):
-            self._left_at = self._clock()
-        self._connections -= gone
+        gone = [connection for connection in self._connections if not connection.usable]
+        if gone:
+            if any(connection.has_quit for connection in gone):
+                self._left_at = self._clock()
+            self._connections.difference_update(gone)
         return len(self._connections)
