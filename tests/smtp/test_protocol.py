@@ -63,3 +63,23 @@ async def test_one_clock_counts_for_each_reply_anew() -> None:
     assert not reading.done()
     protocol.data_received(b"250 yes\r\n")
     assert (await reading).code == 250
+
+
+@pytest.mark.parametrize(
+    ("pieces", "found"),
+    [
+        ([b"250 yes\r\n"], "yes"),
+        ([b"250", b" yes\r", b"\n"], "yes"),
+        ([b"250 no\r\n"], None),
+        ([b"250-yes\r\n", b"250 yes\r\n"], None),
+    ],
+)
+async def test_a_reply_that_is_known_is_taken_when_it_is_whole(pieces: list[bytes], found: str | None) -> None:
+    protocol = Protocol()
+    reading = asyncio.ensure_future(protocol.arrival(10, {b"250 yes\r\n": "yes"}))
+    for piece in pieces:
+        await asyncio.sleep(0)
+        assert not reading.done()
+        protocol.data_received(piece)
+    assert await reading == found
+    assert bool(protocol.arrived) is (found is None)
