@@ -34,7 +34,7 @@ from app.database.group_commit import GroupCommit, Work, running_unit
 from app.database.lazy_connection import LazyConnection
 from app.database.priority_lock import PriorityLock
 from app.database.statement import fetched, numbered, touched, translated
-from app.database.values import moment_text
+from app.database.values import key_text, moment_text
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def _itself(value: T) -> T:
 
 # These replace what Tortoise registers, which keeps whatever offset a moment came with.
 sqlite3.register_adapter(datetime, moment_text)
-sqlite3.register_adapter(UUID, str)
+sqlite3.register_adapter(UUID, key_text)
 # These change nothing: without an adapter, sqlite3 takes longer to find that there is none than for all the rest.
 sqlite3.register_adapter(type(None), _itself)
 sqlite3.register_adapter(bytes, _itself)

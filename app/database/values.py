@@ -34,7 +34,14 @@ def moment_text(moment: datetime) -> str:
     """As SQLite keeps it: in UTC, so that moments compare as text; the form in which Tortoise writes and reads them."""
     if moment.tzinfo is None:
         raise ValueError("a moment needs its time zone")
-    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat(" ")
+    # As isoformat(" ") has it, in half the time.
+    text = orjson.dumps(moment if moment.tzinfo is UTC else moment.astimezone(UTC)).decode()[1:-1]
+    return text.replace("T", " ")
+
+
+def key_text(key: UUID) -> str:
+    """As SQLite keeps it: as str() has it, in half the time."""
+    return orjson.dumps(key).decode()[1:-1]
 
 
 def as_document(value: str | bytes | None) -> Any:
