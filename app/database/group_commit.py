@@ -137,10 +137,10 @@ class Unit:
         """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades."""
         return touched(self._connection, sql, args)
 
-    async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> None:
-        """One statement once for each of `args`."""
+    async def run_many(self, sql: str, args: Sequence[Sequence[Any]]) -> int:
+        """One statement once for each of `args`; how many rows that touched in all."""
         try:
-            self._connection.executemany(numbered(sql), args)
+            return max(self._connection.executemany(numbered(sql), args).rowcount, 0)
         except sqlite3.Error as error:
             raise translated(error) from error
 

@@ -11,19 +11,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+from uuid import UUID
 
 import orjson
 
-from app.database.connection import dialect, execute, execute_many, in_transaction, insert, stored_moment
+from app.database.connection import dialect, in_transaction
+from app.database.group_commit import running_unit
 from app.database.key import new_key, new_key_texts
+from app.database.values import key_text, moment_text
 from app.events.record import Told, told
 from app.mail.reply import parts_of
-from app.queue.attempts import WRITE_ATTEMPT, via_parts
-from app.queue.claim import Claim
+from app.queue.attempts import via_parts
+from app.queue.claim import Claim, check_lease
 from app.queue.joint_commit import JointCommit
 from app.queue.settle_at_once import SETTLED, write_at_once
-from app.queue.settlement import WRITE_RECIPIENT, Settlement, happening_of
+from app.queue.settlement import Settlement, happening_of
 from app.queue.states import RecipientState, message_state
 from app.queue.together import Take, Together
 
@@ -62,10 +64,22 @@ class FinalResults:
             await self._chance()
         if self._shared is not None:
             self._shared.begin()
+        finals: Sequence[_Final] = ()
         if dialect() == "postgres":
             await _write_at_once(take())
-        else:
-            await in_transaction(lambda: _write(take), urgent=True)
+            return
+
+        async def write() -> None:
+            nonlocal finals
+            finals = take()
+            await _write(finals)
+
+        try:
+            await in_transaction(write, urgent=True)
+        except _LeaseLost:
+            finals = await in_transaction(lambda: _write_held(finals), urgent=True)
+        for final in finals:
+            final.is_written = True
 
 
 class Unwritten(asyncio.CancelledError):
@@ -149,40 +163,48 @@ def _result_rows(final: _Final, moment: datetime) -> list[dict[str, object]]:
     return results
 
 
-async def _write(take: Take[_Final]) -> None:
-    written = [stored for stored in map(_stored, take()) if await _end(stored)]
-    if not written:
+async def _write(finals: Sequence[_Final]) -> None:
+    """On SQLite, inside a transaction. Raises _LeaseLost where one of their leases is not held any more."""
+    if not finals:
         return
+    ends: list[tuple[object, ...]] = []
     recipients: list[tuple[object, ...]] = []
     attempts: list[tuple[object, ...]] = []
     events: list[Told] = []
-    keys = iter(new_key_texts(sum([len(stored.final.settlements) for stored in written])))
-    for final, message, worker, ended in written:
-        final.is_written = True
-        via, began = via_parts(final.claim.via), stored_moment(final.started_at)
+    keys = iter(new_key_texts(sum([len(final.settlements) for final in finals])))
+    for final in finals:
+        claim = final.claim
+        message, worker, via = key_text(claim.message_id), _worker_text(claim.worker_id), via_parts(claim.via)
+        began, ended = moment_text(final.started_at), moment_text(final.moment)
+        ends.append((message, worker, claim.fence, final.state, ended))
         for s in final.settlements:
-            recipient, state, reply = str(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
-            recipients.append((recipient, state, None, *reply, None, ended, began))
-            tried = (worker, *via, began, ended, s.number, state, None, False, *reply, None)
-            attempts.append((next(keys), message, recipient, *tried))
+            recipient, state, reply = key_text(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
+            recipients.append((recipient, state, *reply, ended, began))
+            attempts.append((next(keys), message, recipient, worker, *via, began, ended, s.number, state, *reply))
             events.append((message, recipient, state, _document(s.number, reply[0])))
-    await execute_many(WRITE_RECIPIENT, recipients)
-    await execute_many(WRITE_ATTEMPT, attempts)
-    await insert(told(events, max([stored.final.moment for stored in written])))
+    unit = running_unit()
+    if await unit.run_many(_END, ends) != len(finals):
+        raise _LeaseLost
+    await unit.run_many(_RECIPIENT, recipients)
+    await unit.run_many(_ATTEMPT, attempts)
+    into, rows_of_events = told(events, max([final.moment for final in finals]))
+    await unit.run_many(into.each, rows_of_events)
 
 
-class _Stored(NamedTuple):
-    """A result, its keys as text, and when it ended as it is stored."""
-
-    final: _Final
-    message: str
-    worker: str
-    ended: datetime | str
+class _LeaseLost(Exception):
+    """Undoes what was written together."""
 
 
-def _stored(final: _Final) -> _Stored:
-    claim = final.claim
-    return _Stored(final, str(claim.message_id), str(claim.worker_id), stored_moment(final.moment))
+async def _write_held(finals: Sequence[_Final]) -> list[_Final]:
+    """Write those whose lease is held; which they are."""
+    held = [final for final in finals if await check_lease(final.claim)]
+    await _write(held)
+    return held
+
+
+@lru_cache(maxsize=10)
+def _worker_text(worker_id: UUID) -> str:
+    return key_text(worker_id)
 
 
 @lru_cache(maxsize=1000)
@@ -193,14 +215,16 @@ def _document(number: int, code: int | None) -> str:
 
 _VALUES = {state: state.value for state in RecipientState}
 
-
-async def _end(stored: _Stored) -> bool:
-    """Whether the message's lease was still held; now it is settled."""
-    final, message, worker, ended = stored
-    return bool(await execute(_END, message, worker, final.claim.fence, final.state, ended))
-
-
 _END = (
     f"UPDATE message SET state = $4, settled_at = $5, {SETTLED}"  # noqa: S608 - constants
     " WHERE id = $1 AND lease_owner = $2 AND fence = $3"
+)
+_RECIPIENT = (
+    "UPDATE recipient SET state = $2, due_at = NULL, reply_code = $3, reply_enhanced = $4, reply_text = $5,"
+    " detail = NULL, settled_at = $6, tried_since = COALESCE(tried_since, $7) WHERE id = $1"
+)
+_ATTEMPT = (
+    "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
+    " started_at, finished_at, number, outcome, in_doubt, reply_code, reply_enhanced, reply_text)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, FALSE, $12, $13, $14)"
 )

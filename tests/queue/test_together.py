@@ -18,15 +18,15 @@ from app.database import group_commit
 from app.database.connection import as_moment, execute, rows, transaction
 from app.database.key import new_key
 from app.mail.reply import Reply
+from app.queue import settle_together
 from app.queue.claim import Claim, claim_message
 from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.joint_commit import JointCommit
 from app.queue.lock import row_lock
 from app.queue.schedule import Schedule
 from app.queue.settle import Settlement, settle
-from app.queue.settle_together import FinalResults
+from app.queue.settle_together import FinalResults, Unwritten
 from app.queue.states import RecipientState
-from app.queue.together import Take, Together
 from app.services.models import Service
 from tests.factories import NOW, after, make_service, message_row, recipient_states
 from tests.queue.conftest import Put
@@ -222,80 +222,6 @@ async def test_on_postgres_nobody_waits_for_the_locks_of_another_mail(put_mail: 
             assert await task == [False, True]
 
 
-class Work:
-    """Notes what it is given; each piece waits until it may end."""
-
-    def __init__(self) -> None:
-        self.pieces: list[list[int]] = []
-        self.go = asyncio.Event()
-        self.failing: set[int] = set()
-
-    async def do(self, take: Take[int]) -> None:
-        self.pieces.append(list(take()))
-        await self.go.wait()
-        if self.failing & set(self.pieces[-1]):
-            raise OSError("broken")
-
-
-async def test_what_comes_while_a_piece_is_under_way_is_the_next_one() -> None:
-    work = Work()
-    together = Together(work.do, most=3)
-    doing = [asyncio.create_task(together.do(number)) for number in range(2)]
-    await asyncio.sleep(0.01)
-    doing += [asyncio.create_task(together.do(number)) for number in range(2, 7)]
-    await asyncio.sleep(0.01)
-    assert work.pieces == [[0, 1]]
-    work.go.set()
-    await asyncio.gather(*doing)
-    assert work.pieces == [[0, 1], [2, 3, 4], [5, 6]]
-
-
-async def test_a_failure_is_that_of_its_piece_only() -> None:
-    work = Work()
-    work.failing, together = {1}, Together(work.do, most=2)
-    work.go.set()
-    results = await asyncio.gather(*(together.do(number) for number in range(4)), return_exceptions=True)
-    assert [isinstance(result, OSError) for result in results] == [True, True, False, False]
-
-
-async def test_who_is_cancelled_has_it_not_begun_or_waits_for_its_end() -> None:
-    work = Work()
-    together = Together(work.do)
-    begun = asyncio.create_task(together.do(1))
-    await asyncio.sleep(0.01)
-    waiting = asyncio.create_task(together.do(2))
-    await asyncio.sleep(0)
-    begun.cancel()
-    waiting.cancel()
-    await asyncio.wait({begun}, timeout=0.02)
-    assert waiting.cancelled()
-    assert not begun.done()
-    work.go.set()
-    await asyncio.wait({begun})
-    await together.do(3)
-    assert begun.cancelled()
-    assert [piece for piece in work.pieces if piece] == [[1], [3]]
-
-
-async def test_what_is_to_be_done_surely_is_done_though_who_waits_is_cancelled() -> None:
-    work = Work()
-    together = Together(work.do)
-    begun = asyncio.create_task(together.do(1, surely=True))
-    await asyncio.sleep(0.01)
-    waiting = asyncio.create_task(together.do(2, surely=True))
-    await asyncio.sleep(0)
-    begun.cancel()
-    waiting.cancel()
-    await asyncio.wait({begun, waiting}, timeout=0.02)
-    assert not begun.done()
-    assert not waiting.done()
-    work.go.set()
-    await asyncio.wait({begun, waiting})
-    assert begun.cancelled()
-    assert waiting.cancelled()
-    assert work.pieces == [[1], [2]]
-
-
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_final_result_is_written_though_who_waits_is_cancelled(
     put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch, fails: bool
@@ -316,6 +242,28 @@ async def test_a_final_result_is_written_though_who_waits_is_cancelled(
     with pytest.raises(asyncio.CancelledError):
         await settling
     assert await recipient_states(claim.message_id) == ["sent"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_result_that_was_undone_counts_as_unwritten(
+    put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (claim,) = await claimed_together(worker, after(1), await put_mail())
+    assert claim is not None
+    write = settle_together._write
+
+    async def undone(finals: Any) -> None:
+        await write(finals)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(settle_together, "_write", undone)
+    settlements = _settlements(claim, [Reply(250, "taken")])
+    writing = asyncio.create_task(FinalResults().write(claim, settlements, after(2), after(3)))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(Unwritten):
+        await writing
+    assert await recipient_states(claim.message_id) == ["claimed"]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
