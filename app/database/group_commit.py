@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from app.database.finish import Pending
 from app.database.insert import Insert, Rows
-from app.database.statement import fetched, numbered, touched, translated
+from app.database.statement import fetched, listed, numbered, touched, translated
 
 if TYPE_CHECKING:
     from app.database.sqlite import Client
@@ -132,6 +132,10 @@ class Unit:
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """The rows of one statement."""
         return fetched(self._connection, sql, args)
+
+    async def tuples(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows of one statement, without the names of their columns."""
+        return listed(self._connection, sql, args)
 
     async def run(self, sql: str, args: Sequence[Any]) -> int:
         """How many rows one INSERT, UPDATE or DELETE without RETURNING touched, not counting cascades."""

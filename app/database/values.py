@@ -39,9 +39,9 @@ def moment_text(moment: datetime) -> str:
     return text.replace("T", " ")
 
 
-def key_text(key: UUID) -> str:
+def key_text(key: UUID | str) -> str:
     """As SQLite keeps it: as str() has it, in half the time."""
-    return orjson.dumps(key).decode()[1:-1]
+    return key if isinstance(key, str) else orjson.dumps(key).decode()[1:-1]
 
 
 def as_document(value: str | bytes | None) -> Any:

@@ -33,7 +33,7 @@ class Happening:
 
     type: EventType
     message_id: UUID
-    recipient_id: UUID | None = None
+    recipient_id: UUID | str | None = None
     data: Mapping[str, object] = field(default_factory=dict)
 
 

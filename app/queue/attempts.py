@@ -16,7 +16,7 @@ from app.queue.states import RecipientState
 class EndedAttempt:
     """One attempt at one recipient: its number from 1, the state it led to, how far it came, what was answered."""
 
-    recipient_id: UUID
+    recipient_id: UUID | str
     number: int
     outcome: RecipientState
     phase: str | None = None

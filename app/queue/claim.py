@@ -55,13 +55,14 @@ TAKE_RECIPIENTS = "UPDATE recipient SET state = 'claimed', attempt_number = atte
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
 class ClaimedRecipient:
-    """One recipient to be tried now; `number` is the attempt's number for it, from 1.
+    """One recipient to be tried now; `id` is its key as the database has it, `number` the attempt's number for it, from
+    1.
 
     `tried_since`: when the first of the attempts began from which the give-up age counts; None: this is the first. For
     a probe it leaves out the outage, which is over if the attempt counts.
     """
 
-    id: UUID
+    id: UUID | str
     address: str
     number: int
     tried_since: datetime | None = None
@@ -240,7 +241,7 @@ def claimed_recipient(row: Mapping[str, Any], outage: timedelta = timedelta(0)) 
     """From a row of recipient that was claimed just now, after an `outage` of its service."""
     tried_since: datetime | str | None = row["tried_since"]
     since = as_moment(tried_since)
-    return ClaimedRecipient(as_key(row["id"]), row["address"], row["attempt_number"], since + outage if since else None)
+    return ClaimedRecipient(row["id"], row["address"], row["attempt_number"], since + outage if since else None)
 
 
 async def renew_lease(claim: Claim, moment: datetime, lease: float) -> bool:
@@ -255,13 +256,13 @@ async def renew_lease(claim: Claim, moment: datetime, lease: float) -> bool:
     return renewed == 1
 
 
-async def begin_dot(claim: Claim, recipient_ids: Sequence[UUID], moment: datetime, lease: float) -> bool:
+async def begin_dot(claim: Claim, recipient_ids: Sequence[UUID | str], moment: datetime, lease: float) -> bool:
     """Renew the lease, and write down that the server may take the mail for these recipients from now on; False, and
     nothing written, when the lease is no longer ours."""
     return await in_transaction(lambda: _begin_dot(claim, recipient_ids, moment, lease), urgent=True)
 
 
-async def _begin_dot(claim: Claim, recipient_ids: Sequence[UUID], moment: datetime, lease: float) -> bool:
+async def _begin_dot(claim: Claim, recipient_ids: Sequence[UUID | str], moment: datetime, lease: float) -> bool:
     if not await renew_lease(claim, moment, lease):
         return False
     await execute_many("UPDATE recipient SET in_doubt = $2 WHERE id = $1", [(key, True) for key in recipient_ids])

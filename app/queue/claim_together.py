@@ -10,15 +10,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from app.database.connection import as_key, as_moment, dialect, in_transaction, rows
+from app.database.group_commit import running_unit
+from app.database.values import key_text
 from app.queue.allowance import IS_CLAIMABLE, IS_OPEN, OWN_IS_OPEN
-from app.queue.claim import IS_DUE, TAKE, TAKE_RECIPIENTS, TAKEN, Claim, ClaimedRecipient, claimed_recipient
+from app.queue.claim import IS_DUE, TAKE, TAKE_RECIPIENTS, TAKEN, Claim, ClaimedRecipient
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
 from app.queue.route import keys_of, via_of
@@ -73,7 +74,7 @@ class PlainClaims:
         if not wanted:
             return
         moment = max([each.moment for each in wanted])
-        by_key = {str(each.message_id): each for each in wanted}
+        by_key = {key_text(each.message_id): each for each in wanted}
         listed = json.dumps(list(by_key))
         found = await rows(_TAKE["sqlite"], listed, self._worker_id, moment + self._lease, moment)
         taken = {row["id"]: row for row in found}
@@ -119,11 +120,11 @@ class Wanted:
 
 
 async def _claim_recipients(keys: Iterable[str], moment: datetime) -> Mapping[str, list[ClaimedRecipient]]:
-    claimed = await rows(_CLAIM_RECIPIENTS, json.dumps(list(keys)), moment, False)
-    claimed.sort(key=_position)
+    claimed = await running_unit().tuples(_CLAIM_RECIPIENTS, [json.dumps(list(keys)), moment])
+    claimed.sort()
     found: defaultdict[str, list[ClaimedRecipient]] = defaultdict(list)
-    for row in claimed:
-        found[row["message_id"]].append(claimed_recipient(row))
+    for _, message, key, address, number, tried_since in claimed:
+        found[message].append(ClaimedRecipient(key, address, number, as_moment(tried_since)))
     return found
 
 
@@ -132,12 +133,8 @@ def _service_key(stored: UUID | str) -> UUID:
     return as_key(stored)
 
 
-_position = itemgetter("position")
-
-
 async def _contents(keys: Sequence[str]) -> Mapping[str, bytes]:
-    found = await rows(_CONTENTS, json.dumps(keys)) if keys else []
-    return {row["message_id"]: row["octets"] for row in found}
+    return dict(await running_unit().tuples(_CONTENTS, [json.dumps(keys)])) if keys else {}
 
 
 async def _leave(message_id: UUID, worker_id: UUID, fence: int, moment: datetime) -> None:
@@ -153,7 +150,7 @@ async def _leave(message_id: UUID, worker_id: UUID, fence: int, moment: datetime
 
 
 def _recipient(key: str, address: str, number: int, tried_since: str | None) -> ClaimedRecipient:
-    return ClaimedRecipient(UUID(key), address, number, as_moment(tried_since))
+    return ClaimedRecipient(key, address, number, as_moment(tried_since))
 
 
 _HAS_NO_LIMITS = " AND ".join(f"{column} IS NULL" for column in COLUMNS)
@@ -174,8 +171,8 @@ _TAKE = {
     for name, wanted in _WANTED.items()
 }
 _CLAIM_RECIPIENTS = (
-    f"{TAKE_RECIPIENTS}$3 WHERE message_id IN {_LISTED} AND {IS_CLAIMABLE} AND due_at <= $2"
-    " RETURNING id, message_id, address, attempt_number, tried_since, position"
+    f"{TAKE_RECIPIENTS}FALSE WHERE message_id IN {_LISTED} AND {IS_CLAIMABLE} AND due_at <= $2"
+    " RETURNING position, message_id, id, address, attempt_number, tried_since"
 )
 _CONTENTS = f"SELECT message_id, octets FROM message_content WHERE message_id IN {_LISTED}"  # noqa: S608
 _CLAIM = (

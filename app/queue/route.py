@@ -25,7 +25,8 @@ NOT_IN_DOUBT = "NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.message_id = mes
 """For WHERE: whether it is known that no server took the mail for a recipient who waits."""
 
 ROUTE = (
-    "(SELECT name FROM service WHERE service.id = message.route_id) AS route_name, service_id, route_id, route_reason"
+    "CASE WHEN route_id = service_id THEN NULL ELSE (SELECT name FROM service WHERE service.id = message.route_id) END"
+    " AS route_name, service_id, route_id, route_reason"
 )
 """For RETURNING: what `via_of` reads."""
 

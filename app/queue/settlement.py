@@ -21,7 +21,7 @@ class Settlement:
     `untried`: through no fault of the mail nothing was tried. The attempt does not count, and it is due as before.
     """
 
-    recipient_id: UUID
+    recipient_id: UUID | str
     number: int
     state: RecipientState
     due_at: datetime | None = None
