@@ -2,12 +2,9 @@
 
 import asyncio
 import logging
-import random
 import secrets
-from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,12 +17,12 @@ from app.database.trouble import log_trouble
 from app.delivery.backoff import RetryPolicy
 from app.delivery.give_way import GiveWayPolicy, before_claiming
 from app.delivery.lease import Lease, LeasePolicy, Leases
-from app.delivery.outcome import fault_of, judge_attempt, over_the_limit
+from app.delivery.outcome import over_the_limit
+from app.delivery.settling import Settling, release, shown
 from app.delivery.throttle import wait_for_turn
 from app.delivery.unsettled import Slot, Unsettled, UnsettledPolicy
 from app.delivery.uptime import Uptime
 from app.domains.signing import CannotSign, ContentSigner
-from app.log import UsualLine
 from app.mail.content import Content
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply
@@ -33,9 +30,6 @@ from app.queue.allowance import TurnPolicy
 from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
 from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
-from app.queue.outage import ServiceNote
-from app.queue.route import Detour, Route
-from app.queue.settle import Settlement, settle
 from app.queue.settle_together import FinalResults
 from app.queue.wakeup import Wakeup
 from app.services.announced import note_announced_size
@@ -50,8 +44,6 @@ from app.smtp.transaction import TransactionResult, transact
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_SETTLED = UsualLine(logger, "message %s: %s")
 
 
 class Attempter:
@@ -86,7 +78,6 @@ class Attempter:
         self._worker_id = worker_id
         self._pool = pool
         self._resolve = resolve
-        self._retry = retry
         self._lease = lease
         self._leases = Leases(lease, clock)
         self._wakeup = wakeup
@@ -101,7 +92,8 @@ class Attempter:
         self._unsettled = Unsettled(unsettled)
         chance = partial(before_claiming, wakeup, give_way, self._unsettled)
         self._plain_claims = PlainClaims(worker_id, lease.duration, chance)
-        self._finals = FinalResults(self._unsettled.joint_commit, self._unsettled.before_settling)
+        finals = FinalResults(self._unsettled.joint_commit, self._unsettled.before_settling)
+        self._settling = Settling(retry, circuit, finals, wakeup, lease.pause)
 
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
@@ -128,7 +120,7 @@ class Attempter:
             await self._plain_claims.make(wanted)
         except asyncio.CancelledError:
             if wanted.claim is not None:
-                await _release(wanted.claim)
+                await release(wanted.claim)
             raise
         except Exception:
             wanted.claim = None  # nothing of it is written; what is wrong shows where it is alone
@@ -155,7 +147,7 @@ class Attempter:
             await finish(claim())
         except asyncio.CancelledError:
             for claimed in filter(None, claims):
-                await _release(claimed)
+                await release(claimed)
             raise
         return claims[0]
 
@@ -175,13 +167,13 @@ class Attempter:
                 result = TransactionResult({}, failed.failure)
             except Exception as error:
                 if dispatch is None and is_transient(error):
-                    await self._insist(claim, lambda: release_claim(claim, now()))
+                    await self._settling.insist(claim, lambda: release_claim(claim, now()))
                     return
                 result = TransactionResult({}, _internal_failure(claim, error, prepared=dispatch is not None))
             slot.answered()
             if result.failure is not None and result.failure.cause is Cause.WITHHELD:
-                logger.warning("message %s: its end was withheld, the lease was not sure", _shown(claim))
-                await self._insist(claim, lambda: release_claim(claim, now()))
+                logger.warning("message %s: its end was withheld, the lease was not sure", shown(claim))
+                await self._settling.insist(claim, lambda: release_claim(claim, now()))
                 return
             if result.failure is not None and result.failure.of_service:
                 part = untried
@@ -190,7 +182,7 @@ class Attempter:
             tried = claim
             if again or len(part) != len(claim.recipients):
                 tried = replace(claim, recipients=tuple([each for each in part if each not in again]))
-            if not await self._settle(tried, result, started_at, last=not untried):
+            if not await self._settling.settle(tried, result, started_at, last=not untried):
                 return
             slot.free()
             if dispatch is not None and not untried:
@@ -211,7 +203,7 @@ class Attempter:
                 return await self._signer.sign(content, server.host, claim.revision)
             return await self._signer.sign_large(content, server.host, claim.revision)
         except CannotSign as error:
-            logger.error("message %s: %s", _shown(claim), error)
+            logger.error("message %s: %s", shown(claim), error)
             raise SmtpFailure(Failure(Phase.CONTENT, Cause.NOT_SIGNED, str(error))) from error
 
     async def _send(self, dispatch: "_Dispatch", recipients: Sequence[ClaimedRecipient]) -> TransactionResult:
@@ -233,7 +225,7 @@ class Attempter:
                 rides = False
                 continue
             tries += 1
-            logger.info("message %s: going on with a new connection", _shown(dispatch.claim))
+            logger.info("message %s: going on with a new connection", shown(dispatch.claim))
 
     async def _transact(
         self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool, rides: bool
@@ -257,61 +249,8 @@ class Attempter:
                 return await transact(connection, envelope, dispatch.content, server.timeouts, may_finish)
         except asyncio.CancelledError:
             if not may_have_it:
-                await _release(claim)
+                await release(claim)
             raise
-
-    async def _settle(self, claim: Claim, result: TransactionResult, started_at: datetime, *, last: bool) -> bool:
-        moment = now()
-        settlements: list[Settlement] = []
-
-        def judge(verdict_awaited: bool) -> list[Settlement]:
-            nonlocal settlements
-            settlements = judge_attempt(
-                claim, result, moment, self._retry, _draw_jitter, verdict_awaited=verdict_awaited
-            )
-            return settlements
-
-        fault = fault_of(result, self._retry)
-        detour = Detour(claim, fault, moment)
-        note = ServiceNote(claim, fault, moment, self._circuit, reached=_reached(result))
-        finals = self._finals if result.failure is None and not claim.probing else None
-        written = False
-
-        async def write() -> bool:
-            nonlocal written
-            held = await settle(
-                claim, judge, started_at, moment, last=last, note=note.write, detour=detour, finals=finals
-            )
-            written = True
-            return held
-
-        try:
-            held = await self._insist(claim, write, to_its_end=finals is not None and last)
-        except asyncio.CancelledError:
-            # What is claimed still was never tried, unless the result is not written: then it may have been sent.
-            if written and not last:
-                await _release(claim)
-            raise
-        if held:
-            note.log()
-            _log_settled(claim, settlements, detour.route)
-        else:
-            logger.warning("message %s: result discarded, the lease was lost", _shown(claim))
-        self._wakeup.message_changed(claim.message_id)
-        return held
-
-    async def _insist(
-        self, claim: Claim, write: Callable[[], Coroutine[Any, Any, bool]], *, to_its_end: bool = False
-    ) -> bool:
-        """What `write` says, however long it takes: a result that is not written down is a mail that is sent again.
-        Ends when it is written, or the lease is another worker's. `to_its_end`: `write` itself sees to that also when
-        it is cancelled."""
-        while True:
-            try:
-                return await (write() if to_its_end else finish(write()))
-            except Exception as error:
-                log_trouble(logger, error, "message %s: not written yet", _shown(claim))
-            await asyncio.sleep(self._lease.pause)
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
@@ -334,15 +273,8 @@ async def _given_back(claim: Claim, work: Coroutine[Any, Any, T]) -> T:
     try:
         return await work
     except asyncio.CancelledError:
-        await _release(claim)
+        await release(claim)
         raise
-
-
-async def _release(claim: Claim) -> None:
-    try:
-        await finish(release_claim(claim, now()))
-    except Exception as error:
-        log_trouble(logger, error, "message %s: not released, its lease will run out", _shown(claim))
 
 
 async def _note_announced_size(dispatch: _Dispatch) -> None:
@@ -357,40 +289,6 @@ async def _note_announced_size(dispatch: _Dispatch) -> None:
 def _internal_failure(claim: Claim, error: Exception, *, prepared: bool) -> Failure:
     """A bug of ours, told like a failure of the session, so that the attempt is settled, and given up in the end."""
     error_id = secrets.token_hex(8)
-    logger.error("message %s: internal error %s", _shown(claim), error_id, exc_info=error)
+    logger.error("message %s: internal error %s", shown(claim), error_id, exc_info=error)
     phase = Phase.CONTENT if prepared else Phase.CONNECT
     return Failure(phase, Cause.INTERNAL, f"Internal error while sending. Its id is {error_id}.")
-
-
-def _reached(result: TransactionResult) -> bool:
-    """Whether a session with the server was ready for mail."""
-    return result.failure is None or not (result.failure.of_service or result.failure.is_internal)
-
-
-def _log_settled(claim: Claim, settlements: Sequence[Settlement], route: Route | None) -> None:
-    if route is None and claim.via is None:
-        _SETTLED.write((_shown(claim), _tally(settlements)), {})
-        return
-    own = public_id("svc", claim.own_service_id)
-    if route is not None:
-        through = public_id("svc", route.service_id)
-        logger.info("message %s: goes through %s now, its own service is %s", _shown(claim), through, own)
-    else:
-        through, tally = public_id("svc", claim.service_id), _tally(settlements)
-        logger.info("message %s: %s through the fallback %s of %s", _shown(claim), tally, through, own)
-
-
-def _tally(settlements: Sequence[Settlement]) -> str:
-    """How many recipients came to which state, e.g. `2 sent, 1 deferred`."""
-    if len(settlements) == 1:
-        return f"1 {settlements[0].state.value}"
-    counts = Counter(settlement.state.value for settlement in settlements)
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
-
-
-def _shown(claim: Claim) -> str:
-    return public_id("msg", claim.message_id)
-
-
-def _draw_jitter() -> float:
-    return random.uniform(-1, 1)  # noqa: S311 - spreads retries, guards nothing

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from app.database.connection import execute, execute_many, in_transaction
-from app.database.finish import finish
 from app.events.record import record
 from app.limits.counter import give_back
 from app.queue.announce import announce
@@ -12,7 +11,6 @@ from app.queue.attempts import write_attempts
 from app.queue.claim import Claim, check_lease, end_lease
 from app.queue.derive import refresh_message
 from app.queue.route import Detour
-from app.queue.settle_together import FinalResults, Unwritten
 from app.queue.settlement import Settlement, ended_attempt, happening_of, write_recipients
 from app.queue.states import RecipientState
 
@@ -31,7 +29,6 @@ async def settle(
     last: bool = True,
     note: Note | None = None,
     detour: Detour | None = None,
-    finals: FinalResults | None = None,
 ) -> bool:
     """Write what `judge(verdict_awaited)` says of claimed recipients. With `last` they must be all that are still
     claimed, and the lease ends; else it goes on for the others.
@@ -40,26 +37,11 @@ async def settle(
     `judge` runs inside the transaction, because whether a client still waits must not change under it; so does `note`,
     which writes down what else the attempt found out. Where `detour` finds another service, what was not tried is
     queued for that one, and the client goes on waiting. The transaction is urgent, because a process that dies before
-    it is committed leaves mail that is sent a second time. With `finals`, which is to be given where neither `note` nor
-    `detour` has anything to do, a result that is final is written together with those of other messages. Then it goes
-    to its end also when it is cancelled, as with `finish`.
+    it is committed leaves mail that is sent a second time.
     """
-
-    async def alone() -> bool:
-        return await in_transaction(
-            lambda: _settle(claim, judge, started_at, moment, last=last, note=note, detour=detour), urgent=True
-        )
-
-    if finals is None or not last:
-        return await alone()
-    try:
-        return await finals.write(claim, judge(False), started_at, moment) or await finish(alone())
-    except Unwritten as cancelled:
-        try:
-            await finish(alone())
-        except Exception as error:
-            raise cancelled from error
-        raise
+    return await in_transaction(
+        lambda: _settle(claim, judge, started_at, moment, last=last, note=note, detour=detour), urgent=True
+    )
 
 
 async def _settle(

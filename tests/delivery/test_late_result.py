@@ -14,6 +14,7 @@ from app.delivery.uptime import Uptime
 from app.inbox.receiver import Receiver, Script, Stage, Wait
 from app.queue.lookup import list_attempts
 from app.queue.settle import settle
+from app.queue.settle_together import FinalResults
 from tests.delivery.conftest import NEVER, MakeAttempter, Put, WritesRefused, logged, said, taken_over, until
 from tests.factories import count, message_row, recipient_states
 
@@ -30,7 +31,11 @@ async def test_a_result_that_no_statement_takes_is_kept_until_one_does(
             raise ZeroDivisionError
         return await settle(*args, **options)
 
-    monkeypatch.setattr("app.delivery.attempt.settle", stubborn)
+    async def alone(*_: Any) -> bool:
+        return False
+
+    monkeypatch.setattr("app.delivery.settling.settle", stubborn)
+    monkeypatch.setattr(FinalResults, "write", alone)
     message_id = await put_mail()
     await attempter.attempt(message_id)
 

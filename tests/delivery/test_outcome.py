@@ -193,7 +193,7 @@ def test_every_recipient_is_settled_once_with_a_next_time_if_and_only_if_deferre
     result = TransactionResult({address: Reply(code, "said") for address, code in replies.items()}, failure)
     settlements = judged(claim_of(*"abcd"), result, age, awaited=awaited)
 
-    assert [s.recipient_id.int for s in settlements] == [0, 1, 2, 3]
+    assert [s.recipient_id for s in settlements] == [UUID(int=number) for number in range(4)]
     assert all((s.state is DEFERRED) == (s.due_at is not None or s.untried) for s in settlements)
     assert {
         s.state for s, address in zip(settlements, "abcd", strict=True) if replies.get(address) in range(200, 400)

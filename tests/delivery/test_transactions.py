@@ -169,7 +169,7 @@ async def test_cancelled_while_a_part_is_settled_the_rest_is_given_back(
         attempting.cancel()
         return await settle(*given, **named)
 
-    monkeypatch.setattr("app.delivery.attempt.settle", settle_and_be_stopped)
+    monkeypatch.setattr("app.delivery.settling.settle", settle_and_be_stopped)
     message_id = await put_mail(*SEVEN)
     attempting = asyncio.create_task(attempter.attempt(message_id))
     with pytest.raises(asyncio.CancelledError):
@@ -188,7 +188,7 @@ async def test_cancelled_before_a_part_is_settled_nothing_is_given_back(
         attempting.cancel()
         raise TimeoutError
 
-    monkeypatch.setattr("app.delivery.attempt.settle", be_stopped_and_fail)
+    monkeypatch.setattr("app.delivery.settling.settle", be_stopped_and_fail)
     message_id = await put_mail(*SEVEN)
     attempting = asyncio.create_task(attempter.attempt(message_id))
     with pytest.raises(asyncio.CancelledError):

@@ -28,7 +28,7 @@ async def claimed(worker: UUID, message_id: UUID, moment: datetime = NOW) -> Cla
     return claim
 
 
-def each(claim: Claim, *outcomes: Callable[[UUID, int], Settlement]) -> Judge:
+def each(claim: Claim, *outcomes: Callable[[Any, int], Settlement]) -> Judge:
     pairs = zip(claim.recipients, outcomes, strict=True)
     settlements = [outcome(recipient.id, recipient.number) for recipient, outcome in pairs]
     return lambda _: settlements

@@ -222,28 +222,6 @@ async def test_on_postgres_nobody_waits_for_the_locks_of_another_mail(put_mail: 
             assert await task == [False, True]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_final_result_is_written_though_who_waits_is_cancelled(
-    put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch, fails: bool
-) -> None:
-    (claim,) = await claimed_together(worker, after(1), await put_mail())
-    assert claim is not None
-    settlements = _settlements(claim, [Reply(250, "taken")])
-    if fails:
-
-        async def broken(_: object) -> None:
-            raise OSError("broken")
-
-        monkeypatch.setattr("app.queue.settle_together._write", broken)
-    finals = FinalResults()
-    settling = asyncio.create_task(settle(claim, lambda _: settlements, after(2), after(3), finals=finals))
-    await asyncio.sleep(0)
-    settling.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await settling
-    assert await recipient_states(claim.message_id) == ["sent"]
-
-
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_result_that_was_undone_counts_as_unwritten(
     put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch
