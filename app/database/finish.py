@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -110,3 +111,18 @@ class Pending(Generic[T]):
 _WAITING, _WITHDRAWN, _BEGUN, _OVER = range(4)  # the members of an Enum take several times as long to get
 
 _turning = threading.Lock()
+
+_Waiting = TypeVar("_Waiting", bound=Pending[Any])
+
+
+def begin_next(waiting: deque[_Waiting], most: int) -> list[_Waiting]:
+    """Take those that have waited longest out of `waiting`, at most so many, but for whom nobody waits any more: they
+    begin. On any thread."""
+    begun: list[_Waiting] = []
+    with _turning:
+        while waiting and len(begun) < most:
+            pending = waiting.popleft()
+            if pending._state == _WAITING:
+                pending._state = _BEGUN
+                begun.append(pending)
+    return begun

@@ -14,7 +14,7 @@ from contextvars import Context, ContextVar, copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from app.database.finish import Pending
+from app.database.finish import Pending, begin_next
 from app.database.insert import Insert, Rows
 from app.database.statement import fetched, listed, numbered, touched, translated
 
@@ -108,13 +108,8 @@ class GroupCommit:
         _tell(group)
 
     def _next_group(self) -> list["_Entry[Any]"]:
-        group: list[_Entry[Any]] = []
-        for waiting in (self._urgent, self._patient):
-            while waiting and len(group) < _MOST_AT_ONCE:
-                entry = waiting.popleft()
-                if entry.begin():
-                    group.append(entry)
-        return group
+        group = begin_next(self._urgent, _MOST_AT_ONCE)
+        return group + begin_next(self._patient, _MOST_AT_ONCE - len(group))
 
 
 def _tell(group: Sequence["_Entry[Any]"]) -> None:

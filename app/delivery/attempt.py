@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -32,7 +32,7 @@ from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
 from app.queue.settle_together import FinalResults
 from app.queue.wakeup import Wakeup
-from app.services.announced import note_announced_size
+from app.services.announced import is_new_size, note_announced_size
 from app.services.circuit import CircuitPolicy
 from app.services.known_services import KnownServices
 from app.services.models import Service
@@ -171,11 +171,12 @@ class Attempter:
                     return
                 result = TransactionResult({}, _internal_failure(claim, error, prepared=dispatch is not None))
             slot.answered()
-            if result.failure is not None and result.failure.cause is Cause.WITHHELD:
+            failure = result.failure
+            if failure is not None and failure.cause is Cause.WITHHELD:
                 logger.warning("message %s: its end was withheld, the lease was not sure", shown(claim))
                 await self._settling.insist(claim, lambda: release_claim(claim, now()))
                 return
-            if result.failure is not None and result.failure.of_service:
+            if failure is not None and failure.of_service:
                 part = untried
             again = over_the_limit(result, part)
             untried = again + untried[len(part) :]
@@ -185,8 +186,8 @@ class Attempter:
             if not await self._settling.settle(tried, result, started_at, last=not untried):
                 return
             slot.free()
-            if dispatch is not None and not untried:
-                await _note_announced_size(dispatch)
+        if dispatch is not None and dispatch.met_new_size:
+            await _note_announced_size(dispatch)
 
     async def _prepare(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch":
         service = await self._services.of_id(claim.service_id, claim.revision)
@@ -238,14 +239,15 @@ class Attempter:
             nonlocal may_have_it
             if not connection.chunking:  # with BDAT a window of mails is under way anyhow
                 await dispatch.slot.take(at_most or self._pool.max_connections)
-            may_have_it = await dispatch.lease.may_finish(addresses)
+            lease = dispatch.lease
+            may_have_it = lease.lets_finish() or await lease.may_finish(addresses)
             return may_have_it
 
         at_most = service.max_connections
         lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
         try:
             async with lent as connection:
-                dispatch.said_size[:] = [connection.extensions.get("size", "")]
+                dispatch.said_size = connection.extensions.get("size", "")
                 return await transact(connection, envelope, dispatch.content, server.timeouts, may_finish)
         except asyncio.CancelledError:
             if not may_have_it:
@@ -263,8 +265,13 @@ class _Dispatch:
     service: Service
     server: Server
     content: bytes | Content
-    said_size: list[str] = field(default_factory=list)
+    said_size: str | None = None
     """What the last session's EHLO said about SIZE."""
+
+    @property
+    def met_new_size(self) -> bool:
+        """Whether that is not noted yet."""
+        return self.said_size is not None and is_new_size(self.service, self.said_size)
 
 
 async def _given_back(claim: Claim, work: Coroutine[Any, Any, T]) -> T:
@@ -280,8 +287,7 @@ async def _given_back(claim: Claim, work: Coroutine[Any, Any, T]) -> T:
 async def _note_announced_size(dispatch: _Dispatch) -> None:
     """For previews: nothing is lost where it cannot be written."""
     try:
-        for parameter in dispatch.said_size:
-            await note_announced_size(dispatch.service, parameter)
+        await note_announced_size(dispatch.service, dispatch.said_size or "")
     except Exception as error:
         log_trouble(logger, error, "service %s: its SIZE is not noted", public_id("svc", dispatch.service.id))
 

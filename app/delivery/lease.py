@@ -14,6 +14,8 @@ from app.queue.doubt import OnDoubt
 
 logger = logging.getLogger(__name__)
 
+_RETRY = OnDoubt.RETRY
+
 
 @dataclass(frozen=True, slots=True)
 class LeasePolicy:
@@ -90,6 +92,10 @@ class Lease:
         """It is time."""
         self._renewing = asyncio.create_task(self._keep())
 
+    def lets_finish(self) -> bool:
+        """Whether `may_finish` says so without asking anybody."""
+        return self._claim.on_doubt is _RETRY and self._is_sure()
+
     async def may_finish(self, addresses: Collection[str]) -> bool:
         """Whether the final dot may be said now, for the recipients of these addresses.
 
@@ -97,7 +103,7 @@ class Lease:
         before this worker had as long again to settle. Where it has not, or where a loss between dot and settling
         would have to be known of afterwards, it is asked; that it cannot be reached is a no.
         """
-        if self._claim.on_doubt is OnDoubt.RETRY and self._is_sure():
+        if self.lets_finish():
             return True
         try:
             held = await finish(self._confirm(addresses))
@@ -108,7 +114,7 @@ class Lease:
         return held and self._is_sure()
 
     async def _confirm(self, addresses: Collection[str]) -> bool:
-        if self._claim.on_doubt is OnDoubt.RETRY:
+        if self._claim.on_doubt is _RETRY:
             return await self._renew()
         keys = [recipient.id for recipient in self._claim.recipients if recipient.address in addresses]
         asked = self._clock()

@@ -14,6 +14,13 @@ from app.services.circuit import Fault
 from app.smtp.failure import Failure, Phase
 from app.smtp.transaction import TransactionResult
 
+_DEFERRED = RecipientState.DEFERRED
+_STATES = {
+    Severity.POSITIVE: RecipientState.SENT,
+    Severity.TRANSIENT: _DEFERRED,
+    Severity.PERMANENT: RecipientState.FAILED,
+}
+
 
 def judge_attempt(
     claim: Claim,
@@ -35,7 +42,7 @@ def judge_attempt(
     def judge(recipient: ClaimedRecipient) -> Settlement:
         reply = result.replies.get(recipient.address)
         if reply is not None:
-            state = _state_of(reply)
+            state = _STATES[reply.severity]
             detail, phase, in_doubt = None, None, False
         else:
             failure = _failure(result)
@@ -45,9 +52,9 @@ def judge_attempt(
                 fails, detail = True, uncertain(failure.message)
             if not fails and fault_of(result, policy) is not None:
                 return _untried(recipient, failure)
-            state = RecipientState.FAILED if fails else RecipientState.DEFERRED
+            state = RecipientState.FAILED if fails else _DEFERRED
         due_at = None
-        if state is RecipientState.DEFERRED:
+        if state is _DEFERRED:
             due_at = next_attempt(
                 recipient.number,
                 recipient.tried_since or moment,
@@ -57,7 +64,7 @@ def judge_attempt(
                 asked=asked_delay(reply) if reply else None,
                 expires_at=claim.expires_at,
             )
-            state = RecipientState.DEFERRED if due_at else RecipientState.EXPIRED
+            state = _DEFERRED if due_at else RecipientState.EXPIRED
         return Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt)
 
     return [judge(recipient) for recipient in claim.recipients]
@@ -92,21 +99,11 @@ def _untried(recipient: ClaimedRecipient, failure: Failure) -> Settlement:
     return Settlement(
         recipient.id,
         recipient.number,
-        RecipientState.DEFERRED,
+        _DEFERRED,
         detail=failure.message,
         phase=failure.phase,
         untried=True,
     )
-
-
-def _state_of(reply: Reply) -> RecipientState:
-    match reply.severity:
-        case Severity.POSITIVE:
-            return RecipientState.SENT
-        case Severity.PERMANENT:
-            return RecipientState.FAILED
-        case Severity.TRANSIENT:
-            return RecipientState.DEFERRED
 
 
 def _is_for_now(failure: Failure) -> bool:

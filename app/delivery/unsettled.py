@@ -66,6 +66,8 @@ class Unsettled:
 class Slot:
     """Taken before the end of the content is sent, freed once the result is written, at the latest with the block."""
 
+    __slots__ = ("_is_taken", "_is_unanswered", "_per_connection", "_places", "_unsettled")
+
     def __init__(self, unsettled: Unsettled, places: Places, per_connection: int) -> None:
         self._unsettled = unsettled
         self._places = places

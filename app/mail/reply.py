@@ -17,6 +17,9 @@ class Severity(StrEnum):
     PERMANENT = "permanent"
 
 
+_POSITIVE, _TRANSIENT, _PERMANENT = Severity  # the members of an Enum take several times as long to get
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One reply: `code` is three digits, `enhanced_code` as "5.1.1" or None, `text` without either."""
@@ -44,8 +47,8 @@ class Reply:
     def severity(self) -> Severity:
         """2yz and 3yz positive, 5yz permanent, everything else (4yz and nonsense) transient."""
         if 200 <= self.code <= 399:
-            return Severity.POSITIVE
-        return Severity.PERMANENT if 500 <= self.code <= 599 else Severity.TRANSIENT
+            return _POSITIVE
+        return _PERMANENT if 500 <= self.code <= 599 else _TRANSIENT
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code), self.enhanced_code, self.text) if part)

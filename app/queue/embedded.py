@@ -103,17 +103,21 @@ class EmbeddedEngine:
         moment = now()
         for service_id in list(self._caps):
             if free := self._places[service_id].to_be_filled:
-                for message_id in await self._due(service_id, moment, free):
-                    self._start(handle, self._places[service_id], message_id)
+                found = await self._due(service_id, moment, free)
+                places = self._places[service_id]
+                for message_id in found:
+                    self._start(handle, places, message_id)
 
     async def _due(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
         # What is handled as the table is looked at may be due there, though it has ended until that is known.
         handled = set(self._running)
         found = await self._found(service_id, moment, limit)
-        if not handled.isdisjoint(found):
+        due = [message_id for message_id in found if message_id not in handled]
+        if len(due) < len(found):
             # Messages started but not claimed yet still look due; ask for as many more, then leave them out.
             found = await self._found(service_id, moment, limit + len(handled))
-        return [message_id for message_id in found if message_id not in handled][:limit]
+            due = [message_id for message_id in found if message_id not in handled][:limit]
+        return due
 
     async def _found(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
         return [as_key(row["id"]) for row in await rows(_DUE, service_id, moment, limit)]

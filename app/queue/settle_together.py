@@ -29,7 +29,7 @@ from app.queue.settlement import Settlement, happening_of
 from app.queue.states import RecipientState, message_state
 from app.queue.together import Take, Together
 
-_FINAL = frozenset({RecipientState.SENT, RecipientState.FAILED})
+_FINAL = (RecipientState.SENT, RecipientState.FAILED)
 
 
 class FinalResults:
@@ -106,10 +106,12 @@ def _message_state(states: frozenset[RecipientState]) -> str:
 
 
 def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
-    return len(settlements) == claim.recipient_count and all(
-        settlement.state in _FINAL and settlement.reply is not None and settlement.phase is None
-        for settlement in settlements
-    )
+    if len(settlements) != claim.recipient_count:
+        return False
+    for settlement in settlements:
+        if settlement.reply is None or settlement.phase is not None or settlement.state not in _FINAL:
+            return False
+    return True
 
 
 async def _write_at_once(finals: Sequence[_Final]) -> None:

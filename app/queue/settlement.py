@@ -11,7 +11,8 @@ from app.mail.reply import Reply, parts_of
 from app.queue.attempts import EndedAttempt
 from app.queue.states import RecipientState
 
-_OUTCOMES = frozenset({RecipientState.SENT, RecipientState.FAILED, RecipientState.DEFERRED, RecipientState.EXPIRED})
+_DEFERRED = RecipientState.DEFERRED
+_OUTCOMES = (RecipientState.SENT, RecipientState.FAILED, _DEFERRED, RecipientState.EXPIRED)
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
@@ -34,9 +35,9 @@ class Settlement:
     def __post_init__(self) -> None:
         if self.state not in _OUTCOMES:
             raise ValueError(f"an attempt cannot end in {self.state}")
-        if self.untried and self.state is not RecipientState.DEFERRED:
+        if self.untried and self.state is not _DEFERRED:
             raise ValueError("what was not tried is deferred")
-        if (self.due_at is not None) != (self.state is RecipientState.DEFERRED and not self.untried):
+        if (self.due_at is not None) != (self.state is _DEFERRED and not self.untried):
             raise ValueError("a recipient has a next attempt if and only if it is deferred")
 
 

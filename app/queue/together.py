@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 
-from app.database.finish import Pending
+from app.database.finish import Pending, begin_next
 
 Item = TypeVar("Item")
 Item_co = TypeVar("Item_co", covariant=True)
@@ -26,19 +26,19 @@ class Together(Generic[Item]):
     def __init__(self, work: Callable[[Take[Item]], Coroutine[Any, Any, None]], most: int = 100) -> None:
         self._work = work
         self._most = most
-        self._waiting: deque[tuple[Item, Pending[None]]] = deque()
+        self._waiting: deque[_Asked[Item]] = deque()
         self._is_working = False
 
     async def do(self, item: Item, *, surely: bool = False) -> None:
         """Return once it is done; raises what the work with it, and with others, failed with. Cancelled before that has
         begun, it is never done, unless it is to be done `surely`; else the cancellation is raised when it is over."""
-        pending: Pending[None] = Pending()
-        self._waiting.append((item, pending))
+        asked = _Asked(item)
+        self._waiting.append(asked)
         if not self._is_working:
             self._is_working = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._do_all(), context=Context())
-        await (pending.outlast() if surely else pending.wait())
+        await (asked.outlast() if surely else asked.wait())
 
     async def _do_all(self) -> None:
         try:
@@ -48,28 +48,30 @@ class Together(Generic[Item]):
             self._is_working = False
 
     async def _do_next(self) -> None:
-        group: list[tuple[Item, Pending[None]]] = []
+        group: list[_Asked[Item]] = []
 
         def take(most: int | None = None, /) -> list[Item]:
-            group[:] = self._next_group(most or self._most)
-            return [item for item, _ in group]
+            group[:] = begin_next(self._waiting, most or self._most)
+            return [asked.item for asked in group]
 
         error: BaseException | None = None
         try:
             await self._work(take)
         except BaseException as failed:
             error = failed
-            group = group or self._next_group(self._most)
+            group = group or begin_next(self._waiting, self._most)
             if not isinstance(failed, Exception):
                 raise
         finally:
-            for _, pending in group:
-                pending.tell(error)
+            for asked in group:
+                asked.tell(error)
 
-    def _next_group(self, most: int) -> list[tuple[Item, Pending[None]]]:
-        group: list[tuple[Item, Pending[None]]] = []
-        while self._waiting and len(group) < most:
-            entry = self._waiting.popleft()
-            if entry[1].begin():
-                group.append(entry)
-        return group
+
+class _Asked(Pending[None], Generic[Item]):
+    """An item, and who waits until it is done."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Item) -> None:
+        super().__init__()
+        self.item = item

@@ -8,6 +8,11 @@ from app.services.models import Service
 _MOST = 2**63 - 1
 
 
+def is_new_size(service: Service, parameter: str) -> bool:
+    """Whether `note_announced_size` would write it down."""
+    return bool(_size(parameter) != service.announced_size)
+
+
 async def note_announced_size(service: Service, parameter: str) -> None:
     """Write down what EHLO said behind SIZE (RFC 1870), empty where it said nothing, if that is new.
 
