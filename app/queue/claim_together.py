@@ -22,7 +22,7 @@ from app.queue.allowance import IS_CLAIMABLE, IS_OPEN, OWN_IS_OPEN
 from app.queue.claim import IS_DUE, TAKE, TAKE_RECIPIENTS, TAKEN, Claim, ClaimedRecipient
 from app.queue.derive import refresh_message
 from app.queue.doubt import OnDoubt
-from app.queue.route import keys_of, via_of
+from app.queue.route import Via, keys_of
 from app.queue.together import Take, Together
 from app.services.pacing import COLUMNS
 
@@ -62,10 +62,11 @@ class PlainClaims:
         by_key = {each.message_id: each for each in wanted}
         found = await rows(_CLAIM, list(by_key), self._worker_id, moment + self._lease, moment, _SMALL)
         for row in found:
-            each = by_key[row["id"]]
-            if row["recipients"] is not None:
-                recipients = [_recipient(*given) for given in orjson.loads(row["recipients"])]
-                each.claim = self._made(each.message_id, row, recipients, row["octets"])
+            key, _, *taken, claimed, content = row.values()
+            each = by_key[key]
+            if claimed is not None:
+                recipients = [_recipient(*given) for given in orjson.loads(claimed)]
+                each.claim = self._made(each.message_id, taken, recipients, content)
             else:
                 await in_transaction(partial(_leave, each.message_id, self._worker_id, row["fence"], moment))
 
@@ -76,36 +77,38 @@ class PlainClaims:
         moment = max([each.moment for each in wanted])
         by_key = {key_text(each.message_id): each for each in wanted}
         listed = json.dumps(list(by_key))
-        found = await rows(_TAKE["sqlite"], listed, self._worker_id, moment + self._lease, moment)
-        taken = {row["id"]: row for row in found}
-        recipients = await _claim_recipients(taken, moment) if taken else {}
-        contents = await _contents([key for key, row in taken.items() if row["size_bytes"] <= _SMALL])
-        for key, row in taken.items():
+        given = [listed, self._worker_id, moment + self._lease, moment]
+        found = await running_unit().tuples(_TAKE["sqlite"], given)
+        recipients = await _claim_recipients([row[0] for row in found], moment) if found else {}
+        contents = await _contents([row[0] for row in found if row[1] <= _SMALL])
+        for key, _, *taken in found:
             each = by_key[key]
             if key in recipients:
-                each.claim = self._made(each.message_id, row, recipients[key], contents.get(key))
+                each.claim = self._made(each.message_id, taken, recipients[key], contents.get(key))
             else:
                 await refresh_message(each.message_id, moment)
 
     def _made(
-        self, message_id: UUID, row: Mapping[str, Any], recipients: list[ClaimedRecipient], content: bytes | None
+        self, message_id: UUID, taken: Sequence[Any], recipients: list[ClaimedRecipient], content: bytes | None
     ) -> Claim:
-        route = row["route_id"]
+        """`taken`: the values of TAKEN."""
+        name, own, route, reason, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, *others = taken
+        service_version, revision, recipient_count = others
         return Claim(
             message_id=message_id,
             service_id=_service_key(route),
-            via=None if route == row["service_id"] else via_of(row),
-            fallbacks=keys_of(row["fallbacks"]) if row["fallbacks"] else (),
+            via=None if route == own else Via(as_key(own), as_key(route), name, reason),
+            fallbacks=keys_of(fallbacks) if fallbacks else (),
             worker_id=self._worker_id,
-            fence=row["fence"],
-            reverse_path=row["reverse_path"],
-            smtputf8=bool(row["smtputf8"]),
+            fence=fence,
+            reverse_path=reverse_path,
+            smtputf8=bool(smtputf8),
             recipients=tuple(recipients),
-            expires_at=as_moment(row["expires_at"]),
-            on_doubt=_ON_DOUBT[row["on_doubt"]],
-            service_version=row["service_version"],
-            revision=row["revision"],
-            recipient_count=row["recipient_count"],
+            expires_at=as_moment(expires_at),
+            on_doubt=_ON_DOUBT[on_doubt],
+            service_version=service_version,
+            revision=revision,
+            recipient_count=recipient_count,
             content=content,
         )
 

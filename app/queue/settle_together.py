@@ -172,23 +172,30 @@ async def _write(finals: Sequence[_Final]) -> None:
     ends: list[tuple[object, ...]] = []
     recipients: list[tuple[object, ...]] = []
     attempts: list[tuple[object, ...]] = []
+    rerouted: list[tuple[object, ...]] = []
     events: list[Told] = []
     keys = iter(new_key_texts(sum([len(final.settlements) for final in finals])))
     for final in finals:
         claim = final.claim
-        message, worker, via = key_text(claim.message_id), _worker_text(claim.worker_id), via_parts(claim.via)
+        message, worker, via = key_text(claim.message_id), _worker_text(claim.worker_id), claim.via
         began, ended = moment_text(final.started_at), moment_text(final.moment)
         ends.append((message, worker, claim.fence, final.state, ended))
         for s in final.settlements:
             recipient, state, reply = key_text(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
             recipients.append((recipient, state, *reply, ended, began))
-            attempts.append((next(keys), message, recipient, worker, *via, began, ended, s.number, state, *reply))
+            attempt = (next(keys), message, recipient, worker, began, ended, s.number, state, *reply)
+            if via is None:
+                attempts.append(attempt)
+            else:
+                rerouted.append(attempt + via_parts(via))
             events.append((message, recipient, state, _document(s.number, reply[0])))
     unit = running_unit()
     if await unit.run_many(_END, ends) != len(finals):
         raise _LeaseLost
     await unit.run_many(_RECIPIENT, recipients)
     await unit.run_many(_ATTEMPT, attempts)
+    if rerouted:
+        await unit.run_many(_REROUTED, rerouted)
     into, rows_of_events = told(events, max([final.moment for final in finals]))
     await unit.run_many(into.each, rows_of_events)
 
@@ -225,8 +232,12 @@ _RECIPIENT = (
     "UPDATE recipient SET state = $2, due_at = NULL, reply_code = $3, reply_enhanced = $4, reply_text = $5,"
     " detail = NULL, settled_at = $6, tried_since = COALESCE(tried_since, $7) WHERE id = $1"
 )
-_ATTEMPT = (
-    "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
-    " started_at, finished_at, number, outcome, in_doubt, reply_code, reply_enhanced, reply_text)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, FALSE, $12, $13, $14)"
+_ATTEMPTED = (
+    "id, message_id, recipient_id, worker_id, started_at, finished_at, number, outcome, reply_code, reply_enhanced,"
+    " reply_text"
+)
+_ATTEMPT = f"INSERT INTO attempt ({_ATTEMPTED}, in_doubt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, FALSE)"  # noqa: S608
+_REROUTED = (
+    f"INSERT INTO attempt ({_ATTEMPTED}, service_id, service_name, fallback_reason, in_doubt)"  # noqa: S608
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, FALSE)"
 )

@@ -147,6 +147,11 @@ async def test_mail_that_stands_at_a_fallback_is_claimed_for_that(
     assert (claim.via.service_name, claim.via.reason, claim.fallbacks) == ("other", "It is down.", (other.id,))
 
 
+@pytest.fixture
+async def fallback(service: Service) -> Service:
+    return await make_service("other")
+
+
 replies = st.sampled_from([Reply(250, "taken", "2.0.0"), Reply(250, ""), Reply(550, "no such user", "5.1.1")])
 
 
@@ -158,12 +163,20 @@ def _settlements(claim: Claim, made: Sequence[Reply]) -> list[Settlement]:
 
 
 @hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(mails=st.lists(st.lists(replies, min_size=1, max_size=3), min_size=1, max_size=4))
-async def test_final_results_are_the_same_either_way(put_mail: Put, worker: UUID, mails: list[list[Reply]]) -> None:
+@given(
+    mails=st.lists(st.tuples(st.booleans(), st.lists(replies, min_size=1, max_size=3)), min_size=1, max_size=4),
+)
+async def test_final_results_are_the_same_either_way(
+    put_mail: Put, worker: UUID, fallback: Service, mails: list[tuple[bool, list[Reply]]]
+) -> None:
     finals = FinalResults()
 
-    async def written(made: Sequence[Reply], through: FinalResults | None) -> UUID:
+    async def written(by_fallback: bool, made: Sequence[Reply], through: FinalResults | None) -> UUID:
         message_id = await put_mail(*(f"{place}@example.com" for place in range(len(made))))
+        if by_fallback:
+            await execute(
+                "UPDATE message SET route_id = $2, route_reason = 'It is down.' WHERE id = $1", message_id, fallback.id
+            )
         claim = await claim_message(worker, message_id, after(1), LEASE)
         assert claim is not None
         settlements = _settlements(claim, made)
@@ -173,9 +186,9 @@ async def test_final_results_are_the_same_either_way(put_mail: Put, worker: UUID
             assert await settle(claim, lambda _: settlements, after(2), after(3))
         return message_id
 
-    together = await asyncio.gather(*(written(made, finals) for made in mails))
-    for message_id, made in zip(together, mails, strict=True):
-        assert await everything(message_id) == await everything(await written(made, None))
+    together = await asyncio.gather(*(written(*mail, finals) for mail in mails))
+    for message_id, mail in zip(together, mails, strict=True):
+        assert await everything(message_id) == await everything(await written(*mail, None))
 
 
 async def test_what_is_not_final_or_not_held_any_more_is_not_written(put_mail: Put, worker: UUID) -> None:
