@@ -70,6 +70,8 @@ class Lease:
     """That of one claim. `confirmed`: when the database was asked that last said so, at first when the claim was made;
     read before it was asked. `async with`: it is kept meanwhile."""
 
+    __slots__ = ("_claim", "_clock", "_leases", "_policy", "_renewing", "confirmed")
+
     def __init__(self, claim: Claim, leases: Leases, since: Instant) -> None:
         self.confirmed = since
         self._claim = claim
