@@ -60,24 +60,26 @@ class Permits:
         `permitted_service` does."""
         place, revision = (principal.digest, service_name), principal.revision
         permit = None if revision is None else self._kept.get(place, revision)
-        if permit is None or not permit.is_of(principal):
-            permit = Permit(principal, await permitted_service(service_name, principal, self._services))
-            if revision is not None:
-                self._kept.keep(place, permit, revision)
+        if permit is not None and permit.is_of(principal):
+            permit.principal = principal  # who most likely asks next, and is known at once then
+            return permit
+        permit = Permit(principal, await permitted_service(service_name, principal, self._services))
+        if revision is not None:
+            self._kept.keep(place, permit, revision)
         return permit
 
     def author(self, permit: Permit, draft: Draft) -> KnownAuthor:
         """Who the mail is from; most senders send again and again."""
-        given = (draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name)
-        if sum([len(text) for text in given if text]) > _MOST_CHARS_OF_AUTHOR:
-            return KnownAuthor(resolve_author(draft, permit.service, self._settings), passes=False)
-        known = self._authors.get((permit, *given))
+        place = (permit, draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name)
+        known = self._authors.get(place)
         if known is None:
             author = resolve_author(draft, permit.service, self._settings)
+            if sum([len(text) for text in place[1:] if text]) > _MOST_CHARS_OF_AUTHOR:
+                return KnownAuthor(author, passes=False)
             emails = [mailbox.email if mailbox else None for mailbox in (author.sender, author.reply_to)]
             known = KnownAuthor(author, permit.principal.browser is None and lets_author_pass(permit.rules, *emails))
             if permit.principal.revision is not None:
-                self._authors.keep((permit, *given), known, permit.principal.revision)
+                self._authors.keep(place, known, permit.principal.revision)
         return known
 
     async def is_same(self, service: Service, revision: int) -> bool:

@@ -51,7 +51,9 @@ def permits(sqlite_database: Settings) -> Permits:
 
 async def test_a_principal_has_one_permit_from_everywhere(permits: Permits, service: Service) -> None:
     permit = await permits.permit(SHOP, "email")
-    assert await permits.permit(replace(SHOP, origin="192.0.2.2"), "email") is permit
+    elsewhere = replace(SHOP, origin="192.0.2.2")
+    assert await permits.permit(elsewhere, "email") is permit
+    assert permit.principal is elsewhere, "who asks again is known without a look at the facts"
     assert permit.rules == RULES
     assert permit.quotas == quotas_of(SHOP, service.id, "email")
 
