@@ -37,17 +37,15 @@ class Happening:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
-_INSERT = Insert(
-    "event",
-    {
-        "id": "uuid",
-        "message_id": "uuid",
-        "recipient_id": "uuid",
-        "type": "text",
-        "data": "jsonb",
-        "created_at": "timestamptz",
-    },
-)
+_OF_A_MESSAGE = {
+    "id": "uuid",
+    "message_id": "uuid",
+    "type": "text",
+    "data": "jsonb",
+    "created_at": "timestamptz",
+}
+_INSERT_OF_A_MESSAGE = Insert("event", _OF_A_MESSAGE)
+_INSERT = Insert("event", _OF_A_MESSAGE | {"recipient_id": "uuid"})
 
 
 async def record(happenings: Sequence[Happening], moment: datetime) -> None:
@@ -65,12 +63,15 @@ def told(events: Sequence[Told], moment: datetime) -> tuple[Insert, Rows]:
     true."""
     at = stored_moment(moment)
     pairs = zip(new_key_texts(len(events)), events, strict=True)
-    return _INSERT, [(key, message, recipient, kind, data, at) for key, (message, recipient, kind, data) in pairs]
+    return _INSERT, [(key, message, kind, data, at, recipient) for key, (message, recipient, kind, data) in pairs]
 
 
 def each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> tuple[Insert, Rows]:
     """The same event of several messages, whose keys are given as text; to be inserted with what made it true."""
-    return told([(key, None, type_.value, "{}") for key in message_keys], moment)
+    at, kind, keys = stored_moment(moment), type_.value, new_key_texts(len(message_keys))
+    return _INSERT_OF_A_MESSAGE, [
+        (key, message, kind, "{}", at) for key, message in zip(keys, message_keys, strict=True)
+    ]
 
 
 def _document(data: Mapping[str, object]) -> str:

@@ -13,6 +13,7 @@ from app.database.key import new_key_texts
 from app.events.record import EventType, each
 from app.limits.counter import Taken, count_rows
 from app.queue.content import SlicedContent, give_content
+from app.queue.doubt import OnDoubt
 from app.queue.engine import Job, Priority
 from app.queue.route import stored_keys
 from app.queue.states import MessageState, RecipientState
@@ -60,13 +61,14 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
     at = stored_moment(moment)
     owner: tuple[UUID, UUID, UUID] | None = None
     service_key = role_key = api_key = ""
-    values = []
+    values, have_more = [], False
     for place in placed:
-        message, template, schedule = place.message, place.message.template, place.message.schedule
+        message, schedule = place.message, place.message.schedule
         # Those that come together mostly are of one author: the keys are made text once.
         if owner != (message.service_id, message.role_id, message.api_key_id):
             owner = message.service_id, message.role_id, message.api_key_id
             service_key, role_key, api_key = map(str, owner)
+        have_more = have_more or _has_more(place)
         values.append(
             (
                 place.key,
@@ -86,21 +88,36 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
                 json.dumps(list(message.tags)) if message.tags else "[]",
                 len(message.content),
                 message.verdict_awaited,
-                message.on_doubt.value,
-                schedule.send_at,
-                schedule.expires_at,
+                _RETRY if message.on_doubt is OnDoubt.RETRY else message.on_doubt.value,
                 at if place.due_at is moment else place.due_at,
                 0,
                 at,
-                template.id if template else None,
-                template.name if template else None,
-                template.version if template else None,
                 service_key if place.route_id is message.service_id else place.route_id,
-                place.route_reason,
-                stored_keys(message.fallbacks),
             )
         )
+    if have_more:
+        return _MESSAGE_WITH_MORE, [(*row, *_more(place)) for row, place in zip(values, placed, strict=True)]
     return _MESSAGE, values
+
+
+def _has_more(place: Placed) -> bool:
+    """Whether any of `_more` is not null. Of most mail all of it is, and then none is inserted."""
+    message, schedule = place.message, place.message.schedule
+    is_timed = schedule.send_at is not None or schedule.expires_at is not None
+    return is_timed or message.template is not None or bool(message.fallbacks) or place.route_reason is not None
+
+
+def _more(place: Placed) -> tuple[object, ...]:
+    message, template, schedule = place.message, place.message.template, place.message.schedule
+    return (
+        schedule.send_at,
+        schedule.expires_at,
+        template.id if template else None,
+        template.name if template else None,
+        template.version if template else None,
+        place.route_reason,
+        stored_keys(message.fallbacks),
+    )
 
 
 def content_rows(placed: Sequence[Placed]) -> tuple[Insert, Rows]:
@@ -149,42 +166,43 @@ def recipient_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, 
 
 
 _MESSAGE_QUEUED, _RECIPIENT_QUEUED = MessageState.QUEUED.value, RecipientState.QUEUED.value
-_NORMAL = Priority.NORMAL.value
+_NORMAL, _RETRY = Priority.NORMAL.value, OnDoubt.RETRY.value
 
-_MESSAGE = Insert(
-    "message",
-    {
-        "id": "uuid",
-        "service_id": "uuid",
-        "service_name": "text",
-        "role_id": "uuid",
-        "api_key_id": "uuid",
-        "state": "text",
-        "priority": "smallint",
-        "message_id_header": "text",
-        "reverse_path": "text",
-        "smtputf8": "boolean",
-        "from_email": "text",
-        "from_name": "text",
-        "subject": "text",
-        "metadata": "jsonb",
-        "tags": "jsonb",
-        "size_bytes": "integer",
-        "verdict_awaited": "boolean",
-        "on_doubt": "text",
-        "scheduled_at": "timestamptz",
-        "expires_at": "timestamptz",
-        "due_at": "timestamptz",
-        "fence": "integer",
-        "created_at": "timestamptz",
-        "template_id": "uuid",
-        "template_name": "text",
-        "template_version": "integer",
-        "route_id": "uuid",
-        "route_reason": "text",
-        "fallbacks": "jsonb",
-    },
-)
+_OF_EVERY_MESSAGE = {
+    "id": "uuid",
+    "service_id": "uuid",
+    "service_name": "text",
+    "role_id": "uuid",
+    "api_key_id": "uuid",
+    "state": "text",
+    "priority": "smallint",
+    "message_id_header": "text",
+    "reverse_path": "text",
+    "smtputf8": "boolean",
+    "from_email": "text",
+    "from_name": "text",
+    "subject": "text",
+    "metadata": "jsonb",
+    "tags": "jsonb",
+    "size_bytes": "integer",
+    "verdict_awaited": "boolean",
+    "on_doubt": "text",
+    "due_at": "timestamptz",
+    "fence": "integer",
+    "created_at": "timestamptz",
+    "route_id": "uuid",
+}
+_OF_FEW_MESSAGES = {
+    "scheduled_at": "timestamptz",
+    "expires_at": "timestamptz",
+    "template_id": "uuid",
+    "template_name": "text",
+    "template_version": "integer",
+    "route_reason": "text",
+    "fallbacks": "jsonb",
+}
+_MESSAGE = Insert("message", _OF_EVERY_MESSAGE)
+_MESSAGE_WITH_MORE = Insert("message", _OF_EVERY_MESSAGE | _OF_FEW_MESSAGES)
 _CONTENT = Insert("message_content", {"message_id": "uuid", "octets": "bytea"})
 _KEY = Insert(
     "idempotency_key",

@@ -185,7 +185,7 @@ async def _put(messages: Sequence[NewMessage], moment: datetime, engine: Engine)
         )
     circuits = await _verdicts(accepted, moment)
     # Those whose verdict is known before they could be queued have none.
-    jobs = jobs_of([place for place in accepted if place.message.id not in circuits])
+    jobs = jobs_of([place for place in accepted if place.message.id not in circuits] if circuits else accepted)
     job_rows = engine.rows_of(jobs)
     await insert(
         *([] if keyed else [message_rows(accepted, moment)]),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,13 +10,18 @@ import pytest
 
 from app.access.manage import delete_role
 from app.access.principal import Principal
+from app.database.connection import as_key
+from app.database.key import new_key
 from app.errors import Conflict, ErrorCode, NotFound, Unauthenticated
 from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Engine, Job
 from app.queue.lookup import list_recipients
-from app.queue.put import Idempotency, find_receipt, put
+from app.queue.put import Idempotency, find_receipt, put, put_together
 from app.queue.remove import remove_service
+from app.queue.route import keys_of
+from app.queue.schedule import Schedule
 from app.services.models import Service
+from app.templates.content import TemplateContent, UsedTemplate
 from tests.factories import NOW, after, count, message_row, new_message, recipient_states, stored_content
 from tests.queue.conftest import Put
 
@@ -57,6 +63,25 @@ async def test_everything_about_a_mail_is_stored_at_once(put_mail: Put) -> None:
         ("bob@example.com", "queued", 0, NOW),
         ("eve@example.com", "queued", 0, NOW),
     ]
+
+
+async def test_what_only_one_mail_of_several_has_is_null_of_the_others(
+    service: Service, principal: Principal, engine: Engine
+) -> None:
+    template = UsedTemplate(new_key(), "welcome", 3, TemplateContent())
+    usual, other = new_message(service, principal), new_message(service, principal, template=template)
+    timed = new_message(service, principal, schedule=Schedule(after(5), after(9)), fallbacks=[new_key()])
+    names = ("template_id", "template_name", "template_version", "scheduled_at", "expires_at", "route_reason")
+    for messages in ([usual], [other, replace(usual, id=new_key()), timed]):
+        await put_together(lambda messages=messages: messages, lambda: NOW, engine)  # type: ignore[misc]
+        for message in messages:
+            row = await message_row(message.id)
+            given = (as_key(row["template_id"]), *(row[name] for name in names[1:]), keys_of(row["fallbacks"]))
+            assert given == {
+                other.id: (template.id, "welcome", 3, None, None, None, ()),
+                timed.id: (None, None, None, after(5), after(9), None, tuple(timed.fallbacks)),
+            }.get(message.id, (*[None] * 6, ()))
+            assert (row["on_doubt"], row["priority"], row["subject"]) == ("retry", 1, "Hello")
 
 
 async def test_nothing_is_stored_when_the_engine_refuses(service: Service, principal: Principal, wakeup: Any) -> None:
