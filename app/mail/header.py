@@ -21,8 +21,6 @@ _SHORTEST_ROOM = 32
 _NAME_WORD_LENGTH = 980
 _PARAMETER_LENGTH = 56
 _TOKEN = re.compile(r" +[^ ]+")
-_VISIBLE = re.compile(r"[!-~]+")
-_FEW_SPACES = re.compile(r"[!-~]+(?: [!-~]+)*")
 _PLAIN_PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _PLAIN_PARAMETER = re.compile(r"[ !#-\[\]-~]*")
 _ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"
@@ -35,8 +33,10 @@ def unstructured_field(name: str, value: str) -> str:
 
     Folding only adds line breaks before spaces that are in the value, so that unfolding gives it back exactly.
     """
-    if _stands_on_one_line(name, value):
-        return f"{name}: {value}\r\n"
+    line = f"{name}: {value}"
+    # Most values are what they look like, and need no folding.
+    if _fits(line) and value.isascii() and value and value[0] != " " and "=?" not in value:
+        return f"{line}\r\n"
     tokens = _TOKEN.findall(f" {value}")
     if _must_be_encoded(value) or any(len(token) + len(name) >= _LONGEST_LINE for token in tokens):
         first = max(_SHORTEST_ROOM, _ENCODED_WORD_LENGTH - len(f"{name}:"))
@@ -62,7 +62,7 @@ def _mailbox_field(name: str, email: str, display_name: str | None) -> str:
         line = f"{name}: {wire_address(email)}"
     elif _PLAIN_PHRASE.fullmatch(display_name) and "=?" not in display_name:
         line = f"{name}: {display_name} <{wire_address(email)}>"
-    if line.isprintable() and 0 < len(line) <= _LINE:
+    if line and _fits(line):
         return f"{line}\r\n"
     return _field(name, _mailbox_tokens(Mailbox(email, display_name)))
 
@@ -84,9 +84,9 @@ def structured_field(name: str, value: str, parameters: Mapping[str, str] | None
 
     A parameter that is long, beyond ASCII or posing as an encoded-word is written as RFC 2231 has it.
     """
-    short = not parameters and len(name) + len(value) + 2 <= _LINE
-    if short and _VISIBLE.fullmatch(name) and _FEW_SPACES.fullmatch(value):
-        return f"{name}: {value}\r\n"
+    line = f"{name}: {value}"
+    if not parameters and _fits(line):
+        return f"{line}\r\n"
     tokens = _TOKEN.findall(f" {value}")
     for attribute, text in (parameters or {}).items():
         for token in _parameter_tokens(attribute, text):
@@ -95,11 +95,9 @@ def structured_field(name: str, value: str, parameters: Mapping[str, str] | None
     return _field(name, tokens)
 
 
-def _stands_on_one_line(name: str, value: str) -> bool:
-    """Whether the value is what it looks like, and needs no folding: most are, and are written at once."""
-    if len(name) + len(value) + 2 > _LINE or not (value.isascii() and value.isprintable() and _VISIBLE.fullmatch(name)):
-        return False
-    return bool(value) and value[0] != " " != value[-1] and "=?" not in value
+def _fits(line: str) -> bool:
+    """Whether the field is one line: folding would leave it as it is."""
+    return len(line) <= _LINE and line.isprintable() and line[-1] != " "
 
 
 def _mailbox_tokens(mailbox: Mailbox) -> list[str]:

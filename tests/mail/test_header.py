@@ -9,7 +9,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.mail.address import Mailbox
-from app.mail.header import _field, _list_tokens, address_field, author_field, structured_field, unstructured_field
+from app.mail.header import (
+    _TOKEN,
+    _field,
+    _list_tokens,
+    _must_be_encoded,
+    address_field,
+    author_field,
+    structured_field,
+    unstructured_field,
+)
 
 HEADER_TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=300)
 FIELD_NAMES = st.from_regex(r"X-[A-Za-z0-9-]{1,74}", fullmatch=True)
@@ -134,6 +143,21 @@ def test_parameters_come_back_exactly(name: str) -> None:
     assert read(field).get_filename() == name
     assert field.isascii()
     assert all(len(line) <= 78 for line in lines(field))
+
+
+@given(
+    st.sampled_from(["X", "Message-ID", "X-" + "a" * 74, "X Y", "X-é"]),
+    HEADER_TEXT | st.text("ab =?é", max_size=90),
+)
+@example("Subject", "a" * 69)
+@example("Subject", "a" * 70)
+@example("X", "")
+@example("X", " a")
+@example("X", "a  b ")
+def test_what_stands_on_one_line_is_what_folding_gives(name: str, value: str) -> None:
+    assert structured_field(name, value) == _field(name, _TOKEN.findall(f" {value}"))
+    if not _must_be_encoded(value):
+        assert unstructured_field(name, value) == _field(name, _TOKEN.findall(f" {value}"))
 
 
 @pytest.mark.parametrize("value", ["a\r\nBcc: b@x", "a\nb", "a\rb", "a\x00b", "a\x0bb", "a\x85b"])
