@@ -30,26 +30,25 @@ def is_little(draft: Draft) -> bool:
     """Whether all that its author gave is little, and stays so when its placeholders are filled."""
     subject, text, html = draft.subject or "", draft.text or "", draft.html or ""
     size = len(text) + len(html) * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 1)
-    mailboxes = (*draft.to, *draft.cc, *draft.bcc)
+    mailboxes = (*draft.to, *draft.cc, *draft.bcc) if draft.cc or draft.bcc else draft.to
     parts = len(mailboxes) + len(draft.attachments) + len(draft.links) + len(draft.headers)
     if size + _MAILBOX * parts > _LITTLE:
         return False
-    names = [subject, draft.from_email, draft.from_name, draft.reply_to_email, draft.reply_to_name]
-    names += [draft.template, draft.template_id]
+    names = [subject, draft.from_email or "", draft.from_name or "", draft.reply_to_email or ""]
+    names += (draft.reply_to_name or "", draft.template or "", draft.template_id or "")
     for mailbox in mailboxes:
-        names += (mailbox.email, mailbox.name)
-    lengths = list(map(len, filter(None, names)))
+        names += (mailbox.email, mailbox.name or "")
+    size += len("".join(names))
+    more: list[int] | None = []
     if extras := _extras(draft):
-        size += sum([len(file.content) for file in draft.attachments])
         more = _lengths(extras)
         if more is None:
             return False
-        lengths += more
-    size += sum(lengths)
-    if size > _LITTLE:
-        return False
+        size += sum(more) + sum([len(file.content) for file in draft.attachments])
+    if size > _LITTLE or not ("{" in subject or "{" in text or "{" in html):
+        return size <= _LITTLE
     braces = subject.count("{") + text.count("{") + html.count("{")
-    return not braces or size + max(lengths, default=0) * braces <= _LITTLE
+    return size + max(*map(len, names), *more) * braces <= _LITTLE
 
 
 def _extras(draft: Draft) -> list[object]:
