@@ -10,6 +10,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def milliseconds() -> int:
+    """Of the current instant: whole ones since the beginning of 1970 in UTC."""
+    return time.time_ns() // 1_000_000
+
+
 def monotonic() -> float:
     """Seconds from some point on; never set, and standing still while the machine sleeps."""
     return time.monotonic()

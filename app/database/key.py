@@ -3,7 +3,7 @@
 import threading
 from uuid import UUID
 
-from app.clock import now
+from app.clock import milliseconds
 from app.randomness import RandomOctets
 
 _lock = threading.Lock()
@@ -31,10 +31,9 @@ def _take(count: int) -> int:
     """The first of so many numbers of 48 bits of time and 74 others that follow each other, greater than all before."""
     global _last
     with _lock:
-        milliseconds = int(now().timestamp() * 1000)
         random = int.from_bytes(_random(), "big") & _RANDOM_MASK
         # 74 random bits below the time stamp; keys that would not increase continue from the last one.
-        first = max((milliseconds << 74) | random, _last + 1)
+        first = max((milliseconds() << 74) | random, _last + 1)
         _last = first + count - 1
     return first
 

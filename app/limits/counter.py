@@ -97,7 +97,7 @@ def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
     keys = iter(new_key_texts(sum(map(len, counts.values()))))
     return _COUNT, [
         (next(keys), subject, span.value, starts_at, count)
-        for subject, of_subject in counts.items()
+        for subject, of_subject in zip(map(str, counts), counts.values(), strict=True)
         for (span, starts_at), count in of_subject.items()
     ]
 
@@ -142,6 +142,7 @@ async def read_buckets(subjects: Sequence[UUID], moment: datetime) -> dict[UUID,
 async def read_sums(subjects: Sequence[UUID], moment: datetime) -> dict[UUID, dict[Span, tuple[int, datetime]]]:
     """How much counts at `moment` of each subject and span of which anything does, and its last bucket."""
     sums: dict[UUID, dict[Span, tuple[int, datetime]]] = {subject: {} for subject in subjects}
+    by_text = {str(subject): of_subject for subject, of_subject in sums.items()}
     places = ", ".join(f"${len(Span) + number}" for number in range(1, len(subjects) + 1))
     found = await rows(
         "SELECT subject, span, SUM(used) AS used, MAX(starts_at) AS latest FROM counter"  # noqa: S608 - constants
@@ -150,10 +151,11 @@ async def read_sums(subjects: Sequence[UUID], moment: datetime) -> dict[UUID, di
         *subjects,
     )
     for row in found:
-        sums[as_key(row["subject"])][Span(row["span"])] = int(row["used"]), as_moment(row["latest"])
+        by_text[str(row["subject"])][_SPANS[row["span"]]] = int(row["used"]), as_moment(row["latest"])
     return sums
 
 
+_SPANS = {span.value: span for span in Span}
 _COUNTS = " OR ".join(f"(span = '{span.value}' AND starts_at > ${n})" for n, span in enumerate(Span, start=1))
 
 

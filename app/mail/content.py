@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from app.mail.mime import EncodedFile, Entity
+from app.mail.mime import Entity
 from app.mail.octets import pieces_of
 
 
@@ -20,9 +20,10 @@ class Composed:
 
     def whole(self) -> bytes:
         """All of it, in memory."""
-        if EncodedFile not in map(type, self.parts):
+        try:
             return b"".join(cast("tuple[bytes, ...]", self.parts))
-        return b"".join([part if isinstance(part, bytes) else b"".join(part.pieces()) for part in self.parts])
+        except TypeError:  # a file is among them
+            return b"".join([part if isinstance(part, bytes) else b"".join(part.pieces()) for part in self.parts])
 
     def pieces(self) -> Iterator[bytes]:
         """All of it, in its order."""

@@ -46,11 +46,11 @@ def make_envelope(
     `sender` and `reply_to` are the mailboxes `compose` is given, where they are not the draft's own; `recipients` those
     of the draft, where they are known.
     """
-    authors = [draft.from_email or "", draft.reply_to_email or ""]
-    authors += [mailbox.email for mailbox in (sender, reply_to) if mailbox]
+    resolved = (sender.email if sender else "", reply_to.email if reply_to else "")
+    authors = (draft.from_email or "", draft.reply_to_email or "", *resolved)
     addresses = tuple([recipient.address for recipient in recipients or envelope_recipients(draft)])
     smtputf8 = False
-    if not "".join([*authors, *addresses]).isascii():  # which is rare; then it is looked at more closely
+    if not "".join(authors + addresses).isascii():  # which is rare; then it is looked at more closely
         smtputf8 = any(map(needs_smtputf8, (*authors, *[mailbox.email for mailbox in (*draft.to, *draft.cc)])))
     return Envelope(wire_address(reverse_path) if reverse_path else "", addresses, smtputf8)
 

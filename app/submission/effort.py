@@ -39,16 +39,18 @@ def is_little(draft: Draft) -> bool:
     for mailbox in mailboxes:
         names += (mailbox.email, mailbox.name or "")
     size += len("".join(names))
-    more: list[int] | None = []
+    lengths: list[int] | None = []
     if extras := _extras(draft):
-        more = _lengths(extras)
-        if more is None:
+        lengths = _lengths(extras)
+        if lengths is None:
             return False
-        size += sum(more) + sum([len(file.content) for file in draft.attachments])
-    if size > _LITTLE or not ("{" in subject or "{" in text or "{" in html):
+        size += sum(lengths) + sum([len(file.content) for file in draft.attachments])
+    has_braces = "{" in subject or "{" in text or "{" in html
+    if size > _LITTLE or not has_braces:
         return size <= _LITTLE
     braces = subject.count("{") + text.count("{") + html.count("{")
-    return size + max(*map(len, names), *more) * braces <= _LITTLE
+    longest = max([*map(len, names), *lengths])
+    return size + longest * braces <= _LITTLE
 
 
 def _extras(draft: Draft) -> list[object]:
