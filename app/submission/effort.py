@@ -39,11 +39,12 @@ def is_little(draft: Draft) -> bool:
     for mailbox in mailboxes:
         names += (mailbox.email, mailbox.name or "")
     size += len("".join(names))
-    lengths: list[int] | None = []
+    lengths: list[int] = []
     if extras := _extras(draft):
-        lengths = _lengths(extras)
-        if lengths is None:
+        found = _lengths(extras)
+        if found is None:
             return False
+        lengths = found
         size += sum(lengths) + sum([len(file.content) for file in draft.attachments])
     has_braces = "{" in subject or "{" in text or "{" in html
     if size > _LITTLE or not has_braces:
