@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows
+from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows, stored_moment
 from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
@@ -88,17 +89,16 @@ async def lock_subjects(subjects: Collection[UUID]) -> None:
 
 def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
     """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at."""
-    counts: dict[UUID, dict[tuple[Span, datetime], int]] = {}
+    counts: dict[tuple[str, Span, datetime], int] = {}
     for taken in takes:
-        of_subject = counts.setdefault(taken.subject, {})
+        subject = str(taken.subject)
         for span in taken.spans:
-            bucket = span, bucket_of(taken.moment, span)
-            of_subject[bucket] = of_subject.get(bucket, 0) + taken.count
-    keys = iter(new_key_texts(sum(map(len, counts.values()))))
+            bucket = subject, span, bucket_of(taken.moment, span)
+            counts[bucket] = counts.get(bucket, 0) + taken.count
+    stored = {starts_at: stored_moment(starts_at) for _, _, starts_at in counts}
     return _COUNT, [
-        (next(keys), subject, span.value, starts_at, count)
-        for subject, of_subject in zip(map(str, counts), counts.values(), strict=True)
-        for (span, starts_at), count in of_subject.items()
+        (key, subject, span.value, stored[starts_at], count)
+        for key, ((subject, span, starts_at), count) in zip(new_key_texts(len(counts)), counts.items(), strict=True)
     ]
 
 
@@ -143,16 +143,21 @@ async def read_sums(subjects: Sequence[UUID], moment: datetime) -> dict[UUID, di
     """How much counts at `moment` of each subject and span of which anything does, and its last bucket."""
     sums: dict[UUID, dict[Span, tuple[int, datetime]]] = {subject: {} for subject in subjects}
     by_text = {str(subject): of_subject for subject, of_subject in sums.items()}
-    places = ", ".join(f"${len(Span) + number}" for number in range(1, len(subjects) + 1))
-    found = await rows(
-        "SELECT subject, span, SUM(used) AS used, MAX(starts_at) AS latest FROM counter"  # noqa: S608 - constants
-        f" WHERE subject IN ({places}) AND ({_COUNTS}) GROUP BY subject, span",
-        *(counts_after(moment, span) for span in Span),
-        *subjects,
-    )
+    found = await rows(_sums_of(len(by_text)), *(counts_after(moment, span) for span in Span), *by_text)
     for row in found:
         by_text[str(row["subject"])][_SPANS[row["span"]]] = int(row["used"]), as_moment(row["latest"])
     return sums
+
+
+@lru_cache(maxsize=100)
+def _sums_of(count: int) -> str:
+    """For so many subjects. Each span by itself: of buckets that count no more, SQLite then reads none."""
+    places = ", ".join(f"${len(Span) + number}" for number in range(1, count + 1))
+    return " UNION ALL ".join(
+        f"SELECT subject, '{span.value}' AS span, SUM(used) AS used, MAX(starts_at) AS latest FROM counter"  # noqa: S608
+        f" WHERE subject IN ({places}) AND span = '{span.value}' AND starts_at > ${number} GROUP BY subject"
+        for number, span in enumerate(Span, start=1)
+    )
 
 
 _SPANS = {span.value: span for span in Span}
