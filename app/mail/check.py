@@ -40,13 +40,23 @@ _MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(?: *; *{_WORD}=(?:{_WORD}|{_QUOTED})
 _CONTENT_ID = re.compile(r"[!-;=?-~]+")
 
 
-def check_draft(draft: Draft, limits: DraftLimits) -> tuple[Problem, ...]:
+def check_draft(draft: Draft, limits: DraftLimits, *, author_is_sound: bool = False) -> tuple[Problem, ...]:
     """All problems of a draft whose placeholders are filled; an empty tuple means it can be composed and stored.
+    `author_is_sound`: `is_sound_author` said so of its author before.
 
     Field paths name the draft's own fields: ("to", "0", "email"), ("attachments", "2", "content_type").
     """
-    letter = () if _is_sound_letter(draft, limits) else tuple(_letter(draft, limits))
+    is_sound = _is_sound_letter(draft, limits) and (author_is_sound or is_sound_author(draft, limits))
+    letter = () if is_sound else tuple(_letter(draft, limits))
     return (*letter, *_extras(draft, limits)) if _has_extras(draft) else letter
+
+
+def is_sound_author(draft: Draft, limits: DraftLimits) -> bool:
+    """Whether nothing is wrong with the draft's own From and Reply-To, told at a straight look."""
+    for email, name in ((draft.from_email, draft.from_name), (draft.reply_to_email, draft.reply_to_name)):
+        if (email and check_email(email) is not None) or not _is_sound_name(name, limits):
+            return False
+    return True
 
 
 def is_media_type(text: str) -> bool:
@@ -55,15 +65,13 @@ def is_media_type(text: str) -> bool:
 
 
 def _is_sound_letter(draft: Draft, limits: DraftLimits) -> bool:
-    """Whether nothing is wrong with what every mail has, told at a straight look. It says no to some that is right."""
+    """Whether nothing is wrong with what every mail has besides its author, told at a straight look. It says no to some
+    that is right."""
     mailboxes = (*draft.to, *draft.cc, *draft.bcc)
     if not draft.to or len(mailboxes) > limits.max_recipients or not (draft.text or draft.html or draft.attachments):
         return False
     for mailbox in mailboxes:
         if check_email(mailbox.email) is not None or not _is_sound_name(mailbox.name, limits):
-            return False
-    for email, name in ((draft.from_email, draft.from_name), (draft.reply_to_email, draft.reply_to_name)):
-        if (email and check_email(email) is not None) or not _is_sound_name(name, limits):
             return False
     subject = draft.subject or ""
     if not subject.isprintable() or len(subject) > limits.max_subject_chars:

@@ -1,6 +1,6 @@
 """Who a mail is from, and where replies go."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox
@@ -11,11 +11,13 @@ from app.settings import Settings
 
 @dataclass(slots=True)
 class Author:
-    """From and Reply-To. `missing`: what is wrong where there is no sender."""
+    """From and Reply-To. `missing`: what is wrong where there is no sender. `is_sound`: what the draft says of them was
+    looked at, and nothing is wrong with it."""
 
     sender: Mailbox | None
     reply_to: Mailbox | None
     missing: tuple[Problem, ...] = ()
+    is_sound: bool = field(default=False, compare=False)
 
 
 def resolve_author(draft: Draft, service: Service, settings: Settings) -> Author:

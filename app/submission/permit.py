@@ -7,7 +7,8 @@ from app.access.principal import Principal
 from app.access.quota import Quota, quotas_of
 from app.access.restrictions import Restrictions
 from app.database.revision import Kept
-from app.mail.draft import Draft
+from app.mail.check import is_sound_author
+from app.mail.draft import Draft, DraftLimits
 from app.services.known_services import KnownServices
 from app.services.models import Service
 from app.settings import Settings
@@ -51,6 +52,7 @@ class Permits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._limits = DraftLimits.of(settings)
         self._services = KnownServices(settings.cache_entries)
         self._kept: Kept[tuple[str, str], Permit] = Kept(settings.cache_entries)
         self._authors: Kept[tuple[Permit | str | None, ...], KnownAuthor] = Kept(settings.cache_entries)
@@ -76,6 +78,7 @@ class Permits:
             author = resolve_author(draft, permit.service, self._settings)
             if sum([len(text) for text in place[1:] if text]) > _MOST_CHARS_OF_AUTHOR:
                 return KnownAuthor(author, passes=False)
+            author.is_sound = is_sound_author(draft, self._limits)
             emails = [mailbox.email if mailbox else None for mailbox in (author.sender, author.reply_to)]
             known = KnownAuthor(author, permit.principal.browser is None and lets_author_pass(permit.rules, *emails))
             if permit.principal.revision is not None:

@@ -118,7 +118,7 @@ class Preparer:
         limits = self._limits_of_pages if of_page else self._limits
         filled = fill(draft, limits, sender_fields(sender, reply_to)) if may_be_filled(draft) else draft
         ill_timed = self._ill_timed(submission.schedule, moment)
-        problems = (*unfit, *check_draft(filled, limits), *author.missing, *ill_timed)
+        problems = (*unfit, *check_draft(filled, limits, author_is_sound=author.is_sound), *author.missing, *ill_timed)
         if problems:
             raise InvalidInput(problems=problems)
         assert sender is not None, "a draft without a sender has a problem"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox
-from app.mail.check import _data, _is_sound_data, _is_sound_letter, _letter, check_draft
+from app.mail.check import _data, _is_sound_data, _is_sound_letter, _letter, check_draft, is_sound_author
 from app.mail.draft import Attachment, Draft, DraftLimits
 
 LIMITS = DraftLimits(
@@ -344,14 +344,16 @@ LETTERS = st.builds(
 @example(GOOD)
 @example(replace(GOOD, to=(Mailbox("a@x"),) * 6))
 def test_the_straight_look_finds_nothing_wrong_only_where_nothing_is(draft: Draft) -> None:
-    problems = tuple(_letter(draft, LIMITS))
-    assert not (problems and _is_sound_letter(draft, LIMITS))
+    problems, author_is_sound = tuple(_letter(draft, LIMITS)), is_sound_author(draft, LIMITS)
+    assert not (problems and author_is_sound and _is_sound_letter(draft, LIMITS))
     assert check_draft(draft, LIMITS) == problems
+    assert check_draft(draft, LIMITS, author_is_sound=author_is_sound) == problems
 
 
 def test_most_mail_needs_no_more_than_the_straight_look() -> None:
-    assert _is_sound_letter(GOOD, LIMITS)
-    assert _is_sound_letter(replace(GOOD, from_email="me@x", from_name="Mé", html="<p>\n</p>"), LIMITS)
+    for draft in (GOOD, replace(GOOD, from_email="me@x", from_name="Mé", html="<p>\n</p>")):
+        assert _is_sound_letter(draft, LIMITS)
+        assert is_sound_author(draft, LIMITS)
 
 
 KEYS = st.text(max_size=4) | st.sampled_from([*"abcdefghijklmnopqrst", "null", "\x00", "\ud800"])

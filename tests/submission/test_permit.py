@@ -14,7 +14,8 @@ from app.access.restrictions import Restrictions
 from app.database.key import new_key
 from app.errors import Forbidden
 from app.limits.window import Span
-from app.mail.draft import Draft
+from app.mail.check import is_sound_author
+from app.mail.draft import Draft, DraftLimits
 from app.services.models import Service
 from app.settings import Settings
 from app.submission.author import resolve_author
@@ -98,3 +99,4 @@ def test_a_known_author_is_who_the_draft_says(drafts: list[Draft]) -> None:
         little &= sum(len(given or "") for given in (draft.reply_to_email, draft.reply_to_name)) < 1000
         assert (known.author, known.passes) == (author, little and lets_author_pass(RULES, sender, reply_to))
         assert permits.author(free, draft).passes is little
+        assert known.author.is_sound is (little and is_sound_author(draft, DraftLimits()))
