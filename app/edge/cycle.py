@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 
 _OWN_WAY = frozenset({b"connection", b"transfer-encoding"})
 
@@ -43,9 +43,18 @@ def _shape_of(names: tuple[bytes, ...]) -> _Shape | None:
 
 
 class OnePieceCycle(RequestResponseCycle):
-    """Keeps the header section until the first piece of the body is there, as ASGI has it."""
+    """Keeps the header section until the first piece of the body is there, as ASGI has it. `whole`: the body of the
+    request, where that is there from the beginning, and has not been received yet."""
 
+    whole: bytes | None = None
     _kept = b""
+
+    async def receive(self) -> "ASGIReceiveEvent":
+        whole, self.whole = self.whole, None
+        if whole is None or self.disconnected or self.response_complete:
+            return await super().receive()
+        self.flow.resume_reading()
+        return {"type": "http.request", "body": whole, "more_body": False}
 
     async def send(self, message: "ASGISendEvent") -> None:
         if not self.response_started and message["type"] == "http.response.start":
