@@ -1,4 +1,5 @@
-"""A large JSON body: looked through as it arrives, its long strings kept in files.
+"""A JSON body: one that is small and came at once as it is; a large one is looked through as it arrives, its long
+strings kept in files.
 
 What arrives goes on into a document, which is JSON as well and small: a mark stands in it for each long string. Who
 sends the body cannot know the marks, which are new for each one.
@@ -12,7 +13,7 @@ from typing import Any
 
 import orjson
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from app.errors import TooLarge
 from app.json_text import parse_json
@@ -37,6 +38,32 @@ _FILES = frozenset({"attachments", "attachment"})
 _CONTENT = "content"
 
 
+class WholeBody:
+    """A small body, which came at once: its octets are the `document`. As JsonBody is, once that has read."""
+
+    __slots__ = ("document",)
+
+    def __init__(self, octets: bytes) -> None:
+        self.document = octets
+
+    @property
+    def size(self) -> int:
+        """How many octets."""
+        return len(self.document)
+
+    def parse(self, max_values: int, *, files_anywhere: bool = False) -> Any:
+        """The value that the body is. Raises as `parse_json` does."""
+        return parse_json(self.document, max_values)
+
+
+def whole_body(message: Message, most: int) -> WholeBody | None:
+    """The body, if this first message that was received is all of it, and no larger than so many octets."""
+    if message["type"] != "http.request" or message.get("more_body", False):
+        return None
+    octets: bytes = message.get("body", b"")
+    return WholeBody(octets) if len(octets) <= most else None
+
+
 class JsonBody:
     """Takes the body as it arrives. Nothing is looked for in one that `is_json` does not take for JSON."""
 
@@ -48,12 +75,11 @@ class JsonBody:
         self._body = bytearray()
         self.size = 0
 
-    async def read(self, receive: Receive, limit: int) -> None:
-        """All of the body that `receive` gives, up to `limit` octets; others get their turn between the pieces of what
-        is large. Raises TooLarge, ClientDisconnect, and as `feed` does."""
-        is_more = True
+    async def read(self, first: Message, receive: Receive, limit: int) -> None:
+        """All of the body, up to `limit` octets, of which the `first` message was received already; others get their
+        turn between the pieces of what is large. Raises TooLarge, ClientDisconnect, and as `feed` does."""
+        message, is_more = first, True
         while is_more:
-            message = await receive()
             if message["type"] != "http.request":
                 raise ClientDisconnect
             chunk: bytes = message.get("body", b"")
@@ -64,11 +90,13 @@ class JsonBody:
             if size <= self._spooling.over:
                 self.size = size
                 self._body += chunk
-                continue
-            for number, piece in enumerate(self._pieces(chunk)):
-                if number:
-                    await asyncio.sleep(0)
-                self._put(piece)
+            else:
+                for number, piece in enumerate(self._pieces(chunk)):
+                    if number:
+                        await asyncio.sleep(0)
+                    self._put(piece)
+            if is_more:
+                message = await receive()
 
     def feed(self, chunk: bytes) -> None:
         """The next octets. Raises Unavailable where there is no room for them."""

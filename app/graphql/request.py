@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from app.errors import ErrorCode, TooLarge
 from app.graphql.errors import RequestErrorCode
-from app.json_body import JsonBody
+from app.json_body import JsonBody, WholeBody, whole_body
 from app.json_text import TooDeep, parse_json
 from app.settings import Settings
 from app.spool import Spooling
@@ -116,17 +116,20 @@ async def read_request(request: Request, limits: RequestLimits) -> GraphQLReques
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
-    body = JsonBody(limits.spooling)
-    try:
-        await body.read(request.receive, limits.body_bytes)
-    except TooLarge:
-        raise _too_large(limits.body_bytes) from None
+    message = await request.receive()
+    body: WholeBody | JsonBody | None = whole_body(message, min(limits.body_bytes, limits.spooling.over))
+    if body is None:
+        body = JsonBody(limits.spooling)
+        try:
+            await body.read(message, request.receive, limits.body_bytes)
+        except TooLarge:
+            raise _too_large(limits.body_bytes) from None
     if body.size <= _PARSED_AT_ONCE:
         return _parse_body(body, limits)
     return await asyncio.to_thread(_parse_body, body, limits)
 
 
-def _parse_body(body: JsonBody, limits: RequestLimits) -> GraphQLRequest:
+def _parse_body(body: WholeBody | JsonBody, limits: RequestLimits) -> GraphQLRequest:
     try:
         parameters = body.parse(limits.json_values, files_anywhere=True)
     except (ValueError, TooDeep):

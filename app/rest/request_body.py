@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 
 from app.errors import InvalidInput, Problem, TooLarge
-from app.json_body import JsonBody
+from app.json_body import JsonBody, WholeBody, whole_body
 from app.json_text import TooDeep
 from app.mail.draft import Attachment, Draft
 from app.mail.nesting import is_deeper
@@ -41,8 +41,11 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
     if media_type == _MULTIPART:
         return await _read_multipart(request, content_type, settings)
     _refuse_announced(request, settings.max_body_bytes)
-    body = JsonBody(Spooling.of(settings), lambda octets: not _is_form(octets, media_type))
-    await body.read(request.receive, settings.max_body_bytes)
+    message = await request.receive()
+    body: WholeBody | JsonBody | None = whole_body(message, min(settings.max_body_bytes, settings.spool_over))
+    if body is None:
+        body = JsonBody(Spooling.of(settings), lambda octets: not _is_form(octets, media_type))
+        await body.read(message, request.receive, settings.max_body_bytes)
     query: bytes = request.scope["query_string"]
     if body.size <= _PARSED_AT_ONCE:
         return _read(body, media_type, query, settings)
@@ -94,14 +97,14 @@ def _is_form(octets: bytes | bytearray, media_type: str) -> bool:
     return media_type in ("", _FORM) and (first is None or first[0] != b"{")
 
 
-def _read(body: JsonBody, media_type: str, query: bytes, settings: Settings) -> Draft:
+def _read(body: WholeBody | JsonBody, media_type: str, query: bytes, settings: Settings) -> Draft:
     fields, octets = _fields(body, media_type, settings), body.document
     # JSON is no deeper than it has brackets.
     is_flat = octets.startswith(b"{") and octets.count(b"{") + octets.count(b"[") <= settings.max_json_depth
     return _draft(fields, (), query, settings, may_be_deep=bool(query) or not is_flat)
 
 
-def _fields(body: JsonBody, media_type: str, settings: Settings) -> dict[str, Any] | None:
+def _fields(body: WholeBody | JsonBody, media_type: str, settings: Settings) -> dict[str, Any] | None:
     """The fields of a body that is JSON or a form; None where it is empty."""
     octets = body.document
     if not octets.startswith(b"{"):
