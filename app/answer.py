@@ -1,36 +1,58 @@
 """A response whose header section is encoded already: working it out takes longer than the rest of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
+Names = tuple[bytes, ...]
+
+WHOLE = "heliograph.response"
+"""An ASGI extension, and the type of its message: a whole response, with its `status`, its `header` and its `body`."""
+
+
+class Header:
+    """The names of header fields, which are the same in many answers, and the values. Iterates over the fields."""
+
+    __slots__ = ("names", "values")
+
+    def __init__(self, names: Names, values: Sequence[bytes]) -> None:
+        self.names = names
+        self.values = values
+
+    def __iter__(self) -> Iterator[Field]:
+        return zip(self.names, self.values, strict=True)
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """One more field."""
+        self.names, self.values = (*self.names, name), (*self.values, value)
 
 
 class EncodedResponse(Response):
-    """The response with these header fields, as they go out."""
+    """The response with this header, as it goes out: in one message where the server takes that."""
 
-    def __init__(self, body: bytes, status: int, fields: list[Field]) -> None:
+    def __init__(self, body: bytes, status: int, header: Header) -> None:
         self.status_code = status
         self.body = body
-        self.raw_headers = fields
+        self.header = header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if WHOLE in scope.get("extensions", ()):
+            await send({"type": WHOLE, "status": self.status_code, "header": self.header, "body": self.body})
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": [*self.header]})
         await send({"type": "http.response.body", "body": self.body})
 
 
-def answer(body: bytes, status: int, *fields: Fields) -> Response:
+def answer(body: bytes, status: int, names: Names, values: Sequence[bytes]) -> EncodedResponse:
     """The response with these header fields, and its length."""
-    header: list[Field] = []
-    for some in fields:
-        header += some
-    header.append((b"content-length", b"%d" % len(body)))
-    return EncodedResponse(body, status, header)
+    return EncodedResponse(body, status, Header((*names, b"content-length"), (*values, b"%d" % len(body))))
 
 
-def encoded(header: Mapping[str, str]) -> Fields:
+def encoded(header: Mapping[str, str]) -> Header:
     """The fields as they go out."""
-    return tuple((name.lower().encode(), value.encode()) for name, value in header.items())
+    return Header(
+        tuple([name.lower().encode() for name in header]), tuple([value.encode() for value in header.values()])
+    )

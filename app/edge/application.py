@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.answer import Field
+from app.answer import WHOLE, Field, Header, Names
 from app.edge.cors import VARY, CrossOrigin, methods_across
 from app.edge.proxies import hops_in, hops_of, is_trusted, node_address, origin
 from app.indexed import FIRST_FIELDS, first_fields
@@ -32,7 +32,10 @@ _SECURE = (
     (b"cache-control", b"no-store"),
 )
 
+_SHORT_PATH = 200
+
 _random = RandomOctets(8)
+_known_methods = lru_cache(maxsize=1024)(methods_across)
 
 
 def at_the_edge(app: ASGIApp, settings: Settings) -> ASGIApp:
@@ -54,6 +57,7 @@ class Edge:
         self._secure = SecureHeader(settings.hsts_max_age)
         self._log = settings.log_requests
         self._under_way = 0
+        self._further = lru_cache(maxsize=256)(self._completion)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -66,32 +70,37 @@ class Edge:
         given_id = _given_id(scope) if b"x-request-id" in fields else None
         notes, began, status = begin_request(given_id or _random().hex()), perf_counter(), 0
         is_told = not self._log
-        app, methods = self._app, methods_across(scope["path"])
+        path = scope["path"]
+        app, methods = self._app, (_known_methods if len(path) <= _SHORT_PATH else methods_across)(path)
 
         def answer(message: Message) -> Awaitable[None]:
             nonlocal status, is_told
             kind = message["type"]
-            if kind == "http.response.start":
+            if kind == WHOLE:
+                status, header = int(message["status"]), message["header"]
+                further = self._further(header.names, bool(methods), scope["scheme"])
+                values = (*header.values, *further.values, notes.id.encode("ascii"))
+                message["header"] = Header(further.names, values)
+            elif kind == "http.response.start":
                 status = status or int(message["status"])
                 there = dict(message.get("headers", ()))
                 if methods and (b"origin" in fields or b"vary" in there):
                     return self._answer_page(message, there, scope, notes, send)
-                header = message["headers"] = [*message.get("headers", ())]
-                if methods:
-                    header.append(VARY)
-                self._complete(header, there, scope, notes)
-            elif kind == "http.response.body":
-                if self._under_way == 1 and not is_told and not message.get("more_body"):
-                    is_told = True
-                    _tell(scope, status, perf_counter() - began, notes)
-                    write_gathered()  # the event loop may write an answer at once
+                message["headers"] = [*message.get("headers", ()), *([VARY] if methods else ())]
+                self._complete(message["headers"], there, scope, notes)
             elif kind in _STATUS_OF_SOCKET:
                 status = status or _STATUS_OF_SOCKET[kind] or int(message["status"])
                 if kind != "websocket.close":
                     message["headers"] = [*message.get("headers", ()), (b"x-request-id", notes.id.encode("ascii"))]
+            if kind in _LAST and self._under_way == 1 and not is_told and not message.get("more_body"):
+                is_told = True
+                _tell(scope, status, perf_counter() - began, notes)
+                write_gathered()  # the event loop may write an answer at once
             return send(message)
 
         is_http = scope["type"] == "http"
+        if methods and b"origin" in fields and WHOLE in scope.get("extensions", ()):
+            scope = {**scope, "extensions": {}}  # its answer takes more than fields that are the same each time
         self._under_way += is_http
         # One that is broken off by an exception stays the current one: whoever logs that is still to come.
         try:
@@ -110,6 +119,14 @@ class Edge:
                 write_gathered()
         notes.ended = True
 
+    def _completion(self, names: Names, at_door: bool, scheme: str) -> Header:
+        """What a header with these names becomes at a door, or elsewhere: all its names, and of what comes behind its
+        own fields the values, but for the request's id."""
+        fields: list[Field] = [VARY] if at_door else []
+        self._secure.complete(fields, names, scheme)
+        added = [*zip(*fields, strict=True)] or [(), ()]
+        return Header((*names, *added[0], b"x-request-id"), added[1])
+
     async def _answer_page(
         self, message: Message, there: Collection[bytes], scope: Scope, notes: RequestNotes, send: Send
     ) -> None:
@@ -123,6 +140,7 @@ class Edge:
         header.append((b"x-request-id", notes.id.encode("ascii")))
 
 
+_LAST = frozenset({WHOLE, "http.response.body"})
 _STATUS_OF_SOCKET = {"websocket.accept": 101, "websocket.close": 403, "websocket.http.response.start": 0}
 """0: the one that is told."""
 

@@ -4,10 +4,10 @@ uvicorn looks at each name and each value by itself, and writes twice. What an a
 other one goes uvicorn's way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
@@ -16,10 +16,13 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from app.answer import WHOLE, Names
+
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+    from uvicorn._types import ASGIReceiveEvent
 
 _OWN_WAY = frozenset({b"connection", b"transfer-encoding"})
+_NOT_IN_VALUES = bytes(octet for octet in range(256) if HEADER_VALUE_RE.match(bytes([octet])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class _Shape:
 
 
 @lru_cache(maxsize=256)
-def _shape_of(names: tuple[bytes, ...]) -> _Shape | None:
+def _shape_of(names: Names) -> _Shape | None:
     """None: one of them is malformed, or says how the answer is sent, or none is its length."""
     if names.count(b"content-length") != 1 or not _OWN_WAY.isdisjoint(names):
         return None
@@ -43,8 +46,9 @@ def _shape_of(names: tuple[bytes, ...]) -> _Shape | None:
 
 
 class OnePieceCycle(RequestResponseCycle):
-    """Keeps the header section until the first piece of the body is there, as ASGI has it. `whole`: the body of the
-    request, where that is there from the beginning, and has not been received yet."""
+    """Keeps the header section until the first piece of the body is there, as ASGI has it; takes both as one message,
+    too (see WHOLE). `whole`: the body of the request, where that is there from the beginning, and has not been received
+    yet."""
 
     whole: bytes | None = None
     _kept = b""
@@ -56,11 +60,26 @@ class OnePieceCycle(RequestResponseCycle):
         self.flow.resume_reading()
         return {"type": "http.request", "body": whole, "more_body": False}
 
-    async def send(self, message: "ASGISendEvent") -> None:
-        if not self.response_started and message["type"] == "http.response.start":
-            if not self.disconnected and self._keep(message["status"], message.get("headers", ())):
+    async def send(self, message: Any) -> None:
+        kind = message["type"]
+        if kind == WHOLE:
+            header, body = message["header"], message["body"]
+            section = self._section(message["status"], header.names, header.values)
+            if section is not None and len(body) == self.expected_content_length:
+                self._finish(section + body)
                 return
-        elif self._kept and message["type"] == "http.response.body" and not self.disconnected:
+            if section is None:
+                await super().send({"type": "http.response.start", "status": message["status"], "headers": [*header]})
+            else:
+                self._kept = section
+            message = {"type": "http.response.body", "body": body}
+        elif kind == "http.response.start":
+            fields = [*message.get("headers", ())]
+            section = self._section(message["status"], *(zip(*fields, strict=True) if fields else ((), ())))
+            if section is not None:
+                self._kept = section
+                return
+        if self._kept and message["type"] == "http.response.body" and not self.disconnected:
             kept, self._kept = self._kept, b""
             body = message.get("body", b"")
             if not message.get("more_body", False) and len(body) == self.expected_content_length:
@@ -69,23 +88,23 @@ class OnePieceCycle(RequestResponseCycle):
             self.transport.write(kept)
         await super().send(message)
 
-    def _keep(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> bool:
-        if not self.keep_alive or self.flow.write_paused or self.scope["method"] == "HEAD":
-            return False
-        header = [*self.default_headers, *fields]
-        if not header:
-            return False
-        names, values = zip(*header, strict=True)
-        shape = _shape_of(names)
-        # Tabs may stand in a value, so that between them all values can be looked at as one.
-        if shape is None or HEADER_VALUE_RE.search(b"\t".join(values)):
-            return False
+    def _section(self, status: int, names: Names, values: Sequence[bytes]) -> bytes | None:
+        """The header section as it is to go out, with which the response has started; None: it goes uvicorn's way."""
+        if self.response_started or self.disconnected or not self.keep_alive:
+            return None
+        if self.flow.write_paused or self.scope["method"] == "HEAD":
+            return None
+        default = self.default_headers
+        shape = _shape_of((*[name for name, _ in default], *names))
+        all_values = (*[value for _, value in default], *values)
+        text = b"".join(all_values)
+        if shape is None or len(text.translate(None, _NOT_IN_VALUES)) < len(text):
+            return None
         self.response_started = True
         self.waiting_for_100_continue = False
-        self.expected_content_length = int(values[shape.length_at].decode())
+        self.expected_content_length = int(all_values[shape.length_at].decode())
         self.chunked_encoding = False
-        self._kept = STATUS_LINE[status] + shape.text % values
-        return True
+        return STATUS_LINE[status] + shape.text % all_values
 
     def _finish(self, whole: bytes) -> None:
         self.transport.write(whole)

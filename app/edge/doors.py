@@ -6,10 +6,12 @@ request goes through its routes, and finds the same endpoints there.
 
 import re
 from collections.abc import Awaitable, Mapping
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SERVICE = re.compile(r"/api/v2/([^/]+)")
+_SHORT = 200
 
 
 class Doors:
@@ -33,8 +35,17 @@ class Doors:
             return None
         if (endpoint := self._named.get(scope["path"])) is not None:
             return endpoint
-        found = _SERVICE.fullmatch(scope["path"])
-        if found is None:
+        path = scope["path"]
+        service = _known_service(path) if len(path) <= _SHORT else _service(path)
+        if service is None:
             return None
-        scope["path_params"] = {"service": found[1]}
+        scope["path_params"] = {"service": service}
         return self._of_service
+
+
+def _service(path: str) -> str | None:
+    found = _SERVICE.fullmatch(path)
+    return None if found is None else found[1]
+
+
+_known_service = lru_cache(maxsize=1024)(_service)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.answer import WHOLE
 from app.edge.cycle import OnePieceCycle
 from app.edge.known_header import KnownHeader, known_header
 from app.errors import RETRY_AFTER_SECONDS
@@ -49,6 +50,8 @@ class _Awaited(Enum):
 
 
 _NOTHING, _HEADER, _BODY = _Awaited  # to get one from its Enum takes several times as long
+
+_EXTENSIONS: dict[str, dict[object, object]] = {WHOLE: {}}
 
 _LOOKED_AT = 3
 """Of how many requests of a connection the header is made a known one: what differs each time is not tried for ever."""
@@ -166,6 +169,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:  # uvicorn makes it, and its task has not begun
             self.cycle.__class__ = OnePieceCycle
+            self.cycle.scope["extensions"] = _EXTENSIONS
             self.headers = _TRAILER  # from here on; the scope has the list of the header
         self._turn_to(_BODY)
 

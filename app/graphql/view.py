@@ -30,7 +30,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UnsetType
 
-from app.answer import Fields, answer, encoded
+from app.answer import Header, answer, encoded
 from app.database.connection import is_transient
 from app.errors import RETRY_AFTER_SECONDS, ErrorCode, Refusal, Stopped, TooLarge, Unavailable, accepted_unseen
 from app.graphql.errors import (
@@ -337,11 +337,15 @@ def _errors_only(
 def _response(
     body: dict[str, Any], status: HTTPStatus, media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
-    further = (encoded(headers),) if headers else ()
-    return answer(orjson.dumps(body), status, _headers_of(media_type), *further)
+    header = _header_of(media_type)
+    names, values = header.names, header.values
+    if headers:
+        further = encoded(headers)
+        names, values = (*names, *further.names), (*values, *further.values)
+    return answer(orjson.dumps(body), status, names, values)
 
 
 @lru_cache(maxsize=2)
-def _headers_of(media_type: str) -> Fields:
-    """Those of every answer in one of the two media types."""
+def _header_of(media_type: str) -> Header:
+    """That of every answer in one of the two media types."""
     return encoded({**HEADERS, "Content-Type": f"{media_type}; charset=utf-8"})

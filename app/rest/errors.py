@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import ceil
 
@@ -35,6 +35,8 @@ STATUS: Mapping[ErrorCode, int] = {
 
 _NAMES = {"text": "body_text", "html": "body_html", "idempotency_key": "Idempotency-Key"}
 """Fields of a Draft that have another name on this route."""
+
+LIMIT_NAMES = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
 
 
 def error_response(
@@ -75,14 +77,16 @@ def refusal_response(refusal: Refusal) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     fields: Fields = ()
     if isinstance(refusal, RateLimited):
-        fields = limit_fields(refusal.limit, refusal.remaining, refusal.reset_at)
+        stands = limit_values(refusal.limit, refusal.remaining, refusal.reset_at)
+        fields = list(zip(LIMIT_NAMES, stands, strict=False))
     return error_response(status, first.message, context, headers=headers, fields=fields)
 
 
-def limit_fields(limit: int, remaining: int, reset_at: datetime | None) -> Fields:
-    """How one rate limit stands; the reset in seconds since 1970, rounded up."""
-    fields = ((b"x-ratelimit-limit", b"%d" % limit), (b"x-ratelimit-remaining", b"%d" % remaining))
-    return (*fields, (b"x-ratelimit-reset", b"%d" % ceil(reset_at.timestamp()))) if reset_at else fields
+def limit_values(limit: int, remaining: int, reset_at: datetime | None) -> Sequence[bytes]:
+    """How one rate limit stands, for as many of LIMIT_NAMES; the reset in seconds since 1970, rounded up."""
+    if reset_at is None:
+        return b"%d" % limit, b"%d" % remaining
+    return b"%d" % limit, b"%d" % remaining, b"%d" % ceil(reset_at.timestamp())
 
 
 def unexpected_response(error: Exception) -> JSONResponse:

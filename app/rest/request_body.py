@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import Request
 
 from app.errors import InvalidInput, Problem, TooLarge
+from app.indexed import first_fields
 from app.json_body import JsonBody, WholeBody, whole_body
 from app.json_text import TooDeep
 from app.mail.draft import Attachment, Draft
@@ -71,8 +72,8 @@ async def _read_multipart(request: Request, content_type: str, settings: Setting
 
 def _refuse_announced(request: Request, limit: int) -> None:
     """Before anything is read of a body that announces to be larger."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > limit:
+    announced = first_fields(request.scope).get(b"content-length", b"")
+    if announced.isdigit() and int(announced[:20]) > limit:
         raise _too_large(limit)
 
 

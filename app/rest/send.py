@@ -9,14 +9,14 @@ from starlette.responses import JSONResponse, Response
 
 from app.access.offered_key import offered_key
 from app.access.web_origin import offered_origin
-from app.answer import Field, answer
+from app.answer import EncodedResponse, Fields, Names, answer
 from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import Refusal, accepted_unseen
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
 from app.queue.states import SETTLED, MessageState, RecipientState
-from app.rest.errors import error_response, limit_fields
+from app.rest.errors import LIMIT_NAMES, error_response, limit_values
 from app.rest.request_body import read_request_draft
 from app.settings import Settings
 from app.submission.prepare import Submission
@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 _WAITING = frozenset({MessageState.QUEUED, MessageState.SENDING, MessageState.DEFERRED, MessageState.HELD})
 _SENT = frozenset({MessageState.SENT, MessageState.PARTIALLY_SENT})
 _LOST = SETTLED - {RecipientState.SENT}
-_JSON = (b"content-type", b"application/json")
+_STATED = (b"content-type", b"x-message-status")
+_TOLD = (b"x-message-id", *LIMIT_NAMES)
 
 
 class Sender:
@@ -57,7 +58,7 @@ class Sender:
         except Refusal:
             await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
             raise
-        at_once = _prefers_async(headers.getlist("prefer"))
+        at_once = "prefer" in headers and _prefers_async(headers.getlist("prefer"))
         submission = Submission(
             service_name=scope["path_params"]["service"],
             draft=draft,
@@ -120,8 +121,8 @@ def _prefers_async(given: list[str]) -> bool:
 
 def _preferred(response: Response, at_once: bool) -> Response:
     """RFC 7240 section 3: the client is told that it got the answer at once that it preferred."""
-    if at_once and response.status_code == 202:
-        response.raw_headers.append((b"preference-applied", b"respond-async"))
+    if at_once and response.status_code == 202 and isinstance(response, EncodedResponse):
+        response.header.add(b"preference-applied", b"respond-async")
     return response
 
 
@@ -134,7 +135,8 @@ def _not_lost(recipients: list[StoredRecipient]) -> int:
 
 
 def _accepted(receipt: Receipt, count: int, word: bytes, status: int) -> Response:
-    return answer(b'{"count":%d}' % count, status, (_JSON, (b"x-message-status", word)), _fields(receipt))
+    names, values = _header(receipt)
+    return answer(b'{"count":%d}' % count, status, (*_STATED, *names), (b"application/json", word, *values))
 
 
 def _accepted_unseen(receipt: Receipt, message: str) -> JSONResponse:
@@ -152,10 +154,15 @@ def _failed(receipt: Receipt, recipients: list[StoredRecipient]) -> JSONResponse
     return error_response(500, message, context, code=first.reply.code, fields=_fields(receipt))
 
 
-def _fields(receipt: Receipt) -> list[Field]:
-    fields = [(b"x-message-id", public_id("msg", receipt.message_id).encode())]
+def _fields(receipt: Receipt) -> Fields:
+    return list(zip(*_header(receipt), strict=True))
+
+
+def _header(receipt: Receipt) -> tuple[Names, list[bytes]]:
+    values = [public_id("msg", receipt.message_id).encode()]
     if (tightest := receipt.tightest) is not None:
-        fields += limit_fields(tightest.limit, tightest.remaining, tightest.reset_at)
+        values += limit_values(tightest.limit, tightest.remaining, tightest.reset_at)
+    names = _TOLD[: len(values)]
     if receipt.replayed:
-        fields.append((b"idempotent-replayed", b"true"))
-    return fields
+        names, values = (*names, b"idempotent-replayed"), [*values, b"true"]
+    return names, values

@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from app.edge.application import at_the_edge
+from app.answer import WHOLE, answer
+from app.edge.application import _SECURE, at_the_edge
 from app.log import GatheredLines, JsonFormatter, note_request
 from app.request import current_request, note_key
 from app.settings import Settings
@@ -203,6 +204,48 @@ async def test_strict_transport_security_is_said_over_https_where_it_is_set() ->
         async with client(trusted_proxies="127.0.0.1/32", hsts_max_age=seconds) as http:
             answer = await http.get("/", headers=CLAIMS)
             assert answer.headers.get("strict-transport-security") == said
+
+
+@pytest.mark.parametrize("origin", [None, "https://shop.example"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("path", ["/", "/graphql", "/api/v2/relay", "/api/v2/" + "x" * 300])
+@pytest.mark.parametrize("names", [(b"x-a",), (b"cache-control", b"referrer-policy"), tuple(dict(_SECURE)), ()])
+async def test_a_whole_response_is_what_its_two_messages_are(
+    origin: str | None, scheme: str, path: str, names: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch, lines: Lines
+) -> None:
+    async def unknown(self: object, origin: str | None) -> bool:
+        return False
+
+    monkeypatch.setattr("app.edge.cors.CrossOrigin._is_known", unknown)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(b"{}", 202, names, [b"own"] * len(names))(scope, receive, send)
+
+    async def receive() -> Message:
+        return {}
+
+    async def sent(extensions: dict[str, Any]) -> list[Message]:
+        scope = {"type": "http", "method": "POST", "path": path, "scheme": scheme, "extensions": extensions}
+        messages: list[Message] = []
+
+        async def send(message: Message) -> None:
+            messages.append(message)
+
+        fields = [(b"origin", origin.encode())] if origin else []
+        await at_the_edge(app, Settings(hsts_max_age=9))({**scope, "headers": fields}, receive, send)
+        return messages
+
+    start, body = await sent({})
+    at_once = await sent({WHOLE: {}})
+    if origin is None or path == "/":
+        [whole] = at_once
+        header = [*whole["header"]]
+    else:
+        header = at_once[0]["headers"]
+    told = start["headers"]
+    assert (header[:-1], header[-1][0], len(header[-1][1])) == (told[:-1], b"x-request-id", 16)
+    assert (at_once[0]["status"], at_once[-1]["body"]) == (start["status"], body["body"]) == (202, b"{}")
+    assert [line["status"] for line in lines()] == [202, 202]
 
 
 async def test_lines_wait_for_those_of_others_only_while_others_are_under_way() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.answer import WHOLE, Header
 from app.edge.cycle import OnePieceCycle
 
 Message = dict[str, Any]
@@ -89,6 +90,12 @@ async def written(kind: type[RequestResponseCycle], messages: list[Message], shu
     return [octets, transport.closed, raised, *known, cycle.waiting_for_100_continue, cycle.chunked_encoding]
 
 
+def in_one(start: Message, body: Message) -> list[Message]:
+    """The two messages as a whole response."""
+    header = Header(*zip(*start["headers"], strict=True)) if start["headers"] else Header((), ())
+    return [{"type": WHOLE, "status": start["status"], "header": header, "body": body["body"]}]
+
+
 @given(
     st.one_of(
         st.lists(st.one_of(starts, bodies), max_size=4),
@@ -121,6 +128,39 @@ def test_an_answer_is_written_as_uvicorn_does(
     assert ours == theirs
 
 
+@given(
+    starts,
+    st.sampled_from([b"", b"a", b"ab", b"abc"]),
+    st.sampled_from(["POST", "HEAD"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([[], [DATE]]),
+    st.sampled_from([[], [usual[0]], usual]),
+)
+@example(usual[0], b"ok", "POST", True, False, [DATE], [])
+@example(usual[0], b"wrong", "POST", True, False, [DATE], [])
+@example(usual[0], b"ok", "HEAD", True, False, [DATE], [])
+@example(usual[0], b"ok", "POST", False, False, [], [])
+def test_a_whole_response_is_written_as_its_two_messages_are(
+    start: Message,
+    body: bytes,
+    method: str,
+    keep_alive: bool,
+    disconnected: bool,
+    default: list[tuple[bytes, bytes]],
+    before: list[Message],
+) -> None:
+    told = {"method": method, "keep_alive": keep_alive, "disconnected": disconnected, "default": default}
+    end = {"type": "http.response.body", "body": body}
+
+    async def both() -> tuple[list[Any], list[Any]]:
+        ours = await written(OnePieceCycle, [*before, *in_one(start, end)], False, **told)
+        return ours, await written(RequestResponseCycle, [*before, start, end], False, **told)
+
+    ours, theirs = asyncio.run(both())
+    assert ours == theirs
+
+
 async def test_the_usual_answer_is_written_in_one_piece() -> None:
     transport = Transport()
     cycle = made(OnePieceCycle, transport, [], method="POST", default=[DATE], keep_alive=True)
@@ -128,3 +168,6 @@ async def test_the_usual_answer_is_written_in_one_piece() -> None:
         await cycle.send(message)
     [whole] = transport.written
     assert whole == b"HTTP/1.1 202 Accepted\r\ndate: today\r\nvary: Origin\r\ncontent-length: 2\r\n\r\nok"
+    cycle = made(OnePieceCycle, transport, [], method="POST", default=[DATE], keep_alive=True)
+    await cycle.send(*in_one(*usual))
+    assert transport.written == [whole, whole]
