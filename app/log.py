@@ -178,7 +178,12 @@ class UsualRecord(logging.LogRecord):
     def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
         self.created = time.time()
         self.name, self.msg, self.args, self.fields = name, text, told, fields
-        note_request(self)
+        request = current_request()
+        self.request_id = request.id if request else None
+
+    def getMessage(self) -> str:  # noqa: N802 - logging's
+        """The text, filled."""
+        return self.msg % self.args
 
 
 def _listening(logger: logging.Logger) -> GatheredLines | None:
@@ -203,8 +208,8 @@ class HumanFormatter(logging.Formatter):
         second = int(record.created)
         if second != self._second:
             self._second, self._shown = second, time.strftime(self.default_time_format, self.converter(second))
-        milliseconds = int((record.created - second) * 1000)
-        line = f"{self._shown},{milliseconds:03} {record.levelname:7} {record.name}: {record.getMessage()}"
+        milliseconds, text = (record.created - second) * 1000, record.getMessage()
+        line = "%s,%03d %-7s %s: %s" % (self._shown, milliseconds, record.levelname, record.name, text)  # noqa: UP031 - an f-string takes half as long again
         request_id = getattr(record, "request_id", None)
         return f"{line} [{request_id}]" if request_id else line
 
