@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from app.errors import ErrorCode, TooLarge
 from app.graphql.errors import RequestErrorCode
+from app.indexed import first_fields
 from app.json_body import JsonBody, WholeBody, whole_body
 from app.json_text import TooDeep, parse_json
 from app.settings import Settings
@@ -110,11 +111,11 @@ def wants_html(headers: Headers) -> bool:
 async def read_request(request: Request, limits: RequestLimits) -> GraphQLRequest:
     """The GraphQL request in the URL of a GET, or in the body of a POST. Raises HttpError 400, 413, 414 or 415,
     TooLarge and Unavailable."""
-    if request.method != "POST":
+    if request.scope["method"] != "POST":
         return parse_url(request.scope["query_string"], limits)
     _check_content_type(request.headers)
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > limits.body_bytes:
+    announced = first_fields(request.scope).get(b"content-length", b"")
+    if announced.isdigit() and int(announced[:20]) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
     message = await request.receive()
     body: WholeBody | JsonBody | None = whole_body(message, min(limits.body_bytes, limits.spooling.over))

@@ -164,7 +164,7 @@ class GraphQLView(GraphQL[Context, None]):
     async def _answer(self, request: Request) -> Response:
         media_type = JSON
         try:
-            if request.method != "POST":
+            if request.scope["method"] != "POST":
                 if page := self._page(request):
                     return page
                 _check_method(request)
@@ -204,7 +204,7 @@ class GraphQLView(GraphQL[Context, None]):
                 variable_values=asked.variables,
                 context_value=context,
                 operation_name=asked.operation_name,
-                allowed_operation_types=OPERATIONS[request.method],
+                allowed_operation_types=OPERATIONS[request.scope["method"]],
                 operation_extensions=asked.extensions,
             )
         except asyncio.CancelledError:
