@@ -2,17 +2,14 @@
 length of the body. To read it field by field takes longer than all else that is done about the octets of a request.
 """
 
-import re
-
 from starlette.types import Scope
 
 from app.answer import Field
 from app.indexed import FIRST_FIELDS, first_fields
 
 _LENGTH = b"content-length"
-_MOST_DIGITS = 9
-_LENGTH_LINE = re.compile(rb"\r\n%b: (\d{1,%d})(?=\r\n)" % (_LENGTH, _MOST_DIGITS), re.IGNORECASE)
 _END = b"\r\n\r\n"
+_MOST_DIGITS = 9
 
 _OF_EACH_REQUEST = frozenset({"headers", "state", FIRST_FIELDS})
 
@@ -23,9 +20,9 @@ _UNFIT = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
 class KnownHeader:
     """Request line and header section of a request, and what the parser made of them."""
 
-    def __init__(self, octets: bytes, digits: tuple[int, int], scope: Scope) -> None:
-        """`digits`: where the length of the body begins and ends in the octets."""
-        self._before, self._behind = octets[: digits[0]], octets[digits[1] :]
+    def __init__(self, octets: bytes, digits: slice, scope: Scope) -> None:
+        """`digits`: where the length of the body is in the octets."""
+        self._before, self._behind = octets[: digits.start], octets[digits.stop :]
         self._scope = {name: value for name, value in scope.items() if name not in _OF_EACH_REQUEST}
         self._fields: list[Field] = list(scope["headers"])
         self._first_fields = first_fields({"headers": self._fields})
@@ -50,14 +47,18 @@ class KnownHeader:
 
 
 def known_header(data: bytes, size: int, scope: Scope) -> KnownHeader | None:
-    """That of these octets, in which one whole request with a body of this size was read as this scope; None: it is one
-    that is better read anew, or there is more than that request."""
-    end, names = data.find(_END) + len(_END), [name for name, _ in scope["headers"]]
-    if end + size != len(data) or scope["method"] != "POST" or scope["http_version"] != "1.1":
+    """That of these octets, which are one whole request with a body of this size, read as this scope; None: it is one
+    that is better read anew."""
+    if scope["method"] != "POST" or scope["http_version"] != "1.1":
         return None
-    if names.count(_LENGTH) != 1 or not _UNFIT.isdisjoint(names):
+    names = [name for name, _ in scope["headers"]]
+    octets = data[: len(data) - size]
+    lines = octets.lower()
+    start = lines.find(b"\r\n%b: " % _LENGTH) + len(_LENGTH) + 4
+    end = octets.find(b"\r", start)
+    value = dict(scope["headers"]).get(_LENGTH)
+    if names.count(_LENGTH) != 1 or lines.count(b"\r\n%b:" % _LENGTH) != 1 or not _UNFIT.isdisjoint(names):
         return None
-    found = _LENGTH_LINE.search(data, 0, end)
-    if found is None or int(found[1]) != size:
+    if octets[start:end] != value or not value.isdigit() or int(value) != size or not octets.endswith(_END):
         return None
-    return KnownHeader(data[:end], found.span(1), scope)
+    return KnownHeader(octets, slice(start, end), scope)

@@ -133,11 +133,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """The header section of these octets, which are one whole request, unless it is an unusual one."""
         self._to_be_known -= 1
         cycle = self.cycle
-        if cycle is None or cycle.scope is not self.scope or not cycle.keep_alive or self.limit_concurrency is not None:
-            return
-        size = len(cycle.body)
-        if 2 * (len(data) - size) <= self.bounds.max_header_bytes:  # with a longer length it is not too large
-            self._known = known_header(data, size, cast(Scope, cycle.scope))
+        if cycle is not None and cycle.scope is self.scope and cycle.keep_alive and self.limit_concurrency is None:
+            self._known = known_header(data, len(cycle.body), cast(Scope, cycle.scope))
 
     def _ask(self, scope: Scope, body: bytes) -> None:
         """As the parser would have it done, which has read all that came before, and has no part in this request."""
