@@ -7,7 +7,7 @@ other one goes uvicorn's way.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
@@ -17,9 +17,6 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from app.answer import WHOLE, Names
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
 
 _OWN_WAY = frozenset({b"connection", b"transfer-encoding"})
 _NOT_IN_VALUES = bytes(octet for octet in range(256) if HEADER_VALUE_RE.match(bytes([octet])))
@@ -47,18 +44,9 @@ def _shape_of(names: Names) -> _Shape | None:
 
 class OnePieceCycle(RequestResponseCycle):
     """Keeps the header section until the first piece of the body is there, as ASGI has it; takes both as one message,
-    too (see WHOLE). `whole`: the body of the request, where that is there from the beginning, and has not been received
-    yet."""
+    too (see WHOLE)."""
 
-    whole: bytes | None = None
     _kept = b""
-
-    async def receive(self) -> "ASGIReceiveEvent":
-        whole, self.whole = self.whole, None
-        if whole is None or self.disconnected or self.response_complete:
-            return await super().receive()
-        self.flow.resume_reading()
-        return {"type": "http.request", "body": whole, "more_body": False}
 
     async def send(self, message: Any) -> None:
         kind = message["type"]

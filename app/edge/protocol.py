@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from starlette.responses import Response
@@ -14,7 +14,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.answer import WHOLE
 from app.edge.cycle import OnePieceCycle
-from app.edge.known_header import KnownHeader, known_header
 from app.errors import RETRY_AFTER_SECONDS
 from app.settings import Settings
 
@@ -53,9 +52,6 @@ _NOTHING, _HEADER, _BODY = _Awaited  # to get one from its Enum takes several ti
 
 _EXTENSIONS: dict[str, dict[object, object]] = {WHOLE: {}}
 
-_LOOKED_AT = 3
-"""Of how many requests of a connection the header is made a known one: what differs each time is not tried for ever."""
-
 
 class _Unheard(list[tuple[bytes, bytes]]):
     """Keeps nothing of a trailer: what a header says, such as the key or for whom a proxy speaks, is not said there
@@ -84,8 +80,6 @@ class BoundedProtocol(HttpToolsProtocol):
     _crowded = False
     _idle_until: float | None = None
     _idle_timer: asyncio.TimerHandle | None = None
-    _known: KnownHeader | None = None
-    _to_be_known = _LOOKED_AT
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -104,17 +98,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._awaited is _NOTHING:
-            if self._known is not None and self.cycle.response_complete and (asked := self._known.read(data)):
-                self._ask(*asked)
-                return
             self._begin_header(0)
-        begins = not self._fed
         self._last_fed = len(data)
         self._fed += self._last_fed
         super().data_received(data)
         if self._awaited is _NOTHING:  # as nearly always: it came at once
-            if begins and self._to_be_known and not self._begun_in:
-                self._know(data)
             return
         if self.transport.is_closing():
             self._turn_to(_NOTHING)
@@ -128,34 +116,6 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._header_begins:
             self._header_begins = False
             self._start_clock()
-
-    def _know(self, data: bytes) -> None:
-        """The header section of these octets, which are one whole request, unless it is an unusual one."""
-        self._to_be_known -= 1
-        cycle = self.cycle
-        if cycle is not None and cycle.scope is self.scope and cycle.keep_alive and self.limit_concurrency is None:
-            self._known = known_header(data, len(cycle.body), cast(Scope, cycle.scope))
-
-    def _ask(self, scope: Scope, body: bytes) -> None:
-        """As the parser would have it done, which has read all that came before, and has no part in this request."""
-        self._idle_until = None
-        scope["state"] = self.app_state.copy()
-        self.scope = scope  # type: ignore[assignment]
-        self.cycle = OnePieceCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=True,
-            on_response=self.on_response_complete,
-        )
-        self.cycle.whole = body
-        self._start_asgi_task(self.cycle, self.app)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
