@@ -12,22 +12,13 @@ from tortoise.exceptions import IntegrityError, OperationalError
 def fetched(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
     """The rows of one statement, by column name. On the connection's thread; raises in Tortoise's words."""
     cursor = _executed(connection, sql, args)
-    cursor.row_factory = None  # plain tuples: Tortoise's connection would make a sqlite3.Row of each
     names = [column[0] for column in cursor.description or ()]
-    try:
-        return [dict(zip(names, row, strict=True)) for row in cursor]
-    except sqlite3.Error as error:
-        raise translated(error) from error
+    return [dict(zip(names, row, strict=True)) for row in _rows(cursor)]
 
 
 def listed(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
     """The rows of one statement. As `fetched`."""
-    cursor = _executed(connection, sql, args)
-    cursor.row_factory = None
-    try:
-        return cursor.fetchall()
-    except sqlite3.Error as error:
-        raise translated(error) from error
+    return _rows(_executed(connection, sql, args))
 
 
 def touched(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> int:
@@ -37,6 +28,14 @@ def touched(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> in
         (count,) = connection.execute("SELECT changes()").fetchone()
         return int(count)
     return max(cursor.rowcount, 0)
+
+
+def _rows(cursor: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+    cursor.row_factory = None  # plain tuples: Tortoise's connection would make a sqlite3.Row of each
+    try:
+        return cursor.fetchall()
+    except sqlite3.Error as error:
+        raise translated(error) from error
 
 
 def _executed(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> sqlite3.Cursor:

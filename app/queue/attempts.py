@@ -36,7 +36,7 @@ async def write_attempts(
     """Insert the attempts of one worker at one message, which ended at `moment`; `via` a fallback, if that is not None.
     Call it inside a transaction."""
     await execute_many(
-        WRITE_ATTEMPT,
+        _WRITE_ATTEMPT,
         [
             (
                 new_key(),
@@ -58,7 +58,7 @@ async def write_attempts(
     )
 
 
-WRITE_ATTEMPT = (
+_WRITE_ATTEMPT = (
     "INSERT INTO attempt (id, message_id, recipient_id, worker_id, service_id, service_name, fallback_reason,"
     " started_at, finished_at, number, outcome, phase, in_doubt, reply_code, reply_enhanced, reply_text, detail)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"

@@ -43,10 +43,10 @@ class Settlement:
 
 async def write_recipients(settlements: Sequence[Settlement], started_at: datetime, moment: datetime) -> None:
     """Write the new states of recipients that were tried."""
-    await execute_many(WRITE_RECIPIENT, [_row(s, started_at, moment) for s in settlements])
+    await execute_many(_WRITE_RECIPIENT, [_row(s, started_at, moment) for s in settlements])
 
 
-WRITE_RECIPIENT = (
+_WRITE_RECIPIENT = (
     "UPDATE recipient SET state = $2, due_at = $3, reply_code = $4, reply_enhanced = $5, reply_text = $6,"
     " detail = $7, settled_at = $8, tried_since = COALESCE(tried_since, $9) WHERE id = $1"
 )

@@ -122,8 +122,7 @@ class Turn:
 
         What is behind a transaction that may leave the server in the midst of it (BDAT refused) begins with RSET.
         """
-        if self._train._broken is not None:
-            raise Unseated(self._train._broken)
+        self.check()
         self._kept, self._replies = group, replies
         if self.before is None or self.before.has_ended:
             self.flush()
@@ -160,6 +159,10 @@ class Turn:
                 await self._gate
             finally:
                 self._gate = None
+        self.check()
+
+    def check(self) -> None:
+        """Raises Unseated where the connection has ended with another one."""
         if self._train._broken is not None:
             raise Unseated(self._train._broken)
 
