@@ -226,9 +226,10 @@ class Settings(BaseSettings):
     turn_ahead: Seconds = 1
     claim_wait: Seconds = 0.005
     settle_wait: Seconds = 0.005
-    give_way_from: Count = 8
-    give_way_claims: Count = 12
-    give_way_pause: Seconds = 0.01
+    give_way_claims: Count = 8
+    give_way_accepted: Count = 4
+    give_way_pause: Seconds = 0.1
+    give_way_settle_wait: Seconds = 0.02
     recover_interval: Seconds = 20
     recover_batch: Count = 1000
     lease: Seconds = 60

@@ -125,7 +125,12 @@ def _attempter(
         circuit=CircuitPolicy(settings.circuit_probe_interval, settings.circuit_auth_interval),
         turn_ahead=settings.turn_ahead,
         unsettled=UnsettledPolicy(settings.smtp_unsettled, settings.settle_wait, settings.claim_wait),
-        give_way=GiveWayPolicy(settings.give_way_from, settings.give_way_claims, settings.give_way_pause),
+        give_way=GiveWayPolicy(
+            settings.give_way_claims,
+            settings.give_way_accepted,
+            settings.give_way_pause,
+            settings.give_way_settle_wait,
+        ),
         uptime=uptime,
         signer=ContentSigner(sealer, settings.cache_entries),
         services=KnownServices(settings.cache_entries),

@@ -5,7 +5,6 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from app.database.finish import finish
 from app.database.key import public_id
 from app.database.trouble import log_trouble
 from app.delivery.backoff import RetryPolicy
-from app.delivery.give_way import GiveWayPolicy, before_claiming
+from app.delivery.give_way import GiveWay, GiveWayPolicy
 from app.delivery.lease import Lease, LeasePolicy, Leases
 from app.delivery.outcome import over_the_limit
 from app.delivery.settling import Settling, release, shown
@@ -90,9 +89,9 @@ class Attempter:
         self._signer = signer
         self._services = services or KnownServices(0)
         self._unsettled = Unsettled(unsettled)
-        chance = partial(before_claiming, wakeup, give_way, self._unsettled)
-        self._plain_claims = PlainClaims(worker_id, lease.duration, chance)
-        finals = FinalResults(self._unsettled.joint_commit, self._unsettled.before_settling)
+        gives_way = GiveWay(wakeup.intake, self._unsettled, give_way)
+        self._plain_claims = PlainClaims(worker_id, lease.duration, gives_way.before_claiming)
+        finals = FinalResults(self._unsettled.joint_commit, gives_way.before_settling)
         self._settling = Settling(retry, circuit, finals, wakeup, lease.pause)
 
     async def attempt(self, message_id: UUID) -> bool:

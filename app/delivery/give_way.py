@@ -4,24 +4,55 @@ the queue is safe."""
 import asyncio
 from dataclasses import dataclass
 
+from app.database.connection import dialect
 from app.delivery.unsettled import Unsettled
-from app.queue.wakeup import Wakeup
+from app.queue.intake import Intake
 
 
 @dataclass(frozen=True, slots=True)
 class GiveWayPolicy:
-    """While so many mails or more are `being_accepted` at once, a worker claims at most `claims` at a time, and rests
-    for `pause` seconds before."""
+    """While mail is being accepted, a worker claims at most `claims` mails at a time, once `accepted` mails for each of
+    these have been accepted since it claimed last, or `pause` seconds have passed. Results wait at most `settle_wait`
+    seconds for a transaction of the mails that are being accepted, to share its commit."""
 
-    being_accepted: int = 8
-    claims: int = 12
-    pause: float = 0.01
+    claims: int = 8
+    accepted: int = 4
+    pause: float = 0.1
+    settle_wait: float = 0.02
 
 
-async def before_claiming(wakeup: Wakeup, policy: GiveWayPolicy, unsettled: Unsettled) -> int | None:
-    """Rest, if that is to be, and see `unsettled`; returns how many mails may be claimed then, None: all that wait."""
-    gives_way = wakeup.being_accepted >= policy.being_accepted
-    if gives_way:
-        await asyncio.sleep(policy.pause)
-    await unsettled.before_claiming()
-    return policy.claims if gives_way else None
+class GiveWay:
+    """Of one worker, to what its process takes in."""
+
+    def __init__(self, intake: Intake, unsettled: Unsettled, policy: GiveWayPolicy) -> None:
+        self._intake = intake
+        self._unsettled = unsettled
+        self._policy = policy
+        self._ended = 0
+        """How many mails had been accepted when it claimed last."""
+
+    async def before_claiming(self) -> int | None:
+        """Wait for its turn, and see `unsettled`; returns how many mails may be claimed then, None: all that wait."""
+        intake = self._intake
+        if intake.under_way:
+            await self._turn()
+        else:
+            await self._unsettled.before_claiming()
+        is_accepting = intake.under_way or intake.ended != self._ended
+        self._ended = intake.ended
+        return self._policy.claims if is_accepting else None
+
+    async def before_settling(self) -> None:
+        """See `unsettled`; then wait for a commit to share."""
+        await self._unsettled.before_settling()
+        if self._intake.under_way and dialect() == "sqlite":
+            await self._intake.next_commit(self._policy.settle_wait)
+
+    async def _turn(self) -> None:
+        loop, intake, policy = asyncio.get_running_loop(), self._intake, self._policy
+        enough = self._ended + policy.claims * policy.accepted
+        until = loop.time() + policy.pause
+        while intake.under_way and (left := until - loop.time()) > 0:
+            await intake.next_commit(left)
+            if intake.ended >= enough:
+                return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
+from app.database.connection import dialect
 from app.queue.joint_commit import JointCommit
 from app.smtp.places import Places
 
@@ -48,8 +49,9 @@ class Unsettled:
                     await self._all_answered.wait()
 
     async def before_claiming(self) -> None:
-        """Claims have time while a service has as many mails as it may, and its next one waits for their results."""
-        if any(places.is_full for places in self._places.values()):
+        """On SQLite, claims have time to share the results' commit while a service has as many mails as it may, and its
+        next one waits for them."""
+        if any(places.is_full for places in self._places.values()) and dialect() == "sqlite":
             await self.joint_commit.wait(self._policy.claim_wait)
 
     def _asked(self) -> None:

@@ -32,7 +32,7 @@ class Acceptance:
         clock: Callable[[], datetime] = now,
     ) -> None:
         self._engine = engine
-        self._wakeup = wakeup or Wakeup()
+        self._intake = (wakeup or Wakeup()).intake
         self._most = most
         self._lanes = self._idle_lanes = lanes
         self._is_about_to_take = False
@@ -43,12 +43,12 @@ class Acceptance:
         """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
         waiting = _Waiting(message)
         self._waiting.append(waiting)
-        self._wakeup.being_accepted += 1
+        self._intake.begin()
         try:
             self._begin_lane()
             return await waiting.wait()
         finally:
-            self._wakeup.being_accepted -= 1
+            self._intake.end()
 
     def _begin_lane(self) -> None:
         if self._waiting and self._idle_lanes and not self._is_about_to_take:
@@ -79,6 +79,7 @@ class Acceptance:
                 loop.call_soon_threadsafe(self._begin_lane)  # on SQLite this is the database's thread
             return [waiting.message for waiting in group]
 
+        self._intake.commit_begins()
         try:
             outcomes = await put_together(take, self._clock, self._engine)
         except Exception as error:
@@ -107,7 +108,7 @@ class Acceptance:
         """How many one lane may take, where the lanes share what there is."""
         if not commits_are_slow():
             return None
-        return min(self._most, -(-self._wakeup.being_accepted // self._lanes))
+        return min(self._most, -(-self._intake.under_way // self._lanes))
 
     def _next_group(self, most: int) -> "list[_Waiting]":
         self._is_about_to_take = False  # before it looks: who comes from now on begins another lane

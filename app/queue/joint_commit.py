@@ -1,26 +1,24 @@
-"""On SQLite, claims that are in no hurry go in one commit with results: an fsync costs more than all they write."""
+"""On SQLite, what is in no hurry goes in one commit with what is: an fsync costs more than all they write."""
 
 import asyncio
 
-from app.database.connection import dialect
-
 
 class JointCommit:
-    """Who begins to write results says so; who can wait for that begins right behind, in the same commit."""
+    """Who begins to write says so; who can wait for that begins right behind, in the same commit."""
 
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
 
     def begin(self) -> None:
         """A transaction begins in this turn of the event loop."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for begun in waiting:
             _tell(begun)
 
     async def wait(self, seconds: float) -> None:
-        """Return once one begins, or after so many seconds; on PostgreSQL, where nothing is shared, at once."""
-        if dialect() != "sqlite":
-            return
+        """Return once one begins, or after so many seconds."""
         loop = asyncio.get_running_loop()
         begun: asyncio.Future[None] = loop.create_future()
         self._waiting.append(begun)

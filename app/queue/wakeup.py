@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from app.queue.intake import Intake
+
 
 class Wakeup:
-    """Signals between the doors and the worker of one process; losing one costs a poll interval, never a mail."""
+    """Signals between the doors and the worker of one process; losing one costs a poll interval, never a mail.
+    `intake`: what the doors are putting in the queue."""
 
     def __init__(self) -> None:
         self._work = asyncio.Event()
         self._watchers: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
-        self.being_accepted = 0
-        """How many mails the doors are putting in the queue right now."""
+        self.intake = Intake()
 
     def work_arrived(self) -> None:
         """Some message became due: the engine looks at once. Call it after the commit."""

@@ -1,18 +1,99 @@
-"""While mail is being accepted, deliveries give way to it: few are claimed at a time."""
+"""While mail is being accepted, deliveries give way to it: few are claimed at a time, when some have been accepted."""
 
 import asyncio
+from typing import Any
 
-from app.delivery.give_way import GiveWayPolicy, before_claiming
+import pytest
+
+from app.delivery.give_way import GiveWay, GiveWayPolicy
 from app.delivery.unsettled import Unsettled
-from app.queue.wakeup import Wakeup
+from app.queue.intake import Intake
+
+LONG = 3600.0
 
 
-async def test_a_worker_rests_and_claims_few_only_while_many_mails_are_being_accepted() -> None:
-    wakeup, policy, unsettled = Wakeup(), GiveWayPolicy(being_accepted=3, claims=5, pause=0.001), Unsettled()
-    wakeup.being_accepted = 2
-    assert await before_claiming(wakeup, policy, unsettled) is None
-    wakeup.being_accepted = 3
-    giving_way = asyncio.create_task(before_claiming(wakeup, policy, unsettled))
-    await asyncio.sleep(0)
-    assert not giving_way.done()
-    assert await giving_way == 5
+def gives_way(intake: Intake, **policy: Any) -> GiveWay:
+    return GiveWay(intake, Unsettled(), GiveWayPolicy(**{"claims": 5, "accepted": 2, "pause": LONG, **policy}))
+
+
+async def a_turn_of_the_loop() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def accept(intake: Intake, mails: int) -> None:
+    """By a transaction that began before."""
+    for _ in range(mails):
+        intake.begin()
+        intake.end()
+
+
+async def test_all_may_be_claimed_at_once_while_nothing_is_accepted() -> None:
+    intake = Intake()
+    assert await gives_way(intake).before_claiming() is None
+
+
+async def test_a_worker_waits_until_enough_was_accepted_and_then_claims_few_as_a_transaction_begins() -> None:
+    intake = Intake()
+    worker = gives_way(intake)
+    intake.begin()  # of a client that takes its time: some mail is always being put
+    claiming = asyncio.create_task(worker.before_claiming())
+    await a_turn_of_the_loop()
+    accept(intake, 9)
+    intake.commit_begins()
+    await a_turn_of_the_loop()
+    assert not claiming.done(), "nine, and it claims five once ten have been accepted"
+    accept(intake, 1)
+    await a_turn_of_the_loop()
+    assert not claiming.done(), "ten, but no transaction begins with which to go"
+    intake.commit_begins()
+    assert await claiming == 5
+    accept(intake, 1)
+    claiming = asyncio.create_task(worker.before_claiming())
+    await a_turn_of_the_loop()
+    accept(intake, 8)
+    intake.commit_begins()
+    await a_turn_of_the_loop()
+    assert not claiming.done(), "they count from the last claim"
+    claiming.cancel()
+
+
+async def test_a_worker_claims_as_soon_as_no_mail_is_being_put_any_more() -> None:
+    intake = Intake()
+    worker = gives_way(intake)
+    intake.begin()
+    claiming = asyncio.create_task(worker.before_claiming())
+    await a_turn_of_the_loop()
+    assert not claiming.done()
+    intake.end()
+    assert await claiming == 5, "few: the next ones may come"
+    assert await worker.before_claiming() is None, "none came"
+
+
+async def test_a_worker_waits_no_longer_than_it_may() -> None:
+    intake = Intake()
+    intake.begin()
+    assert await gives_way(intake, pause=0.001).before_claiming() == 5
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_on_sqlite_results_wait_for_a_commit_to_share_only_while_mail_is_being_put(database: None) -> None:
+    intake = Intake()
+    worker = gives_way(intake, settle_wait=LONG)
+    await worker.before_settling()
+    intake.begin()
+    for is_next in (intake.commit_begins, intake.end):
+        settling = asyncio.create_task(worker.before_settling())
+        await a_turn_of_the_loop()
+        assert not settling.done()
+        is_next()
+        await settling
+    intake.begin()
+    await gives_way(intake, settle_wait=0.001).before_settling()
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_on_postgresql_where_none_is_shared_results_do_not_wait(database: None) -> None:
+    intake = Intake()
+    intake.begin()
+    await gives_way(intake, settle_wait=LONG).before_settling()

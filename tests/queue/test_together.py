@@ -14,21 +14,25 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.access.principal import Principal
 from app.database import group_commit
 from app.database.connection import as_moment, execute, rows, transaction
 from app.database.key import new_key
 from app.mail.reply import Reply
 from app.queue import settle_together
+from app.queue.acceptance import Acceptance
 from app.queue.claim import Claim, claim_message
 from app.queue.claim_together import PlainClaims, Wanted
+from app.queue.embedded import EmbeddedEngine
 from app.queue.joint_commit import JointCommit
 from app.queue.lock import row_lock
 from app.queue.schedule import Schedule
 from app.queue.settle import Settlement, settle
 from app.queue.settle_together import FinalResults, Unwritten
 from app.queue.states import RecipientState
+from app.queue.wakeup import Wakeup
 from app.services.models import Service
-from tests.factories import NOW, after, make_service, message_row, recipient_states
+from tests.factories import NOW, after, make_service, message_row, new_message, recipient_states
 from tests.queue.conftest import Put
 
 LEASE = 60.0
@@ -257,13 +261,9 @@ async def test_a_result_that_was_undone_counts_as_unwritten(
     assert await recipient_states(claim.message_id) == ["claimed"]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_claim_that_waits_for_results_shares_their_commit(
-    put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (held,) = await claimed_together(worker, after(1), await put_mail())
-    assert held is not None
-    shared, due, groups = JointCommit(), Wanted(await put_mail(), after(1)), []
+def counted_groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many units of work each commit of SQLite is of, from now on."""
+    groups = []
     run_group = group_commit._run_group
 
     def counted(connection: sqlite3.Connection, group: Sequence[Any]) -> float:
@@ -271,6 +271,16 @@ async def test_a_claim_that_waits_for_results_shares_their_commit(
         return run_group(connection, group)
 
     monkeypatch.setattr(group_commit, "_run_group", counted)
+    return groups
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_claim_that_waits_for_results_shares_their_commit(
+    put_mail: Put, worker: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held,) = await claimed_together(worker, after(1), await put_mail())
+    assert held is not None
+    shared, due, groups = JointCommit(), Wanted(await put_mail(), after(1)), counted_groups(monkeypatch)
     claiming = asyncio.create_task(PlainClaims(worker, LEASE, lambda: shared.wait(60)).make(due))
     await asyncio.sleep(0.01)
     assert not claiming.done()
@@ -278,6 +288,36 @@ async def test_a_claim_that_waits_for_results_shares_their_commit(
     await claiming
     assert due.claim is not None
     assert groups == [2]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_claims_and_results_that_wait_for_accepted_mail_share_its_commit(
+    put_mail: Put,
+    worker: UUID,
+    service: Service,
+    principal: Principal,
+    engine: EmbeddedEngine,
+    wakeup: Wakeup,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (held,) = await claimed_together(worker, after(1), await put_mail())
+    assert held is not None
+    due, groups = Wanted(await put_mail(), after(1)), counted_groups(monkeypatch)
+
+    async def chance() -> None:
+        await wakeup.intake.next_commit(60)
+
+    wakeup.intake.begin()
+    claiming = asyncio.create_task(PlainClaims(worker, LEASE, chance).make(due))
+    result = FinalResults(chance=chance).write(held, _settlements(held, [Reply(250, "")]), after(2), after(3))
+    settling = asyncio.create_task(result)
+    await asyncio.sleep(0.01)
+    assert not groups
+    await Acceptance(engine, wakeup).put(new_message(service, principal))
+    await claiming
+    assert await settling
+    assert due.claim is not None
+    assert groups == [3]
 
 
 async def test_a_claim_waits_for_results_no_longer_than_it_may(put_mail: Put, worker: UUID) -> None:
