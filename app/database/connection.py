@@ -27,7 +27,6 @@ __all__ = [
     "as_key",
     "as_moment",
     "close_database",
-    "commits_are_slow",
     "dialect",
     "execute",
     "execute_many",
@@ -129,11 +128,6 @@ async def in_transaction(work: Work[T], *, urgent: bool = False) -> T:
         async with unit.transaction():
             return await work()
     return await _plain_client().in_transaction(work, urgent=urgent)
-
-
-def commits_are_slow() -> bool:
-    """Whether there is time for something else while a commit is waited for: on PostgreSQL, and with a slow disk."""
-    return bool(getattr(_plain_client(), "commits_are_slow", True))
 
 
 async def rows(sql: str, *args: Any) -> list[dict[str, Any]]:

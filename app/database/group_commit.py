@@ -60,11 +60,6 @@ class GroupCommit:
             self._committing = asyncio.get_running_loop().create_task(self._commit(), context=Context())
         return await entry.wait()
 
-    @property
-    def is_slow(self) -> bool:
-        """Whether every commit takes long, lately."""
-        return self._quickest >= self._slow_commit
-
     async def _commit(self) -> None:
         """One group after the other, until nobody waits."""
         try:
@@ -100,7 +95,8 @@ class GroupCommit:
         while group:
             took = _run_group(connection, group)
             loop.call_soon_threadsafe(self._end, group, took)
-            group = self._next_group() if self.is_slow and not self._client.is_wanted else ()
+            is_slow = self._quickest >= self._slow_commit
+            group = self._next_group() if is_slow and not self._client.is_wanted else ()
 
     def _end(self, group: Sequence["_Entry[Any]"], took: float) -> None:
         self._quickest = min(took, 1.1 * self._quickest + 1e-5)

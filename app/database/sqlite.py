@@ -126,11 +126,6 @@ class Client(_PlainSql):
         """Whether somebody waits for what `borrow` took."""
         return self._lock.is_wanted
 
-    @property
-    def commits_are_slow(self) -> bool:
-        """See connection.commits_are_slow."""
-        return self._group_commit.is_slow
-
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """See connection.rows. A SELECT waits for no commit: it has a connection of its own to read by."""
         kind = _kind(sql)

@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.clock import now
-from app.database.connection import commits_are_slow, dialect, is_transient
+from app.database.connection import dialect, is_transient
 from app.database.finish import Pending
 from app.queue.engine import Engine
 from app.queue.put import NewMessage, Receipt, put_together
@@ -16,10 +16,11 @@ from app.queue.wakeup import Wakeup
 
 
 class Acceptance:
-    """Puts mails for one process, at most `most` in a transaction, in up to `lanes` transactions at a time.
+    """Puts mails for one process, at most `most` in a transaction; on PostgreSQL, in up to `lanes` transactions at a
+    time.
 
-    Where commits are slow no lane takes more than its share of all that is to be put: while one waits for the database,
-    the mails of another are answered, and the next ones read.
+    Then no lane takes more than its share of all that is to be put: while one waits for the database, the mails of
+    another are answered, and the next ones read. SQLite has one writer, to whom one transaction for all costs less.
     `wakeup` is told how many mails are being accepted.
     """
 
@@ -34,7 +35,8 @@ class Acceptance:
         self._engine = engine
         self._intake = (wakeup or Wakeup()).intake
         self._most = most
-        self._lanes = self._idle_lanes = lanes
+        self._lanes = lanes
+        self._busy_lanes = 0
         self._is_about_to_take = False
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -51,8 +53,10 @@ class Acceptance:
             self._intake.end()
 
     def _begin_lane(self) -> None:
-        if self._waiting and self._idle_lanes and not self._is_about_to_take:
-            self._idle_lanes -= 1
+        if not self._waiting or self._is_about_to_take:
+            return
+        if not self._busy_lanes or (self._busy_lanes < self._lanes and dialect() == "postgres"):
+            self._busy_lanes += 1
             self._is_about_to_take = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._accept(), context=Context())
@@ -63,20 +67,20 @@ class Acceptance:
             while self._waiting:
                 await self._put_next()
         finally:
-            self._idle_lanes += 1
+            self._busy_lanes -= 1
 
     async def _put_next(self) -> None:
         self._is_about_to_take = True
+        share = None
         if dialect() == "postgres":
             await asyncio.sleep(0)  # who was just told answers first: its client sends the next mail meanwhile
+            share = min(self._most, -(-self._intake.under_way // self._lanes))
         group: list[_Waiting] = []
-        share = self._share()
-        loop = asyncio.get_running_loop()
 
-        def take() -> list[NewMessage]:
+        def take() -> list[NewMessage]:  # on SQLite this is the database's thread
             group[:] = self._next_group(share or self._most)
-            if share and self._waiting:
-                loop.call_soon_threadsafe(self._begin_lane)  # on SQLite this is the database's thread
+            if share:
+                self._begin_lane()
             return [waiting.message for waiting in group]
 
         self._intake.commit_begins()
@@ -103,12 +107,6 @@ class Acceptance:
             waiting.tell(error)
         else:
             waiting.tell(outcome)
-
-    def _share(self) -> int | None:
-        """How many one lane may take, where the lanes share what there is."""
-        if not commits_are_slow():
-            return None
-        return min(self._most, -(-self._intake.under_way // self._lanes))
 
     def _next_group(self, most: int) -> "list[_Waiting]":
         self._is_about_to_take = False  # before it looks: who comes from now on begins another lane

@@ -14,7 +14,6 @@ from app.clock import now
 from app.database.configuration import sqlite_path
 from app.database.connection import (
     close_database,
-    commits_are_slow,
     dialect,
     execute,
     execute_many,
@@ -201,14 +200,6 @@ async def test_a_commit_that_fails_is_nobodys_success(sqlite_database: Settings)
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [IntegrityError] * 3
     assert await pids() == []
-
-
-async def test_commits_are_slow_where_even_the_quickest_takes_long(database: Settings) -> None:
-    await in_transaction(insert(0))
-    assert commits_are_slow() == (dialect() == "postgres")
-    await _open_as_if_slow(database)
-    await in_transaction(insert(1))
-    assert commits_are_slow()
 
 
 async def test_where_commits_are_slow_each_still_has_its_own_result(database: Settings) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from app.access.principal import Principal
 from app.access.quota import Quota, Scope
-from app.database.connection import close_database, dialect, execute, open_database, transaction
+from app.database.connection import dialect, execute, transaction
 from app.database.key import new_key
 from app.database.revision import Outdated, read_revision
 from app.errors import Conflict, NotFound, RateLimited
@@ -21,7 +21,6 @@ from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Engine, Job
 from app.queue.put import Idempotency, NewMessage, Receipt
 from app.services.models import Service
-from app.settings import Settings
 from tests.factories import after, count, new_message
 from tests.statements import told
 
@@ -99,20 +98,6 @@ async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
         answers = await accept(acceptance, [new_message(service, principal) for _ in range(20)])
         assert all(isinstance(answer, Receipt) for answer in answers)
     assert taken == {"sqlite": [20, 20], "postgres": [7, 7, 6, 7, 7, 6]}[dialect()]
-
-
-async def test_where_commits_are_slow_no_lane_takes_more_than_its_share(
-    database: Settings, service: Service, principal: Principal, engine: Engine
-) -> None:
-    await close_database()
-    await open_database(database.model_copy(update={"sqlite_slow_commit": 1e-9}))
-    await execute("DELETE FROM service WHERE FALSE")  # a commit, by which it is known how long they take
-    taken: list[int] = []
-    mails = [new_message(service, principal) for _ in range(20)]
-    answers = await accept(_Counting(engine, taken), mails)
-    assert all(isinstance(answer, Receipt) for answer in answers)
-    assert taken[0] == max(taken) == 7
-    assert sum(taken) == 20
 
 
 class _Counting(Acceptance):
