@@ -79,7 +79,6 @@ class Settings(BaseSettings):
     database_command_timeout: Seconds = 60
     sqlite_checkpoint_commits: Count = 32
     sqlite_checkpoint_pages: Count = 12_000
-    sqlite_slow_commit: Seconds = 0.001
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000

@@ -33,7 +33,6 @@ def tortoise_config(
     command_timeout: float | None = None,
     checkpoint_commits: int = 32,
     checkpoint_pages: int = 12_000,
-    slow_commit: float = 0.001,
     foreign_keys: bool = True,
 ) -> dict[str, Any]:
     """The configuration for `sqlite://path` (absolute: `sqlite:///path`) or a `postgres[ql]://` URL as libpq reads it.
@@ -41,15 +40,11 @@ def tortoise_config(
     `busy_timeout`: seconds to wait for a lock, or for a free connection of the pool (of at most `pool_size`).
     `command_timeout`: seconds one statement may take on PostgreSQL. `foreign_keys`: SQLite enforces them.
     `checkpoint_commits`: see app.database.checkpoint. `checkpoint_pages`: from so many pages of log on, SQLite does a
-    checkpoint within COMMIT. `slow_commit`: seconds, see app.database.group_commit.
+    checkpoint within COMMIT.
     Raises DatabaseUrlError for any other scheme, or for PostgreSQL when its driver is not installed.
     """
     if is_sqlite(database_url):
-        commits = {
-            "checkpoint_commits": checkpoint_commits,
-            "wal_autocheckpoint": checkpoint_pages,
-            "slow_commit": slow_commit,
-        }
+        commits: dict[str, Any] = {"checkpoint_commits": checkpoint_commits, "wal_autocheckpoint": checkpoint_pages}
         name, connection = "sqlite", _sqlite(database_url, busy_timeout, foreign_keys, commits)
     elif is_postgres(database_url):
         name, connection = "postgres", _postgres(database_url, pool_size, busy_timeout, command_timeout)

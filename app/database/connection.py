@@ -91,7 +91,6 @@ async def _connect(context: TortoiseContext, settings: Settings) -> None:
         command_timeout=settings.database_command_timeout,
         checkpoint_commits=settings.sqlite_checkpoint_commits,
         checkpoint_pages=settings.sqlite_checkpoint_pages,
-        slow_commit=settings.sqlite_slow_commit,
     )
     with context:
         await context.init(config, _enable_global_fallback=True)

@@ -7,7 +7,6 @@ being committed, the next one gathers. Each unit has its savepoint: one that fai
 
 import asyncio
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, ContextVar, copy_context
@@ -34,19 +33,16 @@ current_unit: ContextVar["Unit | None"] = ContextVar("unit", default=None)
 class GroupCommit:
     """The units of work of one connection. The urgent ones of a group run first. `committed` is called after each.
 
-    Where commits take `slow_commit` seconds or longer, each follows right behind the one before, without a way through
-    the event loop, unless somebody else waits for the connection.
+    Each group follows right behind the one before, without a way through the event loop, unless nothing waits by then,
+    or somebody else waits for the connection.
     """
 
-    def __init__(self, client: "Client", committed: Callable[[], None], slow_commit: float) -> None:
+    def __init__(self, client: "Client", committed: Callable[[], None]) -> None:
         self._client = client
         self._committed = committed
-        self._slow_commit = slow_commit
         self._urgent: deque[_Entry[Any]] = deque()
         self._patient: deque[_Entry[Any]] = deque()
         self._committing: asyncio.Task[None] | None = None
-        self._quickest = 0.0
-        """Seconds, of the commits of late: the others waited for the interpreter as well."""
 
     async def run(self, work: Work[T], *, urgent: bool = False) -> T:
         """The result of `work`, once it is committed; raises what it raised, nothing of it written then.
@@ -93,13 +89,11 @@ class GroupCommit:
     ) -> None:
         """On the connection's thread."""
         while group:
-            took = _run_group(connection, group)
-            loop.call_soon_threadsafe(self._end, group, took)
-            is_slow = self._quickest >= self._slow_commit
-            group = self._next_group() if is_slow and not self._client.is_wanted else ()
+            _run_group(connection, group)
+            loop.call_soon_threadsafe(self._end, group)
+            group = () if self._client.is_wanted else self._next_group()
 
-    def _end(self, group: Sequence["_Entry[Any]"], took: float) -> None:
-        self._quickest = min(took, 1.1 * self._quickest + 1e-5)
+    def _end(self, group: Sequence["_Entry[Any]"]) -> None:
         self._committed()
         _tell(group)
 
@@ -188,10 +182,8 @@ class _Entry(Pending[T]):
         self.error: BaseException | None = None
 
 
-def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> float:
-    """On the connection's thread; returns how many seconds COMMIT took. Where the transaction as a whole comes to
-    nothing, nobody's work has."""
-    began = time.monotonic()
+def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> None:
+    """On the connection's thread. Where the transaction as a whole comes to nothing, nobody's work has."""
     try:
         connection.execute("BEGIN IMMEDIATE")
         if len(group) == 1:  # its transaction undoes it; a savepoint would keep a copy of each page that it changes
@@ -199,7 +191,6 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> 
         else:
             for entry in group:
                 _run_in_savepoint(connection, entry)
-        began = time.monotonic()
         connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
@@ -207,7 +198,6 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> 
         shown = translated(error) if isinstance(error, sqlite3.Error) else error
         for entry in group:
             entry.error = entry.error or shown
-    return time.monotonic() - began
 
 
 def _run_in_savepoint(connection: sqlite3.Connection, entry: _Entry[Any]) -> None:

@@ -89,19 +89,17 @@ class Client(_PlainSql):
 
     `busy_timeout`: milliseconds to wait for the lock of another process, and to wait here for the connection: while
     another process holds its lock, each that comes would else wait for all who came before it. `checkpoint_commits`:
-    see Checkpointer; what shares a commit counts as one. `slow_commit`: see GroupCommit.
+    see Checkpointer; what shares a commit counts as one.
     """
 
-    def __init__(
-        self, file_path: str, busy_timeout: int, checkpoint_commits: int, slow_commit: float, **pragmas: Any
-    ) -> None:
+    def __init__(self, file_path: str, busy_timeout: int, checkpoint_commits: int, **pragmas: Any) -> None:
         super().__init__(file_path, busy_timeout=busy_timeout, **pragmas)
         self._patience = busy_timeout / 1000
         self._lock: PriorityLock = PriorityLock()
         self._closed = False
         self._reader = LazyConnection(file_path, busy_timeout=busy_timeout, query_only="ON")
         self._checkpointer = Checkpointer(file_path, busy_timeout, checkpoint_commits)
-        self._group_commit = GroupCommit(self, self._checkpointer.count_commit, slow_commit)
+        self._group_commit = GroupCommit(self, self._checkpointer.count_commit)
 
     async def borrow(self, *, urgent: bool = False) -> None:
         """Take the lock under which the connection is used. Raises TimeoutError when it is not free in time."""

@@ -202,9 +202,7 @@ async def test_a_commit_that_fails_is_nobodys_success(sqlite_database: Settings)
     assert await pids() == []
 
 
-async def test_where_commits_are_slow_each_still_has_its_own_result(database: Settings) -> None:
-    await _open_as_if_slow(database)
-
+async def test_each_has_its_own_result_however_many_groups_follow_each_other(database: Settings) -> None:
     async def one_after_the_other(first: int) -> None:
         for pid in range(first, first + 20):
             assert await in_transaction(insert(pid), urgent=pid % 3 == 0) == pid
@@ -218,8 +216,3 @@ async def test_where_commits_are_slow_each_still_has_its_own_result(database: Se
 
     await asyncio.gather(*(one_after_the_other(first) for first in range(0, 200, 20)), in_transactions_of_their_own())
     assert await pids() == [*range(200), *range(1000, 1010)]
-
-
-async def _open_as_if_slow(settings: Settings) -> None:
-    await close_database()
-    await open_database(settings.model_copy(update={"sqlite_slow_commit": 1e-9}))

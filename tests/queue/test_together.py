@@ -266,9 +266,9 @@ def counted_groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     groups = []
     run_group = group_commit._run_group
 
-    def counted(connection: sqlite3.Connection, group: Sequence[Any]) -> float:
+    def counted(connection: sqlite3.Connection, group: Sequence[Any]) -> None:
         groups.append(len(group))
-        return run_group(connection, group)
+        run_group(connection, group)
 
     monkeypatch.setattr(group_commit, "_run_group", counted)
     return groups
