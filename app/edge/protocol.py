@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
+from types import FunctionType
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.answer import WHOLE
@@ -40,6 +42,12 @@ def bounded_protocol(settings: Settings) -> type[HttpToolsProtocol]:
     return Bounded
 
 
+# uvicorn's, which makes cycles of our class: to turn one of its own into ours would make each look at it take longer.
+_begin_cycle = FunctionType(
+    HttpToolsProtocol.on_headers_complete.__code__, {**vars(httptools_impl), "RequestResponseCycle": OnePieceCycle}
+)
+
+
 class _Awaited(Enum):
     """What the client is to send next."""
 
@@ -68,18 +76,33 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's, which waits for the rest of a request for ever. While it does not read itself, has not yet
     asked for the body, or owes an answer before the next request, the client's time does not run."""
 
+    # With more than 30 attributes in its dictionary, each look at one of an object's takes longer.
+    __slots__ = (
+        "_awaited",
+        "_begun_in",
+        "_crowded",
+        "_deadline",
+        "_fed",
+        "_header_begins",
+        "_idle_timer",
+        "_idle_until",
+        "_last_fed",
+        "_timer",
+    )
+
     bounds = Bounds()
     url = b""
-    _awaited = _NOTHING
-    _timer: asyncio.TimerHandle | None = None
-    _deadline = 0.0
-    _header_begins = False
-    _fed = 0
-    _last_fed = 0
-    _begun_in = 0
-    _crowded = False
-    _idle_until: float | None = None
-    _idle_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._awaited = _NOTHING
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._header_begins = False
+        self._fed = self._last_fed = self._begun_in = 0
+        self._crowded = False
+        self._idle_until: float | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -126,9 +149,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # A field counts for less than twice its octets; most headers are so short that nobody has to count.
         if 2 * (self._begun_in + self._fed) > self.bounds.max_header_bytes and self._is_header_too_large():
             raise ValueError("the header is too large")  # ends the parsing, and in send_400_response
-        super().on_headers_complete()
+        _begin_cycle(self)
         if self.cycle is not None and self.cycle.scope is self.scope:  # uvicorn makes it, and its task has not begun
-            self.cycle.__class__ = OnePieceCycle
             self.cycle.scope["extensions"] = _EXTENSIONS
             self.headers = _TRAILER  # from here on; the scope has the list of the header
         self._turn_to(_BODY)
