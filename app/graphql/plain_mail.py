@@ -42,26 +42,27 @@ def read_plain(given: Any) -> PlainMail | None:
     service = given.get("service") if type(given) is dict else None
     if type(service) is not str:
         return None
-    read: dict[str, Any] = {}
+    draft = Draft()
     idempotency_key: str | None = None
     for name, value in given.items():
         kind = type(value)
         if kind is str and name in _TEXTS:
-            read[name] = value
+            setattr(draft, name, value)
         elif kind is str and name == "template":
-            read[name] = value or None
+            draft.template = value or None
         elif kind is str and name == "idempotencyKey":
             idempotency_key = value
         elif kind is list and name in _RECIPIENTS and all(map(_is_mailbox, value)):
-            read[name] = tuple([Mailbox(entry["email"], entry.get("name") or None) for entry in value])
+            setattr(draft, name, tuple([Mailbox(entry["email"], entry.get("name") or None) for entry in value]))
         elif kind is dict and name in _SINGLE and _is_mailbox(value):
             email_field, name_field = _SINGLE[name]
-            read[email_field], read[name_field] = value["email"], value.get("name") or ""
+            setattr(draft, email_field, value["email"])
+            setattr(draft, name_field, value.get("name") or "")
         elif kind is dict and name in _OBJECTS:
-            read[_OBJECTS[name]] = value
+            setattr(draft, _OBJECTS[name], value)
         elif name != "service" and not (value is None and name in _ABSENT_IF_NULL):
             return None
-    return PlainMail(service, Draft(**read), idempotency_key)
+    return PlainMail(service, draft, idempotency_key)
 
 
 def _is_mailbox(value: Any) -> bool:

@@ -35,7 +35,7 @@ _PLAIN = re.compile(r'[^"(<,;]+')
 _NOT_IN_LOCAL_PART = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take several times as long to make
 class Mailbox:
     """An address and, where there is one, its display name. As given: not yet checked."""
 

@@ -39,28 +39,29 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
     """
     if not body and not files:
         raise InvalidInput("No valid data in request.")
-    given: dict[str, Any] = {}
+    draft = Draft()  # to be given all of its fields at once, by name, would take it longer
     variables: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, value in body.items():
         if (field := _TEXTS.get(name)) is not None:
             text = value if type(value) is str else _text(value, name, problems)
-            given[field] = text if text or field not in _FROM_AND_REPLY_TO else None
+            setattr(draft, field, text if text or field not in _FROM_AND_REPLY_TO else None)
         elif name in _RECIPIENTS:
-            given[name] = _mailboxes(value, name, problems)
+            setattr(draft, name, _mailboxes(value, name, problems))
         elif name in _TEMPLATE:
-            given[name] = _template(value, name, problems)
+            setattr(draft, name, _template(value, name, problems))
         elif name == "template_data":
-            given[name] = _template_data(value, problems)
+            draft.template_data = _template_data(value, problems)
         elif name not in FIELDS:
             variables[name] = value
     attached = [] if body.keys().isdisjoint(_ATTACHED) else list(_attached(body, problems))
     if problems:
         raise InvalidInput(problems=sorted(problems, key=lambda problem: _IN_ORDER.index(problem.field[0])))
     if attached or files:
-        given["attachments"] = (*(file for file in attached if isinstance(file, Attachment)), *files)
-        given["links"] = tuple(link for link in attached if isinstance(link, Link))
-    return Draft(**given, variables=variables)
+        draft.attachments = (*(file for file in attached if isinstance(file, Attachment)), *files)
+        draft.links = tuple(link for link in attached if isinstance(link, Link))
+    draft.variables = variables
+    return draft
 
 
 def _text(value: Any, field: str, problems: list[Problem]) -> str | None:

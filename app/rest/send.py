@@ -59,14 +59,8 @@ class Sender:
             await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
             raise
         at_once = "prefer" in headers and _prefers_async(headers.getlist("prefer"))
-        submission = Submission(
-            service_name=scope["path_params"]["service"],
-            draft=draft,
-            principal=principal,
-            idempotency_key=headers.get("idempotency-key"),
-            verdict_wanted=not at_once,
-        )
-        receipt = await self._submitter.submit(submission)
+        service_name, key = scope["path_params"]["service"], headers.get("idempotency-key")
+        receipt = await self._submitter.submit(Submission(service_name, draft, principal, key, not at_once))
         try:
             return _preferred(await self._answer(receipt), at_once)
         except Exception as error:
