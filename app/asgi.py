@@ -134,7 +134,7 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
     async def make_context(connection: HTTPConnection) -> Context:
         is_socket, client = connection.scope["type"] == "websocket", connection.scope.get("client")
         key, page_origin = offered_key(connection.headers), offered_origin(connection.headers)
-        return Context(parts, key, is_socket=is_socket, origin=client and client[0], page_origin=page_origin)
+        return Context(parts, key, is_socket, client and client[0], page_origin)  # by name, it takes twice as long
 
     async def check_key(context: Context) -> UUID:
         context.opened_as = await context.principal()
