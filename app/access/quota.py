@@ -5,19 +5,18 @@ every one of its windows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from uuid import UUID, uuid5
 
 from app.access.policy import rule_for
 from app.access.principal import Principal
-from app.database.connection import insert
+from app.database.connection import as_moment, insert
 from app.errors import RateLimited
-from app.limits.counter import Taken, Window, count_rows, lock_subjects, read_buckets, read_sums
+from app.limits.counter import Sums, Taken, Window, count_rows, lock_subjects, read_buckets, read_sums
 from app.limits.recipients import columns_of, limits_of
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
@@ -33,12 +32,17 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The limits of one subject: the key that its counts have. `name` says to people whose limits they are."""
+    """The limits of one subject: the key that its counts have, and as text. `name` says to people whose limits they
+    are."""
 
     scope: Scope
     name: str
     subject: UUID
     limits: Limits
+    subject_text: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject_text", str(self.subject))
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
@@ -86,7 +90,7 @@ def quotas_of(
 
 async def lock_quotas(of_mails: Iterable[Sequence[Quota]]) -> None:
     """Let all others who take of these quotas wait until the transaction ends."""
-    subjects = {quota.subject for quotas, _ in groupby(of_mails) for quota in quotas}
+    subjects = {quota.subject_text for quotas, _ in groupby(of_mails) for quota in quotas}
     if subjects:
         await lock_subjects(subjects)
 
@@ -109,7 +113,7 @@ async def take_in_turn(
 ) -> tuple[list[Standing | RateLimited | None], list[Taken]]:
     """The same for several mails, one after the other; of each the tightest standing, or the refusal. Those behind one
     that is refused may have room. And what was taken, for the caller to insert as `count_rows` says."""
-    subjects = list({quota.subject for quotas, _ in groupby(wanted, itemgetter(0)) for quota in quotas})
+    subjects = list({quota.subject_text for quotas, _ in groupby(wanted, itemgetter(0)) for quota in quotas})
     if not subjects:
         return [None] * len(wanted), []
     await lock_subjects(subjects)
@@ -143,12 +147,12 @@ class TakenTogether:
     def __init__(self, wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime) -> None:
         self._wanted, self._moment = wanted, moment
         tallies = _Tallies({}, moment)
-        limits: dict[UUID, dict[Span, int]] = {}
+        limits: dict[str, dict[Span, int]] = {}
         for quotas, mails in groupby(wanted, itemgetter(0)):
             taken = sum([count for _, count in mails])
             for quota in quotas:
                 tallies.take(quota, taken)
-                of_subject = limits.setdefault(quota.subject, {})
+                of_subject = limits.setdefault(quota.subject_text, {})
                 for span, limit in quota.limits.items():
                     of_subject[span] = min(limit, of_subject.get(span, limit))
         self.takes = tallies.taken()
@@ -162,9 +166,9 @@ class TakenTogether:
     def standings(self, used: Sequence[tuple[int, datetime | None]]) -> list[Standing | None]:
         """How the tightest limit stands after each mail, None where there is none; see `take_in_turn`. `used`: what was
         in each of the windows before, and its last bucket if that is later than the one of now."""
-        sums: dict[UUID, dict[Span, tuple[int, datetime]]] = {}
-        for window, (count, latest) in zip(self.windows, used, strict=True):
-            sums.setdefault(window.subject, {})[window.span] = count, latest or _NOTHING[1]
+        sums = {subject: [_NOTHING] * len(Span) for subject in self.subjects}
+        for window, sum_ in zip(self.windows, used, strict=True):
+            sums[window.subject][_PLACES[window.span]] = sum_
         tallies = _Tallies(sums, self._moment)
         standings: list[Standing | None] = []
         for quotas, mails in groupby(self._wanted, itemgetter(0)):
@@ -191,31 +195,32 @@ class _Want:
 class _Tallies:
     """What is used of each subject in each span, with what this transaction has taken so far."""
 
-    def __init__(self, sums: Mapping[UUID, Mapping[Span, tuple[int, datetime]]], moment: datetime) -> None:
+    def __init__(self, sums: Sums, moment: datetime) -> None:
         self.moment = moment
         self._sums = sums
-        self._taken: dict[tuple[UUID, tuple[Span, ...]], int] = {}
-        self._added: dict[UUID, dict[Span, int]] = {}
+        self._taken: dict[tuple[str, tuple[Span, ...]], int] = {}
+        self._added: dict[str, dict[Span, int]] = {}
 
-    def used(self, subject: UUID, spans: Iterable[Span]) -> list[int]:
-        # Few look-ups by subject: the hash of a UUID is worked out in Python, each time.
-        sums, added = self._sums.get(subject, {}), self._added.get(subject, {})
-        return [sums.get(span, _NOTHING)[0] + added.get(span, 0) for span in spans]
+    def used(self, subject: str, spans: Iterable[Span]) -> list[int]:
+        sums, added = self._sums.get(subject, _NONE), self._added.get(subject)
+        if added is None:
+            return [sums[_PLACES[span]][0] for span in spans]
+        return [sums[_PLACES[span]][0] + added.get(span, 0) for span in spans]
 
     def take(self, quota: Quota, count: int) -> None:
-        place = quota.subject, tuple(quota.limits)
-        self._taken[place] = self._taken.get(place, 0) + count
-        added = self._added.setdefault(quota.subject, {})
-        for span in quota.limits:
+        subject, spans = quota.subject_text, tuple(quota.limits)
+        self._taken[subject, spans] = self._taken.get((subject, spans), 0) + count
+        added = self._added.setdefault(subject, {})
+        for span in spans:
             added[span] = added.get(span, 0) + count
 
     def taken(self) -> list[Taken]:
         return [Taken(subject, spans, self.moment, count) for (subject, spans), count in self._taken.items()]
 
-    def all_free_at(self, subject: UUID, span: Span) -> datetime:
+    def all_free_at(self, subject: str, span: Span) -> datetime:
         """When nothing counts any more of a subject of which something is used."""
-        latest = self._sums.get(subject, {}).get(span, _NOTHING)[1]
-        return max(latest, bucket_of(self.moment, span)) + BUCKETS[span] + LENGTHS[span]
+        last, stored = bucket_of(self.moment, span), self._sums.get(subject, _NONE)[_PLACES[span]][1]
+        return max(last, as_moment(stored) or last) + BUCKETS[span] + LENGTHS[span]
 
     async def buckets(self, quotas: Sequence[Quota]) -> Mapping[UUID, Mapping[Span, Buckets]]:
         counted = await read_buckets([quota.subject for quota in quotas], self.moment)
@@ -226,11 +231,13 @@ class _Tallies:
 
     def _with(self, buckets: Buckets, subject: UUID, span: Span) -> Buckets:
         start = bucket_of(self.moment, span)
-        added = self._added.get(subject, {}).get(span, 0)
+        added = self._added.get(str(subject), {}).get(span, 0)
         return {**buckets, start: buckets.get(start, 0) + added} if added else buckets
 
 
-_NOTHING = (0, datetime.min.replace(tzinfo=UTC))
+_PLACES = {span: place for place, span in enumerate(Span)}
+_NOTHING: tuple[int, datetime | str | None] = (0, None)
+_NONE = [_NOTHING] * len(Span)
 
 
 class _Row:
@@ -241,14 +248,15 @@ class _Row:
         self.quotas = quotas
         self._tallies = tallies
         self._taken = 0
+        self._reset_at: datetime | None = None
         self.room: int | None = None
         for quota in quotas:
-            used_of_each = tallies.used(quota.subject, quota.limits)
+            used_of_each = tallies.used(quota.subject_text, quota.limits)
             for (span, limit), used in zip(quota.limits.items(), used_of_each, strict=True):
                 room = limit - used
                 if self.room is None or room < self.room:
                     self.room = room
-                    self._scope, self._subject, self._span, self._limit = quota.scope, quota.subject, span, limit
+                    self._scope, self._subject, self._span, self._limit = quota.scope, quota.subject_text, span, limit
 
     def take(self, count: int) -> Standing | None:
         """Take so many, for which there is room; how the tightest limit stands then."""
@@ -257,11 +265,9 @@ class _Row:
             return None
         self.room -= count
         used = self._limit - self.room
+        if used and self._reset_at is None:
+            self._reset_at = self._tallies.all_free_at(self._subject, self._span)
         return Standing(self._scope, self._span, self._limit, used, self._reset_at if used else None)
-
-    @cached_property
-    def _reset_at(self) -> datetime:
-        return self._tallies.all_free_at(self._subject, self._span)
 
     def write_down(self) -> None:
         """Count in the tallies what was taken."""

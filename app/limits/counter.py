@@ -1,14 +1,15 @@
 """Take n of what is limited, atomically, over all processes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows, stored_moment
+from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows
 from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
+from app.database.values import moment_text
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 
@@ -16,7 +17,7 @@ from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of
 class Taken:
     """What was taken: `count` of the `subject` at `moment`, counted in each of `spans`."""
 
-    subject: UUID
+    subject: UUID | str
     spans: tuple[Span, ...]
     moment: datetime
     count: int
@@ -26,7 +27,7 @@ class Taken:
 class Window:
     """What has to have room: of the `subject`, no more than `room` in buckets that start after `after`."""
 
-    subject: UUID
+    subject: str
     span: Span
     after: datetime
     room: int
@@ -60,7 +61,7 @@ async def give_back(taken: Taken, count: int) -> None:
         await forget_free_at(taken.subject)
 
 
-async def lock_subject(subject: UUID) -> datetime | None:
+async def lock_subject(subject: UUID | str) -> datetime | None:
     """Let all others who take for the subject wait until the transaction ends; returns the last turn it was given."""
     locked = await rows(
         "INSERT INTO pace (subject) VALUES ($1) ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject"
@@ -71,7 +72,7 @@ async def lock_subject(subject: UUID) -> datetime | None:
     return as_moment(last_turn_at)
 
 
-async def lock_subjects(subjects: Collection[UUID]) -> None:
+async def lock_subjects(subjects: Collection[str]) -> None:
     """The same for several, always in one order, so that those who share some of them never wait for each other.
 
     A transaction of SQLite has everything locked from its beginning.
@@ -89,17 +90,27 @@ async def lock_subjects(subjects: Collection[UUID]) -> None:
 
 def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
     """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at."""
-    counts: dict[tuple[str, Span, datetime], int] = {}
+    counts: dict[tuple[str, str, datetime | str], int] = {}
+    stored = _as_text if dialect() == "sqlite" else _as_it_is
     for taken in takes:
         subject = str(taken.subject)
         for span in taken.spans:
-            bucket = subject, span, bucket_of(taken.moment, span)
+            bucket = subject, _VALUES[span], stored(bucket_of(taken.moment, span))
             counts[bucket] = counts.get(bucket, 0) + taken.count
-    stored = {starts_at: stored_moment(starts_at) for _, _, starts_at in counts}
-    return _COUNT, [
-        (key, subject, span.value, stored[starts_at], count)
-        for key, ((subject, span, starts_at), count) in zip(new_key_texts(len(counts)), counts.items(), strict=True)
-    ]
+    pairs = zip(new_key_texts(len(counts)), counts.items(), strict=True)
+    return _COUNT, [(key, *bucket, count) for key, (bucket, count) in pairs]
+
+
+@lru_cache(maxsize=100)
+def _as_text(bucket: datetime) -> str:
+    return moment_text(bucket)
+
+
+def _as_it_is(bucket: datetime) -> datetime:
+    return bucket
+
+
+_VALUES = {span: span.value for span in Span}
 
 
 _COUNT = Insert(
@@ -119,7 +130,7 @@ async def set_pace(subject: UUID, last_turn_at: datetime | None, free_at: dateti
     )
 
 
-async def forget_free_at(subject: UUID) -> None:
+async def forget_free_at(subject: UUID | str) -> None:
     """Let the next one to take find out what is free: the limits were changed, or something was given back."""
     await execute("UPDATE pace SET free_at = NULL WHERE subject = $1", subject)
 
@@ -139,28 +150,44 @@ async def read_buckets(subjects: Sequence[UUID], moment: datetime) -> dict[UUID,
     return {subject: dict(of_span) for subject, of_span in buckets.items()}
 
 
-async def read_sums(subjects: Sequence[UUID], moment: datetime) -> dict[UUID, dict[Span, tuple[int, datetime]]]:
-    """How much counts at `moment` of each subject and span of which anything does, and its last bucket."""
-    sums: dict[UUID, dict[Span, tuple[int, datetime]]] = {subject: {} for subject in subjects}
-    by_text = {str(subject): of_subject for subject, of_subject in sums.items()}
-    found = await rows(_sums_of(len(by_text)), *(counts_after(moment, span) for span in Span), *by_text)
-    for row in found:
-        by_text[str(row["subject"])][_SPANS[row["span"]]] = int(row["used"]), as_moment(row["latest"])
+Sums = Mapping[str, Sequence[tuple[int, datetime | str | None]]]
+"""Of each subject, in the order of Span: how much counts, and its last bucket as the database has it."""
+
+
+async def read_sums(subjects: Sequence[str], moment: datetime) -> Sums:
+    """What counts at `moment` of each subject."""
+    sums: dict[str, Sequence[tuple[int, datetime | str | None]]] = {}
+    stored = _as_text if dialect() == "sqlite" else _as_it_is
+    # No bucket begins between this and the one that `counts_after` says.
+    after = [stored(counts_after(bucket_of(moment, span), span)) for span in Span]
+    for begin in range(0, len(subjects), _MOST_SUBJECTS):
+        some = subjects[begin : begin + _MOST_SUBJECTS]
+        (found,) = await rows(_sums_of(len(some)), *after, *some)
+        values = list(found.values())
+        for place, subject in enumerate(some):
+            of_subject = values[2 * len(Span) * place : 2 * len(Span) * (place + 1)]
+            sums[subject] = [(int(of_subject[n] or 0), of_subject[n + 1]) for n in range(0, len(of_subject), 2)]
     return sums
 
 
-@lru_cache(maxsize=100)
+_MOST_SUBJECTS = 16
+
+
+@lru_cache(maxsize=_MOST_SUBJECTS)
 def _sums_of(count: int) -> str:
-    """For so many subjects. Each span by itself: of buckets that count no more, SQLite then reads none."""
-    places = ", ".join(f"${len(Span) + number}" for number in range(1, count + 1))
-    return " UNION ALL ".join(
-        f"SELECT subject, '{span.value}' AS span, SUM(used) AS used, MAX(starts_at) AS latest FROM counter"  # noqa: S608
-        f" WHERE subject IN ({places}) AND span = '{span.value}' AND starts_at > ${number} GROUP BY subject"
+    """For so many subjects. Each span of each by itself: of buckets that count no more, SQLite then reads none, and it
+    has nothing to group."""
+    sums = [
+        f"(SELECT {value} FROM counter"  # noqa: S608
+        f" WHERE subject = ${len(Span) + place} AND span = '{span.value}' AND starts_at > ${number})"
+        f" AS {name}_{place}_{number}"
+        for place in range(1, count + 1)
         for number, span in enumerate(Span, start=1)
-    )
+        for name, value in (("used", "SUM(used)"), ("latest", "MAX(starts_at)"))
+    ]
+    return f"SELECT {', '.join(sums)}"
 
 
-_SPANS = {span.value: span for span in Span}
 _COUNTS = " OR ".join(f"(span = '{span.value}' AND starts_at > ${n})" for n, span in enumerate(Span, start=1))
 
 

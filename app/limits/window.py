@@ -29,6 +29,7 @@ BUCKETS: Mapping[Span, timedelta] = {
     Span.HOUR: timedelta(minutes=1),
     Span.DAY: timedelta(minutes=15),
 }
+_BUCKET_SECONDS = {span: length.total_seconds() for span, length in BUCKETS.items()}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Buckets = Mapping[datetime, int]
@@ -38,10 +39,14 @@ Limits = Mapping[Span, int]
 """How many in any window of the span, above 0; a span that is not named has no limit."""
 
 
-@lru_cache(maxsize=100)
 def bucket_of(moment: datetime, span: Span) -> datetime:
     """The start of the bucket that `moment` is in."""
-    return _EPOCH + (moment - _EPOCH) // BUCKETS[span] * BUCKETS[span]
+    return _bucket(int(moment.timestamp() // _BUCKET_SECONDS[span]), span)
+
+
+@lru_cache(maxsize=100)
+def _bucket(number: int, span: Span) -> datetime:
+    return _EPOCH + number * BUCKETS[span]
 
 
 def counts_after(moment: datetime, span: Span) -> datetime:

@@ -167,7 +167,7 @@ async def test_who_locks_several_waits_for_each_of_them(subject: UUID) -> None:
 
         async def first(steps: list[str], locked: asyncio.Event) -> None:
             async with transaction():
-                await lock_subjects([subject])
+                await lock_subjects([str(subject)])
                 locked.set()
                 await asyncio.sleep(0.1)
                 steps.append("first")
@@ -175,7 +175,7 @@ async def test_who_locks_several_waits_for_each_of_them(subject: UUID) -> None:
         async def second(steps: list[str], locked: asyncio.Event) -> None:
             await locked.wait()
             async with transaction():
-                await lock_subjects([subject, new_key()])
+                await lock_subjects([str(subject), str(new_key())])
                 steps.append("second")
 
         await asyncio.gather(first(steps, locked), second(steps, locked))
