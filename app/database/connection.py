@@ -147,11 +147,13 @@ async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
 
 async def insert(*parts: tuple[Insert, Rows]) -> None:
     """Insert a row for each of the values; of several tables inside a transaction, on PostgreSQL in one statement."""
-    filled = [(into, values) for into, values in parts if values]
+    filled = [part for part in parts if part[1]]
     unit = current_unit.get()
-    if dialect() == "sqlite":
+    if unit is not None:
+        await unit.insert(filled)
+    elif dialect() == "sqlite":
         for into, values in filled:
-            await (_plain_client().run_many(into.each, values) if unit is None else unit.insert(into, values))
+            await _plain_client().run_many(into.each, values)
     elif filled:
         statement, arguments = in_one_statement(filled)
         await _client().run(statement, arguments)

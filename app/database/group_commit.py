@@ -133,10 +133,15 @@ class Unit:
         except sqlite3.Error as error:
             raise translated(error) from error
 
-    async def insert(self, into: Insert, values: Rows) -> None:
+    async def insert(self, parts: Sequence[tuple[Insert, Rows]]) -> None:
         """A row for each of the values."""
-        for sql, args in into.in_chunks(values):
-            touched(self._connection, sql, args)
+        execute = self._connection.execute
+        try:
+            for into, values in parts:
+                for sql, args in into.in_chunks(values):
+                    execute(sql, args)
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
     def transaction(self) -> "_Savepoint":
         """A transaction inside the unit's."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ class Insert:
         names, places = ", ".join(columns), ", ".join(f"${number}" for number in range(1, len(columns) + 1))
         self._into, self._then = f"INSERT INTO {table} ({names})", then
         self._row = f"({', '.join('?' * len(columns))})"
+        self._chunks: dict[int, str] = {}
         self._table, self._columns, self._computed = table, columns, computed or {}
         self._is_binary = "bytea" in columns.values()
         self.each = f"{self._into} VALUES ({places}) {then}"
@@ -31,12 +33,14 @@ class Insert:
 
     def in_chunks(self, values: Rows) -> Iterator[tuple[str, list[Any]]]:
         """For any number of rows on SQLite: a few statements, of kinds that it has met before, and their arguments."""
-        begin, left = 0, len(values)
-        while left:
-            size = min(_LARGEST_CHUNK, 1 << left.bit_length() - 1)
-            chunk = values[begin : begin + size]
-            yield _chunk(self._into, self._row, size, self._then), [value for row in chunk for value in row]
-            begin, left = begin + size, left - size
+        for begin in range(0, len(values), _LARGEST_CHUNK):
+            chunk = values[begin : begin + _LARGEST_CHUNK]
+            yield self._chunks.get(len(chunk)) or self._chunk(len(chunk)), list(chain.from_iterable(chunk))
+
+    def _chunk(self, size: int) -> str:
+        statement = f"{self._into} VALUES {', '.join([self._row] * size)} {self._then}"
+        self._chunks[size] = statement
+        return statement
 
     def together(self, first: int, where: str = "") -> str:
         """For any number of rows on PostgreSQL; `first`: the number of the first of the `arguments`. With `where`, a
@@ -63,11 +67,6 @@ class Insert:
     def arguments_count(self) -> int:
         """How many `arguments` there are."""
         return len(self._columns) if self._is_binary else 1
-
-
-@lru_cache(maxsize=1000)
-def _chunk(into: str, row: str, size: int, then: str) -> str:
-    return f"{into} VALUES {', '.join([row] * size)} {then}"
 
 
 def _key_text(value: object) -> str:

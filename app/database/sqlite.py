@@ -75,6 +75,9 @@ class _PlainSql(SqliteClient):
         await self.execute_many(numbered(sql), list(args))
 
 
+_PREPARED = 512
+"""Statements that stay prepared: those that insert several rows are one for each number of them."""
+
 _CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "WITH"})
 
 
@@ -154,7 +157,7 @@ class Client(_PlainSql):
 
     async def _connect(self) -> aiosqlite.Connection:
         _make_private_file(self.filename)
-        connection = aiosqlite.connect(self.filename, isolation_level=None)
+        connection = aiosqlite.connect(self.filename, isolation_level=None, cached_statements=_PREPARED)
         # A process that fails before it has closed the database must still be able to exit.
         connection._thread.daemon = True
         try:
