@@ -250,6 +250,18 @@ async def test_mails_together_have_the_answers_that_they_have_one_after_the_othe
     assert await read_standings(list(quotas.values()), NOW) == standings
 
 
+@pytest.mark.usefixtures("database")
+async def test_each_of_many_subjects_has_its_own_sums() -> None:
+    """More than are summed by one statement."""
+    many = [quota({H: 100}) for _ in range(20)]
+    for number, one in enumerate(many):
+        if number % 3:
+            await take([one], number)
+    async with transaction():
+        outcomes, _ = await take_in_turn([([one], 1) for one in many], NOW)
+    assert outcomes == [Standing(Scope.ROLE, H, 100, (n if n % 3 else 0) + 1, after(3660)) for n in range(20)]
+
+
 async def _answer(asked: Sequence[Quota], wanted: int) -> Standing | RateLimited | None:
     try:
         return await take_quotas(asked, wanted, NOW)

@@ -68,6 +68,18 @@ async def test_one_that_fails_undoes_itself_alone(database: Settings) -> None:
     assert await pids() == [1, 2]
 
 
+async def test_the_first_that_fails_undoes_itself_alone(database: Settings) -> None:
+    async def fail() -> None:
+        await insert(7)()
+        raise LookupError
+
+    outcomes = await asyncio.gather(
+        in_transaction(fail), in_transaction(fail), in_transaction(insert(1)), return_exceptions=True
+    )
+    assert [type(outcome).__name__ for outcome in outcomes] == ["LookupError", "LookupError", "int"]
+    assert await pids() == [1]
+
+
 async def test_one_that_fails_alone_leaves_nothing(database: Settings) -> None:
     async def fail() -> None:
         await insert(7)()
