@@ -124,7 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._begin_header(0)
         self._last_fed = len(data)
         self._fed += self._last_fed
-        HttpToolsProtocol.data_received(self, data)
+        super().data_received(data)
         if self._awaited is _NOTHING:  # as nearly always: it came at once
             return
         if self.transport.is_closing():
@@ -141,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start_clock()
 
     def on_message_begin(self) -> None:
-        HttpToolsProtocol.on_message_begin(self)
+        super().on_message_begin()
         if self._awaited is not _HEADER:  # it came right behind another one
             self._begin_header(self._last_fed)
 
@@ -157,10 +157,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0  # counts what comes without any body: chunks' extensions, and the trailer
-        HttpToolsProtocol.on_body(self, body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        HttpToolsProtocol.on_message_complete(self)
+        super().on_message_complete()
         self._turn_to(_NOTHING)
 
     def on_response_complete(self) -> None:
