@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.server import ServerState
 
 from app.edge.application import at_the_edge
 from app.edge.protocol import bounded_protocol
@@ -347,3 +348,25 @@ async def test_a_connection_without_a_request_ends_after_its_time_but_never_whil
             assert (await other.rest()).endswith(b"\r\n\r\n4"), "it ends by itself, once its time is over"
         web.release.set()
         assert (await client.rest()).endswith(b"\r\n\r\n4")
+
+
+async def test_a_connection_has_no_more_attributes_than_are_found_at_once() -> None:
+    """CPython 3.11 keeps 30 where it finds them without a dictionary; uvicorn may come to have more."""
+    config = uvicorn.Config(_answer_nothing, http=bounded_protocol(Settings.model_validate(PATIENT)), log_config=None)
+    config.load()
+    connections: list[Any] = []
+
+    def connection() -> asyncio.Protocol:
+        connections.append(config.http_protocol_class(config=config, server_state=ServerState(), app_state={}))  # type: ignore[call-arg]
+        return cast(asyncio.Protocol, connections[0])
+
+    async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await reader.readuntil(b"\r\n") == b"HTTP/1.1 204 No Content\r\n"
+        writer.close()
+    assert len(vars(connections[0])) <= 30
+
+
+async def _answer_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response(status_code=204)(scope, receive, send)
