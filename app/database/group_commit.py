@@ -89,13 +89,17 @@ class GroupCommit:
     ) -> None:
         """On the connection's thread."""
         while group:
-            _run_group(connection, group)
+            try:
+                _run_group(connection, group)
+            except BaseException as error:  # each of these has begun, and only this knows of the later ones
+                for entry in group:
+                    entry.error = entry.error or error
             loop.call_soon_threadsafe(self._end, group)
             group = () if self._client.is_wanted else self._next_group()
 
     def _end(self, group: Sequence["_Entry[Any]"]) -> None:
-        self._committed()
         _tell(group)
+        self._committed()
 
     def _next_group(self) -> list["_Entry[Any]"]:
         group = begin_next(self._urgent, _MOST_AT_ONCE)

@@ -124,8 +124,8 @@ class Client(_PlainSql):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody waits for what `borrow` took."""
-        return self._lock.is_wanted
+        """Whether somebody waits for what `borrow` took, or to close it."""
+        return self._closed or self._lock.is_wanted
 
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """See connection.rows. A SELECT waits for no commit: it has a connection of its own to read by."""

@@ -12,8 +12,9 @@ from app.queue.intake import Intake
 @dataclass(frozen=True, slots=True)
 class GiveWayPolicy:
     """While mail is being accepted, a worker claims at most `claims` mails at a time, once `accepted` mails for each of
-    these have been accepted since it claimed last, or `pause` seconds have passed. Results wait at most `settle_wait`
-    seconds for a transaction of the mails that are being accepted, to share its commit."""
+    these have been accepted since it claimed last. Where it has waited for that for `pause` seconds, so little is
+    accepted that it claims all that wait. Results wait at most `settle_wait` seconds for a transaction of the mails
+    that are being accepted, to share its commit."""
 
     claims: int = 8
     accepted: int = 4
@@ -34,13 +35,13 @@ class GiveWay:
     async def before_claiming(self) -> int | None:
         """Wait for its turn, and see `unsettled`; returns how many mails may be claimed then, None: all that wait."""
         intake = self._intake
+        gives_way = intake.under_way or intake.ended != self._ended
         if intake.under_way:
-            await self._turn()
+            gives_way = await self._turn()
         else:
             await self._unsettled.before_claiming()
-        is_accepting = intake.under_way or intake.ended != self._ended
         self._ended = intake.ended
-        return self._policy.claims if is_accepting else None
+        return self._policy.claims if gives_way else None
 
     async def before_settling(self) -> None:
         """See `unsettled`; then wait for a commit to share."""
@@ -48,11 +49,15 @@ class GiveWay:
         if self._intake.under_way and dialect() == "sqlite":
             await self._intake.next_commit(self._policy.settle_wait)
 
-    async def _turn(self) -> None:
+    async def _turn(self) -> bool:
+        """Whether it came in time: once enough was accepted, or nothing is being put any more."""
         loop, intake, policy = asyncio.get_running_loop(), self._intake, self._policy
         enough = self._ended + policy.claims * policy.accepted
         until = loop.time() + policy.pause
         while intake.under_way and (left := until - loop.time()) > 0:
+            if intake.ended >= enough and dialect() == "postgres":  # where no commit is shared
+                break
             await intake.next_commit(left)
             if intake.ended >= enough:
-                return
+                break
+        return intake.ended >= enough or not intake.under_way

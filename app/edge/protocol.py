@@ -151,7 +151,8 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError("the header is too large")  # ends the parsing, and in send_400_response
         _begin_cycle(self)
         if self.cycle is not None and self.cycle.scope is self.scope:  # uvicorn makes it, and its task has not begun
-            self.cycle.scope["extensions"] = _EXTENSIONS
+            if type(self.cycle) is OnePieceCycle:
+                self.cycle.scope["extensions"] = _EXTENSIONS
             self.headers = _TRAILER  # from here on; the scope has the list of the header
         self._turn_to(_BODY)
 

@@ -19,7 +19,7 @@ class Acceptance:
     """Puts mails for one process, at most `most` in a transaction; on PostgreSQL, in up to `lanes` transactions at a
     time.
 
-    Then no lane takes more than its share of all that is to be put: while one waits for the database, the mails of
+    There no lane takes more than its share of all that is to be put: while one waits for the database, the mails of
     another are answered, and the next ones read. SQLite has one writer, to whom one transaction for all costs less.
     `wakeup` is told how many mails are being accepted.
     """
@@ -101,6 +101,7 @@ class Acceptance:
                 await self._put_alone(waiting)
 
     async def _put_alone(self, waiting: "_Waiting") -> None:
+        self._intake.commit_begins()
         try:
             (outcome,) = await put_together(lambda: [waiting.message], self._clock, self._engine)
         except Exception as error:

@@ -11,6 +11,7 @@ import pytest
 from tortoise.exceptions import IntegrityError, OperationalError
 
 from app.clock import now
+from app.database import group_commit
 from app.database.configuration import sqlite_path
 from app.database.connection import (
     close_database,
@@ -23,6 +24,7 @@ from app.database.connection import (
     rows,
     transaction,
 )
+from app.database.group_commit import GroupCommit
 from app.database.key import new_key
 from app.settings import Settings
 from tests.statements import told
@@ -228,3 +230,73 @@ async def test_each_has_its_own_result_however_many_groups_follow_each_other(dat
 
     await asyncio.gather(*(one_after_the_other(first) for first in range(0, 200, 20)), in_transactions_of_their_own())
     assert await pids() == [*range(200), *range(1000, 1010)]
+
+
+class OnTheThread:
+    """A unit of work that stays on the database's thread until it may go on."""
+
+    def __init__(self) -> None:
+        self._begun, self._may_end = threading.Event(), threading.Event()
+
+    async def __call__(self) -> int:
+        self._begun.set()
+        self._may_end.wait(60)
+        return await insert(1)()
+
+    async def begin(self) -> asyncio.Task[int]:
+        running = asyncio.create_task(in_transaction(self), context=Context())
+        await asyncio.to_thread(self._begun.wait, 60)
+        return running
+
+    def end(self) -> None:
+        self._may_end.set()
+
+
+async def test_a_group_follows_right_behind_and_is_told_of_any_trouble(
+    sqlite_database: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways, groups = [], []
+    run_groups, run_group = GroupCommit._run_groups, group_commit._run_group
+
+    def counted(self: GroupCommit, *given: Any) -> None:
+        ways.append(self)
+        run_groups(self, *given)
+
+    def broken(connection: sqlite3.Connection, group: Any) -> None:
+        groups.append(len(group))
+        if len(groups) == 2:
+            raise RuntimeError("broken")
+        run_group(connection, group)
+
+    monkeypatch.setattr(GroupCommit, "_run_groups", counted)
+    monkeypatch.setattr(group_commit, "_run_group", broken)
+    first = OnTheThread()
+    running = await first.begin()
+    second = asyncio.create_task(in_transaction(insert(2)), context=Context())
+    await asyncio.sleep(0)
+    first.end()
+    assert await running == 1
+    with pytest.raises(RuntimeError, match="broken"):
+        await second
+    assert (len(ways), groups) == (1, [1, 1])
+    assert await in_transaction(insert(3)) == 3
+    assert await pids() == [1, 3]
+
+
+async def test_whoever_else_wants_the_connection_has_it_before_the_next_group(sqlite_database: Settings) -> None:
+    order: list[str] = []
+
+    async def other() -> None:
+        async with transaction():
+            order.append("another")
+
+    async def late() -> None:
+        order.append("the next group")
+
+    first = OnTheThread()
+    running = await first.begin()
+    waiting = [asyncio.create_task(work, context=Context()) for work in (other(), in_transaction(late))]
+    await asyncio.sleep(0)
+    first.end()
+    await asyncio.gather(running, *waiting)
+    assert order == ["another", "the next group"]

@@ -70,10 +70,22 @@ async def test_a_worker_claims_as_soon_as_no_mail_is_being_put_any_more() -> Non
     assert await worker.before_claiming() is None, "none came"
 
 
-async def test_a_worker_waits_no_longer_than_it_may() -> None:
+async def test_a_worker_waits_no_longer_than_it_may_and_claims_all_where_little_is_accepted() -> None:
     intake = Intake()
+    intake.begin()  # and hangs
+    worker = gives_way(intake, pause=0.001)
+    accept(intake, 9)
+    assert await worker.before_claiming() is None
+    assert await worker.before_claiming() is None
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_on_postgresql_a_worker_claims_once_enough_was_accepted(database: None) -> None:
+    intake = Intake()
+    worker = gives_way(intake)
     intake.begin()
-    assert await gives_way(intake, pause=0.001).before_claiming() == 5
+    accept(intake, 10)
+    assert await worker.before_claiming() == 5
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,16 +1,19 @@
 """Mails that come at the same time share transactions, and each has the answer that it would have had alone."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from app.access.principal import Principal
 from app.access.quota import Quota, Scope
+from app.clock import now
 from app.database.connection import dialect, execute, transaction
 from app.database.key import new_key
 from app.database.revision import Outdated, read_revision
@@ -90,14 +93,36 @@ async def test_those_that_wait_together_share_a_commit(
 async def test_no_lane_begins_for_mails_that_another_is_about_to_take(
     service: Service, principal: Principal, engine: Engine
 ) -> None:
-    """The second begins for those who come once the first has taken its mails, and takes all of them; on PostgreSQL for
-    those that the first has left to it."""
+    """On PostgreSQL the second begins for those that the first has left to it; on SQLite there is no second."""
     taken: list[int] = []
     acceptance = _Counting(engine, taken)
     for _ in range(2):
         answers = await accept(acceptance, [new_message(service, principal) for _ in range(20)])
         assert all(isinstance(answer, Receipt) for answer in answers)
     assert taken == {"sqlite": [20, 20], "postgres": [7, 7, 6, 7, 7, 6]}[dialect()]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_on_sqlite_one_transaction_at_a_time_puts_mail(
+    service: Service, principal: Principal, engine: Engine
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def clock() -> datetime:  # the transaction has taken its mails then
+        begun.set()
+        may_end.wait(60)
+        return now()
+
+    acceptance = Acceptance(engine, lanes=3, clock=clock)
+    waiting = [asyncio.create_task(acceptance.put(new_message(service, principal)), context=Context())]
+    await asyncio.to_thread(begun.wait, 60)
+    waiting += [asyncio.create_task(acceptance.put(new_message(service, principal)), context=Context())]
+    await asyncio.sleep(0)
+    assert acceptance._busy_lanes == 1
+    may_end.set()
+    await asyncio.gather(*waiting)
+    assert await count("message") == 2
+    assert acceptance._busy_lanes == 0
 
 
 class _Counting(Acceptance):
