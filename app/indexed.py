@@ -68,4 +68,4 @@ class HttpRequest(Request):
 
     def __init__(self, scope: Scope, receive: Receive, send: Send = empty_send) -> None:
         super().__init__(scope, receive, send)
-        self.headers = IndexedHeaders(None, None, scope)
+        self.headers = IndexedHeaders(scope=scope)

@@ -78,8 +78,7 @@ class GroupCommit:
                 self._client.give_back()
         except BaseException as error:
             group = group or self._next_group()
-            for entry in group:
-                entry.error = entry.error or error
+            _fail(group, error)
             _tell(group)
             if not isinstance(error, Exception):
                 raise
@@ -91,9 +90,8 @@ class GroupCommit:
         while group:
             try:
                 _run_group(connection, group)
-            except BaseException as error:  # each of these has begun, and only this knows of the later ones
-                for entry in group:
-                    entry.error = entry.error or error
+            except BaseException as error:  # each of these has begun, and nobody else knows of the later ones
+                _fail(group, error)
             loop.call_soon_threadsafe(self._end, group)
             group = () if self._client.is_wanted else self._next_group()
 
@@ -104,6 +102,11 @@ class GroupCommit:
     def _next_group(self) -> list["_Entry[Any]"]:
         group = begin_next(self._urgent, _MOST_AT_ONCE)
         return group + begin_next(self._patient, _MOST_AT_ONCE - len(group))
+
+
+def _fail(group: Sequence["_Entry[Any]"], error: BaseException) -> None:
+    for entry in group:
+        entry.error = entry.error or error
 
 
 def _tell(group: Sequence["_Entry[Any]"]) -> None:
@@ -192,7 +195,7 @@ class _Entry(Pending[T]):
 
 
 def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> None:
-    """On the connection's thread. Where the transaction as a whole comes to nothing, nobody's work has."""
+    """On the connection's thread. Raises what the transaction as a whole came to nothing by: nobody's work is done."""
     try:
         connection.execute("BEGIN IMMEDIATE")
         if len(group) == 1:  # its transaction undoes it; a savepoint would keep a copy of each page that it changes
@@ -204,9 +207,9 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> 
     except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        shown = translated(error) if isinstance(error, sqlite3.Error) else error
-        for entry in group:
-            entry.error = entry.error or shown
+        if isinstance(error, sqlite3.Error):
+            raise translated(error) from error
+        raise
 
 
 def _run_in_savepoint(connection: sqlite3.Connection, entry: _Entry[Any]) -> None:

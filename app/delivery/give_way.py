@@ -35,10 +35,10 @@ class GiveWay:
     async def before_claiming(self) -> int | None:
         """Wait for its turn, and see `unsettled`; returns how many mails may be claimed then, None: all that wait."""
         intake = self._intake
-        gives_way = intake.under_way or intake.ended != self._ended
         if intake.under_way:
             gives_way = await self._turn()
         else:
+            gives_way = intake.ended != self._ended
             await self._unsettled.before_claiming()
         self._ended = intake.ended
         return self._policy.claims if gives_way else None
@@ -46,7 +46,7 @@ class GiveWay:
     async def before_settling(self) -> None:
         """See `unsettled`; then wait for a commit to share."""
         await self._unsettled.before_settling()
-        if self._intake.under_way and dialect() == "sqlite":
+        if dialect() == "sqlite":
             await self._intake.next_commit(self._policy.settle_wait)
 
     async def _turn(self) -> bool:

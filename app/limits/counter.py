@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows
+from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows, stored_moment
 from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
-from app.database.values import moment_text
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 
@@ -91,23 +90,20 @@ async def lock_subjects(subjects: Collection[str]) -> None:
 def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
     """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at."""
     counts: dict[tuple[str, str, datetime | str], int] = {}
-    stored = _as_text if dialect() == "sqlite" else _as_it_is
+    kind = dialect()
     for taken in takes:
         subject = str(taken.subject)
         for span in taken.spans:
-            bucket = subject, _VALUES[span], stored(bucket_of(taken.moment, span))
+            bucket = subject, _VALUES[span], _stored(bucket_of(taken.moment, span), kind)
             counts[bucket] = counts.get(bucket, 0) + taken.count
     pairs = zip(new_key_texts(len(counts)), counts.items(), strict=True)
     return _COUNT, [(key, *bucket, count) for key, (bucket, count) in pairs]
 
 
 @lru_cache(maxsize=100)
-def _as_text(bucket: datetime) -> str:
-    return moment_text(bucket)
-
-
-def _as_it_is(bucket: datetime) -> datetime:
-    return bucket
+def _stored(bucket: datetime, _: str) -> datetime | str:
+    """For the open database, which is of that kind: one after the other may be open."""
+    return stored_moment(bucket)
 
 
 _VALUES = {span: span.value for span in Span}
@@ -157,9 +153,9 @@ Sums = Mapping[str, Sequence[tuple[int, datetime | str | None]]]
 async def read_sums(subjects: Sequence[str], moment: datetime) -> Sums:
     """What counts at `moment` of each subject."""
     sums: dict[str, Sequence[tuple[int, datetime | str | None]]] = {}
-    stored = _as_text if dialect() == "sqlite" else _as_it_is
+    kind = dialect()
     # No bucket begins between this and the one that `counts_after` says.
-    after = [stored(counts_after(bucket_of(moment, span), span)) for span in Span]
+    after = [_stored(counts_after(bucket_of(moment, span), span), kind) for span in Span]
     for begin in range(0, len(subjects), _MOST_SUBJECTS):
         some = subjects[begin : begin + _MOST_SUBJECTS]
         (found,) = await rows(_sums_of(len(some)), *after, *some)

@@ -69,11 +69,6 @@ class Draft:
     tags: tuple[str, ...] = ()
     unsubscribe: Unsubscribe | None = None
 
-    @property
-    def names_template(self) -> bool:
-        """Whether it is to be filled in by a stored template."""
-        return self.template is not None or self.template_id is not None
-
 
 @dataclass(frozen=True, slots=True)
 class DraftLimits:

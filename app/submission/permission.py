@@ -95,7 +95,7 @@ async def permitted_template(draft: Draft, principal: Principal, service_id: UUI
     Raises NotFound TEMPLATE_NOT_FOUND. A role with templates of its own does not learn which others there are: any
     other one, and any other name, is None to it, and refused as such.
     """
-    if not draft.names_template:
+    if draft.template is None and draft.template_id is None:
         return None
     own = restrictions(principal, service_id).templates
     try:

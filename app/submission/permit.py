@@ -60,21 +60,14 @@ class Permits:
     async def permit(self, principal: Principal, service_name: str) -> Permit:
         """The permit to send with the service of this name, as of the principal's revision, or newer. Raises as
         `permitted_service` does."""
-        permit = self.known(principal, service_name)
-        if permit is None:
-            permit = Permit(principal, await permitted_service(service_name, principal, self._services))
-            if principal.revision is not None:
-                self._kept.keep((principal.digest, service_name), permit, principal.revision)
-        return permit
-
-    def known(self, principal: Principal, service_name: str) -> Permit | None:
-        """The permit, if it is one that is kept."""
-        if principal.revision is None:
-            return None
-        permit = self._kept.get((principal.digest, service_name), principal.revision)
-        if permit is None or not permit.is_of(principal):
-            return None
-        permit.principal = principal  # who most likely asks next, and is known at once then
+        place, revision = (principal.digest, service_name), principal.revision
+        permit = None if revision is None else self._kept.get(place, revision)
+        if permit is not None and permit.is_of(principal):
+            permit.principal = principal  # who most likely asks next, and is known at once then
+            return permit
+        permit = Permit(principal, await permitted_service(service_name, principal, self._services))
+        if revision is not None:
+            self._kept.keep(place, permit, revision)
         return permit
 
     def author(self, permit: Permit, draft: Draft) -> KnownAuthor:

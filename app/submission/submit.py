@@ -94,8 +94,8 @@ class Submitter:
             submission = replace(submission, principal=principal)
 
     async def _submit(self, submission: Submission) -> Receipt:
-        principal, name = submission.principal, submission.service_name
-        permit = self._permits.known(principal, name) or await self._permits.permit(principal, name)
+        principal = submission.principal
+        permit = await self._permits.permit(principal, submission.service_name)
         service = permit.service
         is_shown = principal.browser is None
         if not is_shown:
@@ -109,9 +109,7 @@ class Submitter:
             if earlier is not None:
                 await _refuse_outdated(principal)
                 return replace(earlier, verdict_awaited=awaited, is_shown=is_shown)
-        template = None
-        if submission.draft.names_template:
-            template = await permitted_template(submission.draft, principal, service.id)
+        template = await permitted_template(submission.draft, principal, service.id)
         applied = self._preparer.apply(submission, permit.rules, template)
         known = self._permits.author(permit, applied.draft)
         fallbacks: tuple[UUID, ...] = ()
