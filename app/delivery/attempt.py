@@ -26,7 +26,7 @@ from app.mail.content import Content
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply
 from app.queue.allowance import TurnPolicy
-from app.queue.claim import Claim, ClaimedRecipient, claim_message, release_claim
+from app.queue.claim import Claim, ClaimedRecipient, claim_message
 from app.queue.claim_together import PlainClaims, Wanted
 from app.queue.content import load_content
 from app.queue.settle_together import FinalResults
@@ -166,14 +166,14 @@ class Attempter:
                 result = TransactionResult({}, failed.failure)
             except Exception as error:
                 if dispatch is None and is_transient(error):
-                    await self._settling.insist(claim, lambda: release_claim(claim, now()))
+                    await self._settling.give_back(claim)
                     return
                 result = TransactionResult({}, _internal_failure(claim, error, prepared=dispatch is not None))
             slot.answered()
             failure = result.failure
             if failure is not None and failure.cause is Cause.WITHHELD:
                 logger.warning("message %s: its end was withheld, the lease was not sure", shown(claim))
-                await self._settling.insist(claim, lambda: release_claim(claim, now()))
+                await self._settling.give_back(claim)
                 return
             if failure is not None and failure.of_service:
                 part = untried

@@ -51,6 +51,8 @@ class Settling:
                 if await self._finals.write(claim, settlements, started_at, moment):
                     _log_settled(claim, settlements, None)
                     self._wakeup.message_changed(claim.message_id)
+                    if len(claim.recipients) < claim.recipient_count:
+                        self._wakeup.work_arrived()  # others may have become due meanwhile
                     return True
             except Unwritten as cancelled:
                 try:
@@ -94,7 +96,13 @@ class Settling:
         else:
             logger.warning("message %s: result discarded, the lease was lost", shown(claim))
         self._wakeup.message_changed(claim.message_id)
+        self._wakeup.work_arrived()
         return held
+
+    async def give_back(self, claim: Claim) -> None:
+        """Release it, however long that takes: it is due again."""
+        await self.insist(claim, lambda: release_claim(claim, now()))
+        self._wakeup.work_arrived()
 
     def _judge(
         self, claim: Claim, result: TransactionResult, moment: datetime, *, verdict_awaited: bool

@@ -16,7 +16,7 @@ from app.database.trouble import log_trouble
 from app.queue.allowance import IS_OPEN, OWN_IS_OPEN
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job, Priority
-from app.queue.wakeup import Wakeup
+from app.queue.wakeup import Arrival, Wakeup
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,9 @@ _DUE = (
 
 
 class EmbeddedEngine:
-    """Polls every `poll` seconds, and at once when woken. Keeps services apart: each has its own places, so one
-    whose server hangs holds up nobody else's mail."""
+    """Polls every `poll` seconds, and at once when woken. Mail that is accepted beside it is started without a look at
+    the table, unless there may be more than can be started. Keeps services apart: each has its own places, so one whose
+    server hangs holds up nobody else's mail."""
 
     def __init__(self, wakeup: Wakeup, poll: float) -> None:
         self._wakeup = wakeup
@@ -77,13 +78,12 @@ class EmbeddedEngine:
 
     async def run(self, handle: Handle, stop: asyncio.Event) -> None:
         """See Engine.run."""
-        stopping = asyncio.create_task(stop.wait())
+        stopping = asyncio.create_task(self._wake_at(stop))
+        arrivals: Sequence[Arrival] | None = None
         try:
             while not stop.is_set():
-                await self._look(handle)
-                waiting = asyncio.create_task(self._wakeup.wait_for_work(self._poll))
-                await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
+                await self._look(handle, arrivals)
+                arrivals = await self._wakeup.wait_for_work(self._poll)
             await asyncio.gather(*self._running.values(), return_exceptions=True)
         finally:
             stopping.cancel()
@@ -92,31 +92,55 @@ class EmbeddedEngine:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _look(self, handle: Handle) -> None:
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wakeup.work_arrived()
+
+    async def _look(self, handle: Handle, arrivals: Sequence[Arrival] | None) -> None:
         """Start what is due. Trouble waits for the next look: to end here would break off the calls under way."""
         try:
-            await self._start_due(handle)
+            if arrivals is None:
+                for service_id in list(self._caps):
+                    await self._start_due(handle, service_id)
+            else:
+                await self._start_arrived(handle, arrivals)
         except Exception as error:
             log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")
 
-    async def _start_due(self, handle: Handle) -> None:
-        moment = now()
-        for service_id in list(self._caps):
-            if free := self._places[service_id].to_be_filled:
-                found = await self._due(service_id, moment, free)
-                places = self._places[service_id]
-                for message_id in found:
-                    self._start(handle, places, message_id)
+    async def _start_arrived(self, handle: Handle, arrivals: Sequence[Arrival]) -> None:
+        """Without asking the database, where nothing else is due that would have to go before."""
+        for arrival in arrivals:
+            service_id = arrival.service_id
+            if service_id not in self._caps:
+                continue
+            places = self._places[service_id]
+            if not places.to_be_filled:
+                places.left_some = True
+            elif places.left_some:
+                await self._start_due(handle, service_id)
+            elif arrival.message_id not in self._running:
+                self._start(handle, places, arrival.message_id)
+
+    async def _start_due(self, handle: Handle, service_id: UUID) -> None:
+        places = self._places[service_id]
+        places.left_some = True
+        if free := places.to_be_filled:
+            due = await self._due(service_id, now(), free)
+            places = self._places[service_id]
+            for message_id in due[:free]:
+                self._start(handle, places, message_id)
+            places.left_some = len(due) >= free
 
     async def _due(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
+        """All that is due or, where that is more, at least `limit`."""
         # What is handled as the table is looked at may be due there, though it has ended until that is known.
         handled = set(self._running)
         found = await self._found(service_id, moment, limit)
         due = [message_id for message_id in found if message_id not in handled]
-        if len(due) < len(found):
+        if len(due) < len(found) == limit:
             # Messages started but not claimed yet still look due; ask for as many more, then leave them out.
             found = await self._found(service_id, moment, limit + len(handled))
-            due = [message_id for message_id in found if message_id not in handled][:limit]
+            due = [message_id for message_id in found if message_id not in handled]
         return due
 
     async def _found(self, service_id: UUID, moment: datetime, limit: int) -> list[UUID]:
@@ -134,17 +158,19 @@ class EmbeddedEngine:
         if error is not None:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
-        elif places.to_be_filled:
+        elif task.cancelled() or (places.left_some and places.to_be_filled):
             self._wakeup.work_arrived()
 
 
 @dataclass(slots=True, eq=False)
 class _Places:
-    """Those of one service: how many there are and are taken, and how many have to be free before any is filled."""
+    """Those of one service: how many there are and are taken, and how many have to be free before any is filled.
+    `left_some`: more may be due, for all that is known, than was started."""
 
     count: int = 0
     taken: int = 0
     at_once: int = 1
+    left_some: bool = True
 
     @property
     def to_be_filled(self) -> int:

@@ -2,11 +2,22 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 from app.queue.intake import Intake
+
+_MOST_ARRIVALS = 1000
+
+
+@dataclass(slots=True)  # frozen, it would take several times as long to make
+class Arrival:
+    """A mail that was accepted by this process, is due, and can leave by its own service only."""
+
+    message_id: UUID
+    service_id: UUID
 
 
 class Wakeup:
@@ -15,21 +26,35 @@ class Wakeup:
 
     def __init__(self) -> None:
         self._work = asyncio.Event()
+        self._arrivals: list[Arrival] | None = []
         self._watchers: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
         self.intake = Intake()
 
     def work_arrived(self) -> None:
         """Some message became due: the engine looks at once. Call it after the commit."""
+        self._arrivals = None
         self._work.set()
 
-    async def wait_for_work(self, seconds: float) -> None:
-        """Return when work arrived since the last call, or after `seconds`."""
+    def mail_arrived(self, arrival: Arrival) -> None:
+        """The same of a mail that the engine need not look for."""
+        if self._arrivals is not None:
+            if len(self._arrivals) < _MOST_ARRIVALS:
+                self._arrivals.append(arrival)
+            else:
+                self._arrivals = None
+        self._work.set()
+
+    async def wait_for_work(self, seconds: float) -> Sequence[Arrival] | None:
+        """Return when work arrived since the last call, or after `seconds`: which mail, or None where anything may be
+        due."""
         try:
             async with asyncio.timeout(seconds):
                 await self._work.wait()
         except TimeoutError:
-            return
+            self._arrivals = None
         self._work.clear()
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
 
     def message_changed(self, message_id: UUID) -> None:
         """A recipient of the message changed its state. Call it after the commit."""

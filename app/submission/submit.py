@@ -22,7 +22,7 @@ from app.queue.acceptance import Acceptance
 from app.queue.content import in_storage
 from app.queue.engine import Engine
 from app.queue.put import Idempotency, NewMessage, Receipt, find_receipt
-from app.queue.wakeup import Wakeup
+from app.queue.wakeup import Arrival, Wakeup
 from app.services.environment import check_default_sender
 from app.services.models import Service
 from app.services.secret import address_secret
@@ -138,9 +138,15 @@ class Submitter:
         else:
             async with in_storage(prepared.content, self._settings.content_slice_bytes) as sliced:
                 receipt = await self._put(replace(message, content=sliced), principal, service)
-        self._wakeup.work_arrived()
+        self._tell_engine(receipt.accepted)
         receipt.verdict_awaited, receipt.is_shown = awaited, is_shown
         return receipt
+
+    def _tell_engine(self, accepted: NewMessage | None) -> None:
+        if accepted is None or accepted.fallbacks or accepted.schedule.send_at is not None:
+            self._wakeup.work_arrived()
+        else:
+            self._wakeup.mail_arrived(Arrival(accepted.id, accepted.service_id))
 
     async def _put(self, message: NewMessage, principal: Principal, service: Service) -> Receipt:
         """At the revision of now, where what was changed meanwhile is nothing to this mail; else raises Outdated."""

@@ -68,7 +68,7 @@ async def client(api: Api) -> AsyncIterator[httpx2.AsyncClient]:
 def locked_once_accepted(monkeypatch: pytest.MonkeyPatch, sqlite_database: Settings) -> Iterator[None]:
     """Another process takes the database's write lock as soon as the first mail is accepted, and keeps it."""
     with closing(sqlite3.connect(sqlite_path(sqlite_database.database_url), isolation_level=None)) as other:
-        monkeypatch.setattr(Wakeup, "work_arrived", lambda _: other.execute("BEGIN IMMEDIATE"))
+        monkeypatch.setattr(Wakeup, "mail_arrived", lambda *_: other.execute("BEGIN IMMEDIATE"))
         yield
 
 
@@ -143,7 +143,7 @@ async def test_a_stop_in_the_middle_tells_what_was_accepted(
     client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted = asyncio.Event()
-    monkeypatch.setattr(Wakeup, "work_arrived", lambda _: accepted.set())
+    monkeypatch.setattr(Wakeup, "mail_arrived", lambda *_: accepted.set())
     asking = asyncio.create_task(post(client, SEND % "id", waitSeconds=20))
     await accepted.wait()
     asking.cancel()

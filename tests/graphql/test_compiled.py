@@ -218,7 +218,7 @@ async def test_trouble_before_and_after_the_acceptance_is_told_the_same(
 
 async def test_what_was_put_is_told_when_the_server_stops(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = asyncio.Event()
-    monkeypatch.setattr(Wakeup, "work_arrived", lambda _: accepted.set())
+    monkeypatch.setattr(Wakeup, "mail_arrived", lambda *_: accepted.set())
     body = {"query": SEND, "variables": {"input": {**MAIL, "waitSeconds": 20}}}
     answers = []
     for door in (doors.compiled, doors.full):

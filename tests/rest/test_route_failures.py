@@ -74,7 +74,7 @@ async def test_a_stop_after_the_mail_was_accepted_asks_to_look_it_up(
     client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accepted = asyncio.Event()
-    monkeypatch.setattr(Wakeup, "work_arrived", lambda _: accepted.set())
+    monkeypatch.setattr(Wakeup, "mail_arrived", lambda *_: accepted.set())
     posting = asyncio.create_task(client.post(URL, json=MAIL))
     await accepted.wait()
     posting.cancel()
