@@ -51,8 +51,6 @@ class Settling:
                 if await self._finals.write(claim, settlements, started_at, moment):
                     _log_settled(claim, settlements, None)
                     self._wakeup.message_changed(claim.message_id)
-                    if len(claim.recipients) < claim.recipient_count:
-                        self._wakeup.work_arrived()  # others may have become due meanwhile
                     return True
             except Unwritten as cancelled:
                 try:
@@ -96,7 +94,7 @@ class Settling:
         else:
             logger.warning("message %s: result discarded, the lease was lost", shown(claim))
         self._wakeup.message_changed(claim.message_id)
-        self._wakeup.work_arrived()
+        self._wakeup.work_arrived()  # others of it may be due, or it is at a fallback now
         return held
 
     async def give_back(self, claim: Claim) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -165,3 +165,11 @@ async def taken_over(message_id: UUID) -> Claim:
     claim = await claim_message(new_key(), message_id, now() + timedelta(minutes=10), 60)
     assert claim is not None
     return claim
+
+
+async def looks(wakeup: Wakeup) -> bool:
+    """Whether the engine was told that anything may be due."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.01):
+            return await wakeup.wait_for_work(NEVER) is None
+    return False

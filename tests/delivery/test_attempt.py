@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from app.clock import now
+from app.database.connection import execute
 from app.delivery.attempt import Attempter
 from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage
 from app.queue.lookup import StoredRecipient, list_attempts, list_recipients
@@ -17,7 +18,7 @@ from app.services.circuit import Circuit, read_circuits
 from app.services.models import Service
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.server import Server
-from tests.delivery.conftest import MakeAttempter, Put, taken_over, until
+from tests.delivery.conftest import MakeAttempter, Put, looks, taken_over, until
 from tests.factories import count, message_row, recipient_states
 
 LOGGER = "app.delivery.attempt"
@@ -67,6 +68,24 @@ async def test_those_who_watch_the_message_are_told(put_mail: Put, attempter: At
     with wakeup.watching(message_id) as changed:
         await attempter.attempt(message_id)
         assert changed.is_set()
+
+
+async def test_the_engine_looks_again_unless_all_of_the_message_is_settled(
+    put_mail: Put, attempter: Attempter, script: Script, wakeup: Wakeup
+) -> None:
+    await attempter.attempt(await put_mail())
+    assert not await looks(wakeup)
+
+    script.on(Stage.RCPT, "450 4.2.1 busy", address="eve@example.com", times=1)
+    message_id = await put_mail("bob@example.com", "eve@example.com")
+    await attempter.attempt(message_id)
+    assert await looks(wakeup), "a fallback may take it at once"
+
+    await execute("UPDATE recipient SET due_at = $2 WHERE message_id = $1 AND state = 'deferred'", message_id, now())
+    await execute("UPDATE message SET due_at = $2 WHERE id = $1", message_id, now())
+    await attempter.attempt(message_id)
+    assert await recipient_states(message_id) == ["sent", "sent"]
+    assert await looks(wakeup), "somebody may have made others due meanwhile"
 
 
 async def test_a_message_that_another_worker_holds_is_left_alone(

@@ -19,7 +19,7 @@ from app.queue.lookup import list_attempts, list_recipients
 from app.queue.wakeup import Wakeup
 from app.services.models import Service
 from app.smtp.pool import Pool
-from tests.delivery.conftest import Put, WritesRefused, logged, plain_server, said
+from tests.delivery.conftest import Put, WritesRefused, logged, looks, plain_server, said
 from tests.factories import NOW, count, message_row, recipient_states
 
 LEASE = 60.0
@@ -103,6 +103,7 @@ async def test_a_lease_that_cannot_be_confirmed_costs_no_attempt_and_sends_nothi
     writes_refused: WritesRefused,
     caplog: pytest.LogCaptureFixture,
     on_doubt: OnDoubt,
+    wakeup: Wakeup,
 ) -> None:
     go = asyncio.Event()
     script.on(Stage.DATA, Wait(go))
@@ -121,6 +122,7 @@ async def test_a_lease_that_cannot_be_confirmed_costs_no_attempt_and_sends_nothi
     assert await count("attempt") == 0
     row = await message_row(message_id)
     assert (row["lease_owner"], row["crashes"]) == (None, 0)
+    assert await looks(wakeup)
     await attempter.attempt(message_id)
     assert await recipient_states(message_id) == ["sent"]
 

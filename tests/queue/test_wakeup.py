@@ -3,7 +3,7 @@
 import asyncio
 from uuid import UUID
 
-from app.queue.wakeup import Wakeup
+from app.queue.wakeup import Arrival, Wakeup
 
 MESSAGE, OTHER = UUID(int=1), UUID(int=2)
 
@@ -37,6 +37,30 @@ async def test_work_that_arrives_while_a_wait_is_cancelled_is_kept() -> None:
 
     async with asyncio.timeout(10):
         await wakeup.wait_for_work(3600)
+
+
+async def test_the_wait_says_which_mail_arrived_and_nothing_where_any_may_be_due() -> None:
+    wakeup, arrivals = Wakeup(), [Arrival(MESSAGE, UUID(int=3)), Arrival(OTHER, UUID(int=3))]
+    for arrival in arrivals:
+        wakeup.mail_arrived(arrival)
+    assert await wakeup.wait_for_work(3600) == arrivals
+
+    wakeup.mail_arrived(arrivals[0])
+    wakeup.work_arrived()
+    wakeup.mail_arrived(arrivals[1])
+    assert await wakeup.wait_for_work(3600) is None
+    assert await wakeup.wait_for_work(0.001) is None
+
+    wakeup.mail_arrived(arrivals[1])
+    assert await wakeup.wait_for_work(3600) == arrivals[1:]
+
+
+async def test_who_looks_for_no_work_keeps_no_more_than_a_thousand_arrivals() -> None:
+    wakeup = Wakeup()
+    for number in range(1001):
+        wakeup.mail_arrived(Arrival(UUID(int=number), OTHER))
+
+    assert await wakeup.wait_for_work(3600) is None
 
 
 async def test_a_change_reaches_everyone_who_watches_the_message_and_no_one_else() -> None:
