@@ -13,6 +13,7 @@ from benchmarks.run import Bench
 RESULTS = "results.json"
 ORDER = (
     "accept",
+    "instructions",
     "profile_accept_rest",
     "profile_accept_graphql",
     "latency",

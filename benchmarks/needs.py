@@ -10,7 +10,8 @@ from benchmarks.machine import PEERS
 _LOADED = frozenset({"accept", "latency", "end_to_end", "memory", "subscribers"})
 _SENDING = frozenset({"end_to_end", "round_trips"})
 _END_TO_END = frozenset({"end_to_end"})
-_PROGRAMS = {"wrk": _LOADED, "postfix": _END_TO_END, "smtp-source": _END_TO_END, "node": _SENDING}
+_COUNTED = frozenset({"instructions"})
+_PROGRAMS = {"valgrind": _COUNTED, "wrk": _LOADED, "postfix": _END_TO_END, "smtp-source": _END_TO_END, "node": _SENDING}
 _FILES = {SHIM: frozenset({"accept", "latency"}), PEERS / "node_modules" / "nodemailer": _SENDING}
 _MODULES = {"django": _END_TO_END, "fastapi_mail": _END_TO_END, "dkim": frozenset({"dkim"})}
 
