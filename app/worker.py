@@ -22,7 +22,6 @@ from app.domains.signing import ContentSigner
 from app.housekeeping import run_housekeeping
 from app.inbox.capture import Inbox
 from app.mail.dkim import MOST_BYTES
-from app.queue.embedded import EmbeddedEngine
 from app.queue.engine import Engine
 from app.queue.heartbeat import beat, leave
 from app.queue.wakeup import Wakeup
@@ -81,7 +80,7 @@ async def running_worker(
         stack.push_async_callback(pool.close)
         uptime = Uptime(settings.lease_renewal)
         await stack.enter_async_context(_upkeep(worker_id, settings, pool, uptime, wakeup))
-        attempter = _attempter(worker_id, settings, sealer, pool, inbox, wakeup, uptime)
+        attempter = _attempter(worker_id, settings, sealer, pool, inbox, engine, wakeup, uptime)
         await stack.enter_async_context(_delivery(engine, attempter, settings, drain, uptime))
         yield
 
@@ -110,7 +109,14 @@ def _pool(settings: Settings) -> Pool:
 
 
 def _attempter(
-    worker_id: UUID, settings: Settings, sealer: Sealer, pool: Pool, inbox: Inbox, wakeup: Wakeup, uptime: Uptime
+    worker_id: UUID,
+    settings: Settings,
+    sealer: Sealer,
+    pool: Pool,
+    inbox: Inbox,
+    engine: Engine,
+    wakeup: Wakeup,
+    uptime: Uptime,
 ) -> Attempter:
     servers = _Servers(settings, sealer, inbox)
     return Attempter(
@@ -134,6 +140,7 @@ def _attempter(
         uptime=uptime,
         signer=ContentSigner(sealer, settings.cache_entries),
         services=KnownServices(settings.cache_entries),
+        connections=engine.connections,
     )
 
 
@@ -212,7 +219,7 @@ async def _delivery(
             attempter.attempt,
             drain.begun,
             connections_per_service=settings.smtp_max_connections,
-            messages_ahead=_messages_ahead(engine, settings),
+            messages_ahead=settings.smtp_messages_ahead,
             look_every=settings.queue_poll,
             uptime=uptime,
             move_at_once=settings.recover_batch,
@@ -223,11 +230,6 @@ async def _delivery(
     finally:
         drain.begin()
         await _end(delivery, drain.remaining())
-
-
-def _messages_ahead(engine: Engine, settings: Settings) -> int:
-    """PgQueuer's caps hold over all workers: there each message under way stands for a connection."""
-    return settings.smtp_messages_ahead if isinstance(engine, EmbeddedEngine) else 0
 
 
 async def _end(delivery: asyncio.Task[None], seconds: float) -> None:

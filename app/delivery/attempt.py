@@ -51,7 +51,8 @@ class Attempter:
     A transaction has at most `max_recipients`, or as many as its service says. One that met 421 goes on at once, up to
     `reconnects` times, on a new connection. A turn is taken, and waited for, up to `turn_ahead` seconds before it
     comes. While `uptime` is short, another worker's lease is respected though it has ended. `signer` signs what leaves.
-    `services` are those that need no query (default: none).
+    `services` are those that need no query (default: none). `connections` says how many connections of a service may be
+    in use here, None: as many as it may have.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Attempter:
         uptime: Uptime | None = None,
         signer: ContentSigner | None = None,
         services: KnownServices | None = None,
+        connections: Callable[[UUID], int | None] = lambda _: None,
     ) -> None:
         self._worker_id = worker_id
         self._pool = pool
@@ -88,6 +90,7 @@ class Attempter:
         self._uptime = uptime or Uptime(0)
         self._signer = signer
         self._services = services or KnownServices(0)
+        self._connections = connections
         self._unsettled = Unsettled(unsettled)
         gives_way = GiveWay(wakeup.intake, self._unsettled, give_way)
         self._plain_claims = PlainClaims(worker_id, lease.duration, gives_way.before_claiming)
@@ -237,12 +240,15 @@ class Attempter:
         async def may_finish(addresses: Collection[str]) -> bool:
             nonlocal may_have_it
             if not connection.chunking:  # with BDAT a window of mails is under way anyhow
-                await dispatch.slot.take(at_most or self._pool.max_connections)
+                await dispatch.slot.take(at_most)
             lease = dispatch.lease
             may_have_it = lease.lets_finish() or await lease.may_finish(addresses)
             return may_have_it
 
-        at_most = service.max_connections
+        at_most = service.max_connections or self._pool.max_connections
+        here = self._connections(service.id)
+        if here is not None:
+            at_most = min(at_most, max(1, here))  # mail that is just moved may have none at its new service
         lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
         try:
             async with lent as connection:

@@ -91,8 +91,8 @@ class _Services:
         moment = now()
         places = {as_key(row["id"]): self._places(row) for row in found}
         free_at = {as_key(row["id"]): as_moment(row["free_at"]) or moment for row in found}
-        self._engine.fill_at_once({key: ahead // 2 for key, (_, ahead) in places.items() if ahead > 1})
-        self._engine.services_changed({key: sum(places[key]) for key, free in free_at.items() if free <= moment})
+        self._engine.places_ahead({key: ahead for key, (_, ahead) in places.items() if ahead})
+        self._engine.services_changed({key: places[key][0] for key, free in free_at.items() if free <= moment})
         return min((free for free in free_at.values() if free > moment), default=None)
 
     def _places(self, row: Mapping[str, Any]) -> tuple[int, int]:

@@ -48,6 +48,7 @@ class EmbeddedEngine:
         self._wakeup = wakeup
         self._poll = poll
         self._caps: Mapping[UUID, int] = {}
+        self._ahead: Mapping[UUID, int] = {}
         self._places: defaultdict[UUID, _Places] = defaultdict(_Places)
         self._running: dict[UUID, asyncio.Task[None]] = {}
 
@@ -62,15 +63,26 @@ class EmbeddedEngine:
         if caps != self._caps:
             self._caps = dict(caps)
             for service_id in caps.keys() | self._places.keys():
-                self._places[service_id].count = caps.get(service_id, 0)
+                self._resize(service_id)
             for service_id in [key for key, places in self._places.items() if not places.count and not places.taken]:
                 del self._places[service_id]
             self._wakeup.work_arrived()
 
-    def fill_at_once(self, places: Mapping[UUID, int]) -> None:
-        """See Engine.fill_at_once."""
-        for service_id in places.keys() | self._places.keys():
-            self._places[service_id].at_once = places.get(service_id, 1)
+    def places_ahead(self, places: Mapping[UUID, int]) -> None:
+        """See Engine.places_ahead. Takes effect at once; half of them are filled together."""
+        if places != self._ahead:
+            self._ahead = dict(places)
+            for service_id in self._places:
+                self._resize(service_id)
+            self._wakeup.work_arrived()
+
+    def _resize(self, service_id: UUID) -> None:
+        places, cap, ahead = self._places[service_id], self._caps.get(service_id, 0), self._ahead.get(service_id, 0)
+        places.count = cap + ahead if cap else 0
+        places.at_once = max(1, ahead // 2)
+
+    def connections(self, service_id: UUID) -> None:
+        """See Engine.connections."""
 
     async def depth(self) -> Mapping[UUID, int]:
         """See Engine.depth."""

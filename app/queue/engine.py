@@ -47,11 +47,15 @@ class Engine(Protocol):
         Trouble does not end it: it logs what a call or the database raises, and goes on after a pause."""
 
     def services_changed(self, caps: Mapping[UUID, int]) -> None:
-        """How many messages of each service may be handled side by side; a service not named has none."""
+        """How many messages of each service may be handled side by side, each on a connection of its own; a service not
+        named has none."""
 
-    def fill_at_once(self, places: Mapping[UUID, int]) -> None:
-        """Of the places that these services have, so many may stay free for a while, to be filled at once: with mail
-        that is claimed together. An engine need not heed it; of a service not named each place is filled at once."""
+    def places_ahead(self, places: Mapping[UUID, int]) -> None:
+        """Of these services so many messages more may be handled, which wait for a connection. Their places may stay
+        free for a while, to be filled at once: with mail that is claimed together. An engine need not heed it."""
+
+    def connections(self, service_id: UUID) -> int | None:
+        """How many connections of the service may be in use here by what is handled now; None: all that it has."""
 
     async def depth(self) -> Mapping[UUID, int]:
         """Per service, how many messages wait or are being sent."""

@@ -13,44 +13,46 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
-from typing import Any, cast
+from functools import partial
 from uuid import UUID, uuid4
 
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.domain import models
 from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
-from pgqueuer.ports.driver import Driver
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 from app.clock import now
-from app.database.connection import as_key, as_moment, execute, rows
+from app.database.connection import execute
 from app.database.insert import Insert, Rows
 from app.database.jobs import JOBS_CHANNEL, JOBS_LOG_TABLE, JOBS_TABLE, job_queries
 from app.database.session import postgres_session
 from app.database.trouble import log_trouble
 from app.queue.depth import count_unsettled
 from app.queue.engine import Handle, Job
+from app.queue.pgqueuer_jobs import (
+    ENTRYPOINT,
+    NEW_JOB,
+    Due,
+    Taken,
+    drop_settled,
+    enqueue,
+    entrypoint_of,
+    hand_over,
+    take_behind,
+    until,
+)
 from app.queue.recover import recover
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 20
-_ENTRYPOINT = "send:"
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    job: models.Job
+    job: Taken
     task: asyncio.Task[None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    message_id: UUID
-    job: models.Job
 
 
 class PgQueuerEngine:
@@ -62,16 +64,19 @@ class PgQueuerEngine:
         self._settings = settings
         self._id = QueueManagerId(uuid4())
         self._entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter] = {}
+        self._ahead: dict[str, int] = {}
         self._running: dict[UUID, _Call] = {}
-        self._ended: list[_Ended] = []
+        self._ended: list[Taken] = []
+        self._slots: Counter[str] = Counter()
+        self._may_follow: Counter[str] = Counter()
         self._woken = asyncio.Event()
 
     def rows_of(self, jobs: Sequence[Job]) -> tuple[Insert, Rows]:
         """See Engine.rows_of. PgQueuer's log, which nobody reads, does not hear of them."""
         moment = now()
-        return _NEW_JOB, [
+        return NEW_JOB, [
             (
-                _entrypoint(job.service_id),
+                entrypoint_of(job.service_id),
                 -job.priority,
                 job.message_id,
                 (job.due_at - moment).total_seconds() if job.due_at > moment else 0,
@@ -82,16 +87,16 @@ class PgQueuerEngine:
     async def submit(self, jobs: Sequence[Job]) -> None:
         """See Engine.submit. The job that waits for a message already is replaced; while the message is being
         handled its job stays, and is made due again at the end by what the row says then."""
-        known = await _enqueue(jobs)
+        known = await enqueue(jobs)
         if known:
             keys = [str(job.message_id) for job in known]
             await execute(f"DELETE FROM {JOBS_TABLE} WHERE dedupe_key = ANY ($1) AND status = 'queued'", keys)  # noqa: S608
-            await _enqueue(known)
+            await enqueue(known)
 
     def services_changed(self, caps: Mapping[UUID, int]) -> None:
         """Takes effect at once. Each cap counts over all workers, which have to agree on it."""
         entrypoints = {
-            QueueEntrypoint(f"{_ENTRYPOINT}{service_id}"): EntrypointExecutionParameter(concurrency_limit=cap)
+            QueueEntrypoint(entrypoint_of(service_id)): EntrypointExecutionParameter(concurrency_limit=cap)
             for service_id, cap in caps.items()
             if cap > 0
         }
@@ -99,8 +104,16 @@ class PgQueuerEngine:
             self._entrypoints = entrypoints
             self._woken.set()
 
-    def fill_at_once(self, places: Mapping[UUID, int]) -> None:
-        """See Engine.fill_at_once. Jobs are picked as they come."""
+    def places_ahead(self, places: Mapping[UUID, int]) -> None:
+        """See Engine.places_ahead. Where this worker has all slots of a service, each job that it picked brings its
+        share of them along, once: then it is the turn of whichever worker comes first."""
+        self._ahead = {entrypoint_of(service_id): count for service_id, count in places.items()}
+        for entrypoint in self._may_follow.keys() - self._ahead.keys():
+            del self._may_follow[entrypoint]
+
+    def connections(self, service_id: UUID) -> int:
+        """See Engine.connections. As many as this worker has slots."""
+        return self._slots[entrypoint_of(service_id)]
 
     async def depth(self) -> Mapping[UUID, int]:
         """See Engine.depth."""
@@ -178,37 +191,57 @@ class PgQueuerEngine:
         ended = list(self._ended)
         if not ended:
             return
-        due = await _drop_settled(queries.driver, ended)
-        for call in ended:
-            if call.message_id in due:
-                await self._wait(queries, call.job, due[call.message_id])
+        if heirs := self._heirs(ended):
+            await hand_over(queries.driver, self._id, heirs)
+        due = await drop_settled(queries.driver, ended)
+        for job in ended:
+            if job.message_id in due:
+                await self._wait(queries, job, due[job.message_id])
         del self._ended[: len(ended)]
+        for job in ended:
+            if job.slot is not None:
+                self._slots[job.entrypoint] -= 1
+                if not self._slots[job.entrypoint]:
+                    self._may_follow.pop(job.entrypoint, None)
 
-    async def _wait(self, queries: Queries, job: models.Job, due: "_Due") -> None:
+    def _heirs(self, ended: Sequence[Taken]) -> list[tuple[Taken, Taken]]:
+        """Jobs that ended, each with one that gets its slot: of those under way without one the last, which needs it
+        longest."""
+        without = [call.job for call in self._running.values() if call.job.slot is None]
+        heirs = []
+        for leaver in ended:
+            if leaver.slot is not None:
+                heir = next((job for job in reversed(without) if job.entrypoint == leaver.entrypoint), None)
+                if heir is not None:
+                    without.remove(heir)
+                    heirs.append((leaver, heir))
+        return heirs
+
+    async def _wait(self, queries: Queries, job: Taken, due: Due) -> None:
         """The job waits until its message is due; as a job of the service by which that leaves now."""
-        entrypoint = f"{_ENTRYPOINT}{due.route_id}"
-        if job.entrypoint == entrypoint:
-            await queries.retry_job(job, self._delay(due.at), None)
-            return
-        await queries.retry_job(job, _until(due.at), None)
-        await queries.driver.execute(
-            f"UPDATE {JOBS_TABLE} SET entrypoint = $2 WHERE id = $1 AND status = 'queued'",  # noqa: S608
-            job.id,
-            entrypoint,
-        )
+        entrypoint = entrypoint_of(due.route_id)
+        is_same = job.entrypoint == entrypoint
+        delay = self._delay(due.at) if is_same else until(due.at)
+        await queries.driver.execute(queries.qbq.build_retry_job_query(), job.id, delay, None)
+        if not is_same:
+            await queries.driver.execute(
+                f"UPDATE {JOBS_TABLE} SET entrypoint = $2 WHERE id = $1 AND status = 'queued'",  # noqa: S608
+                job.id,
+                entrypoint,
+            )
 
     def _delay(self, due_at: datetime) -> timedelta:
         # What fails at once, or may not be claimed because its service was just paused, is not tried in a circle.
-        return max(timedelta(seconds=self._settings.queue_poll), _until(due_at))
+        return max(timedelta(seconds=self._settings.queue_poll), until(due_at))
 
     async def _redirect(self, queries: Queries) -> None:
         """The job of a worker that was lost goes to the service by which its message leaves now: where the one that it
         was for is not served, nobody would ever take it over."""
         silent = timedelta(seconds=self._settings.lease)
         await queries.driver.execute(
-            f"UPDATE {JOBS_TABLE} AS job SET entrypoint = '{_ENTRYPOINT}' || message.route_id FROM message"  # noqa: S608
+            f"UPDATE {JOBS_TABLE} AS job SET entrypoint = '{ENTRYPOINT}' || message.route_id FROM message"  # noqa: S608
             " WHERE status = 'picked' AND heartbeat < NOW() - $1::interval AND message.id = dedupe_key::uuid"
-            f" AND message.due_at IS NOT NULL AND entrypoint <> '{_ENTRYPOINT}' || message.route_id",
+            f" AND message.due_at IS NOT NULL AND entrypoint <> '{ENTRYPOINT}' || message.route_id",
             silent,
         )
 
@@ -227,50 +260,76 @@ class PgQueuerEngine:
         await queries.driver.execute(f"DELETE FROM {JOBS_LOG_TABLE} WHERE created < NOW() - $1::interval", kept)  # noqa: S608
         await queries.driver.execute(
             f"DELETE FROM {JOBS_TABLE} AS job WHERE status = 'queued' AND NOT EXISTS"  # noqa: S608
-            f" (SELECT 1 FROM service WHERE job.entrypoint = '{_ENTRYPOINT}' || service.id)"
+            f" (SELECT 1 FROM service WHERE job.entrypoint = '{ENTRYPOINT}' || service.id)"
         )
 
     async def _start_due(self, queries: Queries, handle: Handle) -> None:
-        entrypoints = self._with_room()
-        if not entrypoints:
-            return
-        jobs = await queries.dequeue(
-            batch_size=_BATCH,
-            entrypoints=entrypoints,
-            queue_manager_id=self._id,
-            global_concurrency_limit=None,
-            heartbeat_timeout=timedelta(seconds=self._settings.lease),
-        )
+        if entrypoints := self._with_room():
+            jobs = await queries.dequeue(
+                batch_size=_BATCH,
+                entrypoints=entrypoints,
+                queue_manager_id=self._id,
+                global_concurrency_limit=None,
+                heartbeat_timeout=timedelta(seconds=self._settings.lease),
+            )
+            for job in jobs:
+                self._start_picked(handle, Taken(job.id, job.entrypoint, UUID(bytes=job.payload), job.slot))
+            if len(jobs) == _BATCH:
+                self._woken.set()
+        for entrypoint, most in list(self._may_follow.items()):
+            # Else one might wait here for a connection while another worker could have one.
+            if self._slots[entrypoint] == self._cap(entrypoint):
+                await self._start_behind(queries, handle, entrypoint, most)
+
+    async def _start_behind(self, queries: Queries, handle: Handle, entrypoint: str, most: int) -> None:
+        jobs = await take_behind(queries.driver, entrypoint, most)
         for job in jobs:
             self._start(handle, job)
-        if len(jobs) == _BATCH:
-            self._woken.set()
+        self._may_follow[entrypoint] -= len(jobs)
+        if self._may_follow[entrypoint] <= 0:
+            del self._may_follow[entrypoint]
+
+    def _cap(self, entrypoint: str) -> int:
+        cap = self._entrypoints.get(QueueEntrypoint(entrypoint))
+        return cap.concurrency_limit if cap is not None else 0
 
     def _with_room(self) -> dict[QueueEntrypoint, EntrypointExecutionParameter]:
-        """Those of which this worker alone does not have as many calls under way as all workers may."""
-        running = Counter(call.job.entrypoint for call in self._running.values())
+        """Those of which this worker alone does not have as many slots as all workers may."""
         return {
             entrypoint: cap
             for entrypoint, cap in self._entrypoints.items()
-            if running[entrypoint] < cap.concurrency_limit
+            if self._slots[entrypoint] < cap.concurrency_limit
         }
 
-    def _start(self, handle: Handle, job: models.Job) -> None:
-        message_id = UUID(bytes=job.payload)
-        running = self._running.get(message_id)
-        if running is None:
-            task = asyncio.create_task(handle(message_id), context=Context())
-            self._running[message_id] = _Call(job, task)
-            task.add_done_callback(partial(self._end, message_id))
-        elif running.job.id != job.id:
-            self._ended.append(_Ended(message_id, job))
+    def _start_picked(self, handle: Handle, job: Taken) -> None:
+        call = self._running.get(job.message_id)
+        if call is not None and call.job.id == job.id:
+            return  # this worker was silent for too long, and has taken over its own
+        if job.slot is None:
+            self._ended.append(job)  # a lost worker had it behind another: it waits until it gets a slot
+            self._woken.set()
+            return
+        entrypoint = job.entrypoint
+        self._slots[entrypoint] += 1
+        if share := self._ahead.get(entrypoint, 0) // max(1, self._cap(entrypoint)):
+            self._may_follow[entrypoint] = min(self._may_follow[entrypoint] + share, share * self._slots[entrypoint])
+        self._start(handle, job)
+
+    def _start(self, handle: Handle, job: Taken) -> None:
+        message_id = job.message_id
+        if message_id in self._running:
+            self._ended.append(job)
+            return
+        task = asyncio.create_task(handle(message_id), context=Context())
+        self._running[message_id] = _Call(job, task)
+        task.add_done_callback(partial(self._end, message_id))
 
     def _end(self, message_id: UUID, task: asyncio.Task[None]) -> None:
         job = self._running.pop(message_id).job
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
-        self._ended.append(_Ended(message_id, job))
+        self._ended.append(job)
         self._woken.set()
 
     async def _break_off(self) -> None:
@@ -298,65 +357,3 @@ class _Interval:
     def end(self) -> None:
         """Let it be over now."""
         self._ends_at = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    at: datetime
-    route_id: UUID
-
-
-async def _drop_settled(driver: Driver, ended: Sequence[_Ended]) -> Mapping[UUID, _Due]:
-    """Delete the jobs of messages that are settled, or gone; when each other one is due, and for which service."""
-    found: list[dict[str, Any]] = await driver.fetch(
-        "WITH due AS (SELECT id, due_at, COALESCE(route_id, service_id) AS route_id FROM message"  # noqa: S608
-        " WHERE id = ANY ($1::uuid[]) AND due_at IS NOT NULL),"
-        f" settled AS (DELETE FROM {JOBS_TABLE} AS job USING unnest($1::uuid[], $2::bigint[]) AS ended (message_id, id)"
-        " WHERE job.id = ended.id AND job.id = ANY ($2::bigint[]) AND message_id NOT IN (SELECT id FROM due))"
-        " SELECT id, due_at, route_id FROM due",
-        [each.message_id for each in ended],
-        [each.job.id for each in ended],
-    )
-    return {as_key(row["id"]): _Due(as_moment(row["due_at"]), as_key(row["route_id"])) for row in found}
-
-
-_NEW_JOB = Insert(
-    JOBS_TABLE,
-    {"entrypoint": "text", "priority": "integer", "dedupe_key": "text", "execute_after": "float8"},
-    computed={
-        "execute_after": "NOW() + execute_after * interval '1 second'",
-        "payload": "uuid_send(dedupe_key::uuid)",
-        "status": "'queued'",
-    },
-)
-
-
-async def _enqueue(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs whose message has one already, waiting or under way; the others are inserted."""
-    if not jobs:
-        return []
-    inserted = await job_queries(cast(Driver, _OpenTransaction())).enqueue(
-        [_entrypoint(job.service_id) for job in jobs],
-        [job.message_id.bytes for job in jobs],
-        [-job.priority for job in jobs],
-        [_until(job.due_at) for job in jobs],
-        [str(job.message_id) for job in jobs],
-        on_conflict="skip",
-    )
-    return [job for job, key in zip(jobs, inserted, strict=True) if key is None]
-
-
-class _OpenTransaction:
-    """As much of a driver as enqueueing needs: its statement runs in the transaction of the caller."""
-
-    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        return await rows(query, *args)
-
-
-@lru_cache(maxsize=1000)
-def _entrypoint(service_id: UUID) -> str:
-    return f"{_ENTRYPOINT}{service_id}"
-
-
-def _until(moment: datetime) -> timedelta:
-    return max(timedelta(0), moment - now())

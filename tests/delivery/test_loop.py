@@ -26,6 +26,11 @@ class NotingEngine(EmbeddedEngine):
     def __init__(self) -> None:
         super().__init__(Wakeup(), poll=0.05)
         self.told: list[Mapping[UUID, int]] = []
+        self.ahead: Mapping[UUID, int] = {}
+
+    def places_ahead(self, places: Mapping[UUID, int]) -> None:
+        self.ahead = places
+        super().places_ahead(places)
 
     def services_changed(self, caps: Mapping[UUID, int]) -> None:
         self.told.append(caps)
@@ -37,6 +42,11 @@ class NotingEngine(EmbeddedEngine):
     async def until(self, expected: Mapping[UUID, int]) -> None:
         async with asyncio.timeout(20):
             while not self.told or self.told[-1] != expected:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def until_ahead(self, expected: Mapping[UUID, int]) -> None:
+        async with asyncio.timeout(20):
+            while self.ahead != expected:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -99,11 +109,14 @@ async def test_a_service_may_have_a_number_of_connections_of_its_own(service: Se
 async def test_more_mails_than_connections_are_made_ready_for_a_service_without_limits(service: Service) -> None:
     engine = NotingEngine()
     async with delivering(engine, ahead=4):
-        await engine.until({service.id: 15})
+        await engine.until({service.id: 3})
+        assert engine.ahead == {service.id: 12}
         await execute("UPDATE service SET max_connections = 2 WHERE id = $1", service.id)
-        await engine.until({service.id: 10})
-        await execute("UPDATE service SET recipients_per_day = 1000 WHERE id = $1", service.id)
         await engine.until({service.id: 2})
+        assert engine.ahead == {service.id: 8}
+        await execute("UPDATE service SET recipients_per_day = 1000 WHERE id = $1", service.id)
+        await engine.until_ahead({})
+        assert engine.told[-1] == {service.id: 2}
 
 
 async def test_mail_of_a_service_that_becomes_active_is_tried(service: Service, put_mail: Put) -> None:

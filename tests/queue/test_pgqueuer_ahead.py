@@ -1,0 +1,270 @@
+"""Jobs that PgQueuer's engine takes along behind those that have a slot: no more connections, and everybody's turn."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from app.clock import now
+from app.database.connection import execute
+from app.database.jobs import JOBS_TABLE
+from app.queue.pgqueuer import PgQueuerEngine
+from app.services.models import Service
+from app.settings import Settings
+from tests.factories import make_service
+from tests.queue.calls import NEVER, Calls, running, send
+from tests.queue.conftest import Put, jobs
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> str:
+    return postgres_url
+
+
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    return settings.model_copy(update={"queue_poll": 0.05})
+
+
+@pytest.fixture
+def engine(quick: Settings) -> PgQueuerEngine:
+    return PgQueuerEngine(quick)
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+class Gate:
+    """A handle that lets the calls end one by one, in the order in which it is told to."""
+
+    def __init__(self) -> None:
+        self.started: list[UUID] = []
+        self.settles = True
+        self._may_end: dict[UUID, asyncio.Event] = {}
+        self._changed = asyncio.Condition()
+
+    async def handle(self, message_id: UUID) -> None:
+        async with self._changed:
+            self.started.append(message_id)
+            self._may_end[message_id] = asyncio.Event()
+            self._changed.notify_all()
+        await self._may_end[message_id].wait()
+        if self.settles:
+            await send(message_id)
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: len(self.started) >= count)
+
+    def end(self, *message_ids: UUID) -> None:
+        for message_id in message_ids:
+            self._may_end[message_id].set()
+
+    def end_all(self) -> None:
+        self.end(*self._may_end)
+
+
+async def holders() -> list[UUID]:
+    """Whose jobs have a slot, in the order of the slots."""
+    picked = [job for job in await jobs() if job["status"] == "picked" and job["slot"] is not None]
+    return [UUID(bytes=job["payload"]) for job in sorted(picked, key=lambda job: job["slot"])]
+
+
+async def until_held_by(*message_ids: UUID) -> None:
+    async with asyncio.timeout(20):
+        while await holders() != list(message_ids):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_those_that_wait_for_a_connection_have_no_slot(
+    service: Service, put_mail: Put, engine: PgQueuerEngine
+) -> None:
+    mails = [await put_mail() for _ in range(9)]
+    engine.services_changed({service.id: 2})
+    engine.places_ahead({service.id: 6})
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(8)
+        await asyncio.sleep(0.2)
+        assert gate.started == mails[:8], "two with a slot, and three behind each"
+        assert await holders() == mails[:2]
+        assert engine.connections(service.id) == 2
+        async with asyncio.timeout(20):
+            while len(gate.started) < 9:
+                gate.end_all()
+                await asyncio.sleep(0.01)
+        gate.end_all()
+    assert await jobs() == []
+    assert engine.connections(service.id) == 0
+
+
+async def test_the_slot_of_one_that_ends_is_the_last_ones_until_none_is_left(
+    service: Service, put_mail: Put, engine: PgQueuerEngine
+) -> None:
+    first, second, third = [await put_mail() for _ in range(3)]
+    engine.services_changed({service.id: 1})
+    engine.places_ahead({service.id: 2})
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(3)
+        gate.end(first)
+        await until_held_by(third)
+        gate.end(third)
+        await until_held_by(second)
+        assert engine.connections(service.id) == 1
+        gate.end(second)
+    assert await jobs() == []
+
+
+async def test_none_waits_for_a_connection_while_a_slot_is_free(
+    service: Service, put_mail: Put, engine: PgQueuerEngine
+) -> None:
+    """Whoever comes next gets that, and a mail that hangs holds up nobody."""
+    hanging = await put_mail()
+    engine.services_changed({service.id: 2})
+    engine.places_ahead({service.id: 4})
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(1)
+        await asyncio.sleep(0.2)
+        for count in (2, 3, 4):
+            another = await put_mail()
+            await gate.until(count)
+            await until_held_by(hanging, another)
+            gate.end(another)
+            await until_held_by(hanging)
+        gate.end(hanging)
+
+
+async def test_one_that_is_to_be_tried_again_hands_its_slot_over_and_waits(
+    service: Service, put_mail: Put, engine: PgQueuerEngine
+) -> None:
+    first, second = [await put_mail() for _ in range(2)]
+    engine.services_changed({service.id: 1})
+    engine.places_ahead({service.id: 1})
+    gate = Gate()
+    gate.settles = False
+    async with running(engine, gate.handle) as stop:
+        await gate.until(2)
+        due_at = now() + timedelta(hours=1)
+        await execute("UPDATE message SET due_at = $2 WHERE id = $1", first, due_at)
+        gate.end(first)
+        await until_held_by(second)
+        async with asyncio.timeout(20):
+            while (waiting := (await jobs())[0])["status"] != "queued":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert waiting["dedupe_key"] == str(first)
+        assert abs(waiting["execute_after"] - due_at) < timedelta(seconds=20)
+        gate.settles = True
+        stop.set()
+        gate.end(second)
+
+
+async def test_all_workers_together_have_no_more_slots_than_the_cap_and_each_has_its_turn(
+    service: Service, put_mail: Put, quick: Settings
+) -> None:
+    for _ in range(60):
+        await put_mail()
+    handled: Counter[int] = Counter()
+    engines = [PgQueuerEngine(quick) for _ in range(2)]
+    most = 0
+
+    async def handle(number: int, message_id: UUID) -> None:
+        nonlocal most
+        most = max(most, sum(engine.connections(service.id) for engine in engines))
+        await send(message_id)
+        handled[number] += 1
+
+    for engine in engines:
+        engine.services_changed({service.id: 3})
+        engine.places_ahead({service.id: 6})
+    async with (
+        running(engines[0], lambda message_id: handle(0, message_id)),
+        running(engines[1], lambda message_id: handle(1, message_id)),
+        asyncio.timeout(30),
+    ):
+        while handled.total() < 60:
+            await asyncio.sleep(0.01)
+            assert len(await holders()) <= 3
+    assert most <= 3
+    assert min(handled.values()) >= 6, f"one of them had nearly all: {handled}"
+    assert await jobs() == []
+
+
+async def test_what_a_lost_worker_had_without_a_slot_waits_for_one(
+    service: Service, put_mail: Put, engine: PgQueuerEngine, quick: Settings
+) -> None:
+    first, second = [await put_mail() for _ in range(2)]
+    await execute(
+        f"UPDATE {JOBS_TABLE} SET status = 'picked', heartbeat = NOW() - $1::float * INTERVAL '1 second'",
+        quick.lease + 1,
+    )
+    engine.services_changed({service.id: 1})
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(1)
+        await asyncio.sleep(0.2)
+        assert gate.started == [first], "the cap is 1"
+        gate.end(first)
+        await gate.until(2)
+        gate.end(second)
+    assert await jobs() == []
+
+
+async def test_a_job_without_a_slot_shows_that_its_worker_lives(
+    service: Service, put_mail: Put, quick: Settings
+) -> None:
+    for _ in range(2):
+        await put_mail()
+    engine = PgQueuerEngine(quick.model_copy(update={"lease_renewal": 0.05}))
+    engine.services_changed({service.id: 1})
+    engine.places_ahead({service.id: 1})
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(2)
+        before = (await jobs())[1]["heartbeat"]
+        async with asyncio.timeout(20):
+            while (await jobs())[1]["heartbeat"] == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        gate.end_all()
+
+
+async def test_what_waits_when_the_worker_is_broken_off_is_anybodys(
+    service: Service, put_mail: Put, engine: PgQueuerEngine
+) -> None:
+    for _ in range(3):
+        await put_mail()
+    engine.services_changed({service.id: 1})
+    engine.places_ahead({service.id: 2})
+    gate = Gate()
+    run = asyncio.create_task(engine.run(gate.handle, asyncio.Event()))
+    await gate.until(3)
+    run.cancel()
+    await asyncio.wait({run})
+    assert [(job["status"], job["queue_manager_id"]) for job in await jobs()] == [("queued", None)] * 3
+    assert engine.connections(service.id) == 0
+
+
+async def test_none_is_taken_along_for_a_service_that_has_no_places_ahead_or_is_not_served(
+    service: Service, put_mail: Put, quick: Settings, calls: Calls
+) -> None:
+    other = await make_service("other")
+    for _ in range(3):
+        await put_mail()
+        await put_mail(service=other)
+    engine = PgQueuerEngine(quick.model_copy(update={"queue_poll": NEVER, "lease_renewal": NEVER}))
+    engine.services_changed({service.id: 1, other.id: 1})
+    engine.places_ahead({other.id: 2})
+    calls.hang = {service.id, other.id}
+    async with running(engine, calls.handle):
+        await calls.until(lambda: calls.now.total() == 4)
+        assert calls.peak == {service.id: 1, other.id: 3}
+        engine.services_changed({service.id: 1})
+        await put_mail(service=other)
+        calls.go.set()
+        await calls.until(lambda: len(calls.ended) == 6)
+    assert len(await jobs()) == 1
