@@ -47,6 +47,8 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 _BATCH = 20
+_GATHER = 0.1
+"""Seconds in which reports of calls that ended may gather, while their slots are needed here anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,11 @@ class PgQueuerEngine:
         self._ahead: dict[str, int] = {}
         self._running: dict[UUID, _Call] = {}
         self._ended: list[Taken] = []
+        self._first_ended_at = 0.0
         self._slots: Counter[str] = Counter()
         self._may_follow: Counter[str] = Counter()
         self._woken = asyncio.Event()
+        self._may_be_due = False
 
     def rows_of(self, jobs: Sequence[Job]) -> tuple[Insert, Rows]:
         """See Engine.rows_of. PgQueuer's log, which nobody reads, does not hear of them."""
@@ -102,7 +106,7 @@ class PgQueuerEngine:
         }
         if entrypoints != self._entrypoints:
             self._entrypoints = entrypoints
-            self._woken.set()
+            self._look()
 
     def places_ahead(self, places: Mapping[UUID, int]) -> None:
         """See Engine.places_ahead. Where this worker has all slots of a service, each job that it picked brings its
@@ -135,6 +139,11 @@ class PgQueuerEngine:
             stopping.cancel()
             await self._break_off()
 
+    def _look(self) -> None:
+        """Something may be due, or a slot be free for it: ask PgQueuer, which is not done for each call that ends."""
+        self._may_be_due = True
+        self._woken.set()
+
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._woken.set()
@@ -146,7 +155,7 @@ class PgQueuerEngine:
 
             def wake(_: object, by: int | None = None, *__: object) -> None:
                 if by != own:  # what this session changes, it has seen
-                    self._woken.set()
+                    self._look()
 
             connection.add_termination_listener(wake)
             await connection.add_listener(JOBS_CHANNEL, wake)
@@ -155,13 +164,14 @@ class PgQueuerEngine:
     async def _serve(self, queries: Queries, handle: Handle, stop: asyncio.Event) -> None:
         """Return once `stop` is set and every call has ended and is reported."""
         beat, sweep = _Interval(self._settings.lease_renewal), _Interval(self._settings.recover_interval)
-        tidy = _Interval(self._settings.housekeeping_interval)
+        tidy, look = _Interval(self._settings.housekeeping_interval), _Interval(self._settings.queue_poll)
         try:
             while True:
                 self._woken.clear()
-                await self._report(queries)
-                if self._ended:
-                    continue
+                if not self._may_gather():
+                    await self._report(queries)
+                    if self._ended:
+                        continue
                 if stop.is_set() and not self._running:
                     return
                 if beat.is_over() and self._running:
@@ -170,9 +180,12 @@ class PgQueuerEngine:
                     if sweep.is_over():
                         await self._redirect(queries)
                         await self._sweep(sweep)
+                        self._may_be_due = True
                     if tidy.is_over():
                         await self._tidy(queries)
-                    await self._start_due(queries, handle)
+                    if look.is_over() or self._may_be_due:
+                        self._may_be_due = False
+                        await self._start_due(queries, handle)
                 await self._rest()
         except asyncio.CancelledError:
             await self._break_off()
@@ -182,9 +195,20 @@ class PgQueuerEngine:
             raise
 
     async def _rest(self) -> None:
+        longest = min(self._settings.queue_poll, self._settings.lease_renewal)
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(self._settings.queue_poll, self._settings.lease_renewal)):
+            async with asyncio.timeout(min(longest, _GATHER) if self._ended else longest):
                 await self._woken.wait()
+
+    def _may_gather(self) -> bool:
+        """Whether reports can wait for more: no slot would be free by them, mail that was taken along gets it."""
+        if not self._running or not 0 < len(self._ended) < _BATCH:
+            return False
+        if asyncio.get_running_loop().time() - self._first_ended_at >= _GATHER:
+            return False
+        free = Counter(job.entrypoint for job in self._ended if job.slot is not None)
+        free.subtract(call.job.entrypoint for call in self._running.values() if call.job.slot is None)
+        return all(count <= 0 for count in free.values())
 
     async def _report(self, queries: Queries) -> None:
         """Write down the calls that ended: the job of a settled message goes, any other waits until its row is due."""
@@ -201,6 +225,7 @@ class PgQueuerEngine:
         for job in ended:
             if job.slot is not None:
                 self._slots[job.entrypoint] -= 1
+                self._may_be_due = True
                 if not self._slots[job.entrypoint]:
                     self._may_follow.pop(job.entrypoint, None)
 
@@ -275,7 +300,7 @@ class PgQueuerEngine:
             for job in jobs:
                 self._start_picked(handle, Taken(job.id, job.entrypoint, UUID(bytes=job.payload), job.slot))
             if len(jobs) == _BATCH:
-                self._woken.set()
+                self._look()
         for entrypoint, most in list(self._may_follow.items()):
             # Else one might wait here for a connection while another worker could have one.
             if self._slots[entrypoint] == self._cap(entrypoint):
@@ -329,6 +354,8 @@ class PgQueuerEngine:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
+        if not self._ended:
+            self._first_ended_at = asyncio.get_running_loop().time()
         self._ended.append(job)
         self._woken.set()
 

@@ -3,9 +3,11 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from pgqueuer.adapters.persistence.queries import Queries
 
 from app.clock import now
 from app.database.connection import execute
@@ -162,6 +164,73 @@ async def test_one_that_is_to_be_tried_again_hands_its_slot_over_and_waits(
         gate.settles = True
         stop.set()
         gate.end(second)
+
+
+async def test_reports_gather_while_no_slot_would_be_free_by_them(
+    service: Service, put_mail: Put, engine: PgQueuerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.queue.pgqueuer._GATHER", NEVER)
+    mails = [await put_mail() for _ in range(4)]
+    engine.services_changed({service.id: 1})
+    engine.places_ahead({service.id: 3})
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(4)
+        gate.end(mails[0], mails[1])
+        await asyncio.sleep(0.3)
+        assert len(await jobs()) == 4
+        gate.end(mails[2], mails[3])
+    assert await jobs() == []
+
+
+async def test_what_is_due_is_not_looked_for_at_the_end_of_each_call(
+    service: Service, put_mail: Put, quick: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But where a slot is free by it: then another one may have it, of whatever service."""
+    other = await make_service("other")
+    mails = [await put_mail() for _ in range(4)]
+    engine = PgQueuerEngine(quick.model_copy(update={"queue_poll": NEVER, "lease_renewal": NEVER}))
+    engine.services_changed({service.id: 1, other.id: 1})
+    engine.places_ahead({service.id: 3})
+    looks, dequeue = 0, Queries.dequeue
+
+    async def counted(queries: Queries, **asked: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await dequeue(queries, **asked)
+
+    monkeypatch.setattr(Queries, "dequeue", counted)
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(4)
+        await asyncio.sleep(0.3)
+        before = looks
+        for message_id in mails[:3]:
+            gate.end(message_id)
+            await asyncio.sleep(0.3)
+        assert len(await jobs()) == 1
+        assert looks == before
+        last = await put_mail()
+        await asyncio.sleep(0.3)
+        assert last not in gate.started
+        gate.end(mails[3])
+        await gate.until(5)
+        gate.end(last)
+
+
+async def test_a_report_waits_for_others_only_shortly(service: Service, put_mail: Put, engine: PgQueuerEngine) -> None:
+    hanging, behind = [await put_mail() for _ in range(2)]
+    engine.services_changed({service.id: 1})
+    engine.places_ahead({service.id: 1})
+    gate = Gate()
+    async with running(engine, gate.handle):
+        await gate.until(2)
+        gate.end(behind)
+        async with asyncio.timeout(20):
+            while len(await jobs()) == 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await holders() == [hanging]
+        gate.end(hanging)
 
 
 async def test_all_workers_together_have_no_more_slots_than_the_cap_and_each_has_its_turn(
