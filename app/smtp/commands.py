@@ -16,19 +16,19 @@ _PATH = re.compile(
 
 def mail_command(extensions: Mapping[str, str], envelope: Envelope, due: Iterable[str], content: Content) -> bytes:
     """MAIL with the parameters that these extensions allow, without CRLF."""
-    parameters = b""
+    parameters = ""
     if "size" in extensions:
-        parameters = b" SIZE=%d" % content.size
+        parameters = f" SIZE={content.size}"
     if "8bitmime" in extensions and not content.is_ascii:
-        parameters += b" BODY=8BITMIME"
+        parameters += " BODY=8BITMIME"
     if needs_smtputf8(envelope, due):
-        parameters += b" SMTPUTF8"
-    return b"MAIL FROM:<%b>%b" % (envelope.reverse_path.encode(), parameters)
+        parameters += " SMTPUTF8"
+    return f"MAIL FROM:<{envelope.reverse_path}>{parameters}".encode()
 
 
 def rcpt_command(address: str) -> bytes:
     """RCPT, without CRLF."""
-    return b"RCPT TO:<%b>" % address.encode()
+    return f"RCPT TO:<{address}>".encode()
 
 
 def needs_smtputf8(envelope: Envelope, due: Iterable[str]) -> bool:

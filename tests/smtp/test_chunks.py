@@ -31,7 +31,7 @@ def test_a_dot_that_begins_a_line_is_doubled_wherever_the_content_is_cut(lines: 
 
 
 @given(
-    content=st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"a"]), max_size=12).map(b"".join), size=st.integers(1, 5)
+    content=st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"a"]), max_size=12).map(b"".join), size=st.integers(1, 24)
 )
 async def test_a_line_without_crlf_is_found_wherever_the_content_is_cut(content: bytes, size: int) -> None:
     whole = content.endswith(b"\r\n") and content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r")
