@@ -1,10 +1,13 @@
 """Values of plain SQL rows: what SQLite keeps as text, PostgreSQL has types for."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, overload
 from uuid import UUID
 
 import orjson
+
+from app.database.key import stored_key
 
 
 @overload
@@ -15,7 +18,7 @@ def as_key(value: UUID | str | None) -> UUID | None:
     """A key, from either database."""
     if value is None or isinstance(value, UUID):
         return value
-    return UUID(value)
+    return stored_key(value)
 
 
 @overload
@@ -42,6 +45,18 @@ def moment_text(moment: datetime) -> str:
 def key_text(key: UUID | str) -> str:
     """As SQLite keeps it: as str() has it, in half the time."""
     return key if isinstance(key, str) else orjson.dumps(key).decode()[1:-1]
+
+
+def moment_texts(moments: Sequence[datetime]) -> list[str]:
+    """`moment_text` of each, in half the time."""
+    if not moments or [moment for moment in moments if moment.tzinfo is not UTC]:
+        return [moment_text(moment) for moment in moments]
+    return orjson.dumps(moments).decode().replace("T", " ")[2:-2].split('","')
+
+
+def key_texts(keys: Sequence[UUID]) -> list[str]:
+    """`key_text` of each, in half the time."""
+    return orjson.dumps(keys).decode()[2:-2].split('","') if keys else []
 
 
 def as_document(value: str | bytes | None) -> Any:

@@ -153,3 +153,24 @@ def test_who_was_not_asked_for_longest_makes_room() -> None:
     none = Kept[str, str](most=0)
     none.keep("a", "a", 1)
     assert none.get("a") is None
+
+
+def test_what_was_asked_for_last_is_what_was_kept_last() -> None:
+    kept, key, other = Kept[UUID, str](2), UUID(int=1), UUID(int=2)
+    kept.keep(key, "old", 1)
+    assert [kept.get(key, 1), kept.get(key, 1), kept.get(other, 1)] == ["old", "old", None]
+    kept.keep(key, "new", 1)
+    assert [kept.get(key, 1), kept.get(key, 2)] == ["new", None]
+    kept.keep(other, "other", 2)
+    assert [kept.get(key, 2), kept.get(other, 2)] == [None, "other"]
+    kept.forget()
+    assert kept.get(other, 2) is None
+
+
+def test_what_was_asked_for_last_goes_last() -> None:
+    kept, keys = Kept[UUID, int](2), [UUID(int=number) for number in range(3)]
+    kept.keep(keys[0], 0, 1)
+    kept.keep(keys[1], 1, 1)
+    assert [kept.get(keys[0]), kept.get(keys[0])] == [0, 0]
+    kept.keep(keys[2], 2, 1)
+    assert [kept.get(key) for key in keys] == [0, None, 2]
