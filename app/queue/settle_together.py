@@ -18,7 +18,7 @@ import orjson
 from app.database.connection import dialect, in_transaction
 from app.database.group_commit import running_unit
 from app.database.key import new_key, new_key_texts
-from app.database.values import key_text, moment_text
+from app.database.values import key_text, key_texts, moment_texts
 from app.events.record import Told, told
 from app.mail.reply import parts_of
 from app.queue.attempts import via_parts
@@ -29,7 +29,13 @@ from app.queue.settlement import Settlement, happening_of
 from app.queue.states import RecipientState, message_state
 from app.queue.together import Take, Together
 
-_FINAL = (RecipientState.SENT, RecipientState.FAILED)
+_FINAL = _SENT, _FAILED = RecipientState.SENT, RecipientState.FAILED
+_STATES = {
+    (True, False): message_state({_SENT}).value,
+    (False, True): message_state({_FAILED}).value,
+    (True, True): message_state({_SENT, _FAILED}).value,
+}
+"""A message's, by whether it is sent to any recipient, and failed for any."""
 
 
 class FinalResults:
@@ -97,12 +103,8 @@ class _Final:
     @property
     def state(self) -> str:
         """The message's new state."""
-        return _message_state(frozenset([settlement.state for settlement in self.settlements]))
-
-
-@lru_cache
-def _message_state(states: frozenset[RecipientState]) -> str:
-    return message_state(states).value
+        sent = [settlement.state is _SENT for settlement in self.settlements]
+        return _STATES[True in sent, False in sent]
 
 
 def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
@@ -153,7 +155,7 @@ def _result_rows(final: _Final, moment: datetime) -> list[dict[str, object]]:
                 "began": final.started_at,
                 "ended": final.moment,
                 "number": settlement.number,
-                "outcome": _VALUES[settlement.state],
+                "outcome": _value_of(settlement.state),
                 "reply_code": code,
                 "reply_enhanced": enhanced,
                 "reply_text": text,
@@ -175,13 +177,15 @@ async def _write(finals: Sequence[_Final]) -> None:
     rerouted: list[tuple[object, ...]] = []
     events: list[Told] = []
     keys = iter(new_key_texts(sum([len(final.settlements) for final in finals])))
-    for final in finals:
-        claim = final.claim
-        message, worker, via = key_text(claim.message_id), _worker_text(claim.worker_id), claim.via
-        began, ended = moment_text(final.started_at), moment_text(final.moment)
+    messages = key_texts([final.claim.message_id for final in finals])
+    begins = moment_texts([final.started_at for final in finals])
+    moments = moment_texts([final.moment for final in finals])
+    for final, message, began, ended in zip(finals, messages, begins, moments, strict=True):
+        claim, via = final.claim, final.claim.via
+        worker = _worker_text(claim.worker_id)
         ends.append((message, worker, claim.fence, final.state, ended))
         for s in final.settlements:
-            recipient, state, reply = key_text(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
+            recipient, state, reply = key_text(s.recipient_id), _value_of(s.state), parts_of(s.reply)
             recipients.append((recipient, state, *reply, ended, began))
             attempt = (next(keys), message, recipient, worker, began, ended, s.number, state, *reply)
             if via is None:
@@ -222,7 +226,12 @@ def _document(number: int, code: int | None) -> str:
     return json.dumps({"attempt": number, "code": code})
 
 
-_VALUES = {state: state.value for state in RecipientState}
+_SENT_VALUE, _FAILED_VALUE = _SENT.value, _FAILED.value
+
+
+def _value_of(final: RecipientState) -> str:
+    return _SENT_VALUE if final is _SENT else _FAILED_VALUE
+
 
 _END = (
     f"UPDATE message SET state = $4, settled_at = $5, {SETTLED}"  # noqa: S608 - constants

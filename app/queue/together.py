@@ -38,7 +38,11 @@ class Together(Generic[Item]):
             self._is_working = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._do_all(), context=Context())
-        await (asked.outlast() if surely else asked.wait())
+        try:
+            await asked.future
+        except asyncio.CancelledError:
+            await asked.cancelled(surely=surely)
+            raise
 
     async def _do_all(self) -> None:
         try:
