@@ -35,4 +35,4 @@ class Instant:
 
 def instant() -> Instant:
     """The current instant by both clocks."""
-    return Instant(now(), monotonic())
+    return Instant(datetime.now(UTC), time.monotonic())

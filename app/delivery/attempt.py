@@ -107,12 +107,16 @@ class Attempter:
             if not take_over:
                 await asyncio.sleep(self._lease.pause)  # or a message that is due all along is tried in a circle
             return False
-        lease = Lease(claim, self._leases, since)
-        async with lease:
+        lease, slot = Lease(claim, self._leases, since), self._unsettled.slot(claim.service_id)
+        lease.begin()
+        try:
             if claim.turn_at is not None:
                 await _given_back(claim, wait_for_turn(claim.turn_at))
-            with self._unsettled.slot(claim.service_id) as slot:
-                await self._deliver(claim, lease, slot)
+            await self._deliver(claim, lease, slot)
+        finally:
+            slot.free()
+            if lease.end():
+                await lease.ended()
         return True
 
     async def _claim(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
@@ -162,6 +166,8 @@ class Attempter:
             part = untried[: self._max_recipients]
             try:
                 if dispatch is None:
+                    dispatch = self._at_hand(claim, lease, slot)
+                if dispatch is None:
                     dispatch = await _given_back(claim, self._prepare(claim, lease, slot))
                 part = untried[: dispatch.service.max_recipients_per_transaction or self._max_recipients]
                 result = await self._send(dispatch, part)
@@ -191,6 +197,14 @@ class Attempter:
         if dispatch is not None and dispatch.met_new_size:
             await _note_announced_size(dispatch)
 
+    def _at_hand(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch | None":
+        """What `_prepare` returns, where there is nothing to wait for."""
+        content, revision = claim.content, claim.revision
+        if content is None or revision is None or (self._signer is not None and not self._signer.is_idle(revision)):
+            return None
+        service = self._services.known(claim.service_id, revision)
+        return None if service is None else _Dispatch(claim, lease, slot, service, self._resolve(service), content)
+
     async def _prepare(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch":
         service = await self._services.of_id(claim.service_id, claim.revision)
         server = self._resolve(service)
@@ -219,6 +233,8 @@ class Attempter:
                 result = await self._transact(dispatch, due, fresh=tries > 0, rides=rides)
             except SmtpFailure as failed:
                 return TransactionResult(replies, failed.failure)
+            if not replies and not result.try_again:  # as nearly always
+                return result
             replies.update(result.replies)
             is_bumped = result.is_bumped and rides
             if not is_bumped and (not result.try_again or tries == self._reconnects):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import timedelta
 
 from app.clock import Instant
 from app.database.finish import finish
@@ -35,6 +36,8 @@ class Leases:
     def __init__(self, policy: LeasePolicy, clock: Callable[[], Instant]) -> None:
         self.policy = policy
         self.clock = clock
+        self.sure_for = timedelta(seconds=policy.duration / 2)
+        """How long a lease is sure after it was confirmed."""
         self._under_way: set[Lease] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._first = 0.0
@@ -68,7 +71,7 @@ class Leases:
 
 class Lease:
     """That of one claim. `confirmed`: when the database was asked that last said so, at first when the claim was made;
-    read before it was asked. `async with`: it is kept meanwhile."""
+    read before it was asked. It is kept from `begin` to `end`."""
 
     __slots__ = ("_claim", "_clock", "_leases", "_policy", "_renewing", "confirmed")
 
@@ -80,14 +83,21 @@ class Lease:
         self._clock = leases.clock
         self._renewing: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> None:
-        """Renew the lease while the block runs, until it is lost. One renewal that fails is no reason to lose it."""
+    def begin(self) -> None:
+        """Renew the lease from now on, until it is lost. One renewal that fails is no reason to lose it."""
         self._leases.watch(self)
 
-    async def __aexit__(self, *_: object) -> None:
+    def end(self) -> bool:
+        """Renew it no more; whether `ended` is to be waited for. No coroutine: few leases are ever renewed."""
         self._leases.forget(self)
+        if self._renewing is None:
+            return False
+        self._renewing.cancel()
+        return True
+
+    async def ended(self) -> None:
+        """Return once nothing of it is under way."""
         if self._renewing is not None:
-            self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
 
     def begin_to_renew(self) -> None:
@@ -147,7 +157,9 @@ class Lease:
             self.confirmed = asked
 
     def _is_sure(self) -> bool:
-        return self.confirmed.seconds_to(self._clock()) <= self._policy.duration / 2
+        moment, since, most = self._clock(), self.confirmed, self._leases.sure_for
+        # As `seconds_to` has it, in half the time.
+        return moment.wall - since.wall <= most and moment.monotonic - since.monotonic <= self._policy.duration / 2
 
     def _log(self, error: Exception) -> None:
         log_trouble(logger, error, "message %s: lease not renewed", public_id("msg", self._claim.message_id))

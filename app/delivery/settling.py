@@ -152,7 +152,7 @@ def _log_settled(claim: Claim, settlements: Sequence[Settlement], route: Route |
 def _tally(settlements: Sequence[Settlement]) -> str:
     """How many recipients came to which state, e.g. `2 sent, 1 deferred`."""
     if len(settlements) == 1:
-        return f"1 {settlements[0].state}"
+        return "1 " + settlements[0].state
     counts = Counter(settlement.state.value for settlement in settlements)
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 

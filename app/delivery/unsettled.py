@@ -4,7 +4,6 @@ again. And what waits so that the results of many of them share a commit."""
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import Self
 from uuid import UUID
 
 from app.database.connection import dialect
@@ -66,7 +65,7 @@ class Unsettled:
 
 
 class Slot:
-    """Taken before the end of the content is sent, freed once the result is written, at the latest with the block."""
+    """Taken before the end of the content is sent, freed once the result is written, at the latest with the attempt."""
 
     __slots__ = ("_is_taken", "_is_unanswered", "_per_connection", "_places", "_unsettled")
 
@@ -76,12 +75,6 @@ class Slot:
         self._per_connection = per_connection
         self._is_taken = False
         self._is_unanswered = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.free()
 
     async def take(self, connections: int) -> None:
         """Wait until one of those that a service with so many connections has is free, first come, first served; it is

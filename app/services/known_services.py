@@ -24,6 +24,10 @@ class KnownServices:
             self._named.keep(key, service, revision)
         return service
 
+    def known(self, service_id: UUID, revision: int) -> Service | None:
+        """What `of_id` returns, where it is kept."""
+        return self._by_id.get(service_id, revision)
+
     async def of_id(self, service_id: UUID, revision: int | None) -> Service:
         """The service, as of this revision, or newer; None: as it is stored now. Raises DoesNotExist."""
         service = None if revision is None else self._by_id.get(service_id, revision)

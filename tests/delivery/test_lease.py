@@ -1,6 +1,8 @@
 """No final dot under a lease that is not sure: a worker that was stopped, or cut off from the database, lets go."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -36,6 +38,16 @@ class Clock:
     def __call__(self) -> Instant:
         real = instant()
         return Instant(real.wall + timedelta(seconds=self.wall), real.monotonic + self.monotonic)
+
+
+@asynccontextmanager
+async def kept(lease: Lease) -> AsyncIterator[None]:
+    lease.begin()
+    try:
+        yield
+    finally:
+        if lease.end():
+            await lease.ended()
 
 
 @pytest.fixture
@@ -212,7 +224,7 @@ async def test_a_renewal_that_took_longer_than_the_pause_is_followed_by_the_next
     policy = LeasePolicy(LEASE, 3600, 0.01)
     start = clock()
     clock.monotonic += 3600
-    async with Lease(claim, Leases(policy, clock), start), asyncio.timeout(20):
+    async with kept(Lease(claim, Leases(policy, clock), start)), asyncio.timeout(20):
         await renewed_twice.wait()
 
 
@@ -233,8 +245,8 @@ async def test_of_leases_that_share_a_timer_each_is_renewed_in_its_own_time(
     clock.monotonic += 0.05
     second = clock()
     clock.monotonic += 3599.95
-    async with asyncio.timeout(20), Lease(newer, leases, second):
-        async with Lease(over, leases, first):
+    async with asyncio.timeout(20), kept(Lease(newer, leases, second)):
+        async with kept(Lease(over, leases, first)):
             pass
-        async with Lease(older, leases, first):
+        async with kept(Lease(older, leases, first)):
             assert [await renewed.get(), await renewed.get()] == [older.message_id, newer.message_id]

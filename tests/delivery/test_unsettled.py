@@ -34,14 +34,15 @@ async def test_one_too_many_waits_until_another_is_freed() -> None:
     assert not (await take(first)).done()
 
 
-async def test_it_is_freed_with_its_block_and_who_is_cancelled_keeps_none() -> None:
+async def test_who_is_cancelled_while_it_waits_keeps_none() -> None:
     unsettled = Unsettled(ONE_EACH)
-    with unsettled.slot(SERVICE) as held:
-        await held.take(1)
-        waiting = [await take(unsettled.slot(SERVICE), 1) for _ in range(2)]
-        waiting[0].cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting[0]
+    held = unsettled.slot(SERVICE)
+    await held.take(1)
+    waiting = [await take(unsettled.slot(SERVICE), 1) for _ in range(2)]
+    waiting[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[0]
+    held.free()
     await waiting[1]
 
 
