@@ -42,7 +42,8 @@ class GroupCommit:
         self._committed = committed
         self._urgent: deque[_Entry[Any]] = deque()
         self._patient: deque[_Entry[Any]] = deque()
-        self._committing: asyncio.Task[None] | None = None
+        self._is_busy = False
+        self._in_turn: asyncio.Task[None] | None = None
 
     async def run(self, work: Work[T], *, urgent: bool = False) -> T:
         """The result of `work`, once it is committed; raises what it raised, nothing of it written then.
@@ -51,37 +52,45 @@ class GroupCommit:
         """
         entry = _Entry(work)
         (self._urgent if urgent else self._patient).append(entry)
-        if self._committing is None:
-            # In a context of its own: it goes on for others than the one who happens to begin it.
-            self._committing = asyncio.get_running_loop().create_task(self._commit(), context=Context())
+        if not self._is_busy:
+            self._is_busy = True
+            # Not at once: who is woken in this turn of the event loop shares the commit.
+            asyncio.get_running_loop().call_soon(self._begin)
         return await entry.wait()
 
-    async def _commit(self) -> None:
-        """One group after the other, until nobody waits."""
-        try:
-            while self._urgent or self._patient:
-                await self._commit_group()
-        finally:
-            self._committing = None
+    def _begin(self) -> None:
+        """The next group, at once where the connection is free: a task of its own takes longer than all the rest."""
+        if self._client.borrow_at_once():
+            self._begin_borrowed()
+        else:
+            # In a context of its own: it goes on for others than the one who happened to begin it.
+            self._in_turn = asyncio.get_running_loop().create_task(self._begin_in_turn(), context=Context())
 
-    async def _commit_group(self) -> None:
-        group: list[_Entry[Any]] = []
+    async def _begin_in_turn(self) -> None:
         try:
             await self._client.borrow(urgent=bool(self._urgent))
             try:
                 await self._client.create_connection(with_db=True)
-                group += self._next_group()
-                if group:
-                    loop = asyncio.get_running_loop()
-                    await self._client.on_thread(lambda connection: self._run_groups(connection, group, loop))
-            finally:
+            except BaseException:
                 self._client.give_back()
+                raise
         except BaseException as error:
-            group = group or self._next_group()
+            group = self._next_group()
             _fail(group, error)
             _tell(group)
+            self._go_on()
             if not isinstance(error, Exception):
                 raise
+        else:
+            self._begin_borrowed()
+
+    def _begin_borrowed(self) -> None:
+        group = self._next_group()
+        if group:
+            loop = asyncio.get_running_loop()
+            self._client.begin_on_thread(lambda connection: self._run_groups(connection, group, loop))
+        else:
+            self._give_back()
 
     def _run_groups(
         self, connection: sqlite3.Connection, group: Sequence["_Entry[Any]"], loop: asyncio.AbstractEventLoop
@@ -92,12 +101,28 @@ class GroupCommit:
                 _run_group(connection, group)
             except BaseException as error:  # each of these has begun, and nobody else knows of the later ones
                 _fail(group, error)
-            loop.call_soon_threadsafe(self._end, group)
-            group = () if self._client.is_wanted else self._next_group()
+            following = () if self._client.is_wanted else self._next_group()
+            loop.call_soon_threadsafe(self._end if following else self._end_last, group)
+            group = following
 
     def _end(self, group: Sequence["_Entry[Any]"]) -> None:
         _tell(group)
         self._committed()
+
+    def _end_last(self, group: Sequence["_Entry[Any]"]) -> None:
+        self._end(group)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._client.give_back()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """With those that have come meanwhile."""
+        if self._urgent or self._patient:
+            asyncio.get_running_loop().call_soon(self._begin)
+        else:
+            self._is_busy = False
 
     def _next_group(self) -> list["_Entry[Any]"]:
         group = begin_next(self._urgent, _MOST_AT_ONCE)

@@ -23,10 +23,16 @@ class PriorityLock(asyncio.Lock):
         """Whether some task waits for it."""
         return bool(self._urgent or self._patient)
 
+    def acquire_at_once(self) -> bool:
+        """Take it if it is free; whether it was."""
+        if self._is_taken:
+            return False
+        self._is_taken = True
+        return True
+
     async def acquire(self, *, urgent: bool = False) -> Literal[True]:
         """Wait for it. Cancelled meanwhile, the task neither has it nor keeps it from others."""
-        if not self._is_taken:
-            self._is_taken = True
+        if self.acquire_at_once():
             return True
         waiter = asyncio.get_running_loop().create_future()
         (self._urgent if urgent else self._patient).append(waiter)

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -109,14 +109,19 @@ class Client(_PlainSql):
         async with asyncio.timeout(self._patience):
             await self._lock.acquire(urgent=urgent)
 
+    def borrow_at_once(self) -> bool:
+        """Whether it is taken: where it is free, and the connection is open."""
+        return self._connection is not None and not self._closed and self._lock.acquire_at_once()
+
     def give_back(self) -> None:
-        """Let the next one have what `borrow` took."""
+        """Let the next one have what was borrowed."""
         self._lock.release()
 
-    async def on_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run it on the connection's thread, to its end even when cancelled; the connection is open and borrowed."""
+    def begin_on_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Let it run on the connection's thread; the connection is open and borrowed. `work` says itself when it has
+        ended, and raises nothing."""
         connection: Any = self._connection
-        return cast(T, await finish(connection._execute(work, connection._conn)))
+        connection._tx.put_nowait((None, partial(work, connection._conn)))
 
     async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T:
         """See connection.in_transaction."""

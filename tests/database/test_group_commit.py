@@ -8,7 +8,7 @@ from contextvars import Context
 from typing import Any
 
 import pytest
-from tortoise.exceptions import IntegrityError, OperationalError
+from tortoise.exceptions import DBConnectionError, IntegrityError, OperationalError
 
 from app.clock import now
 from app.database import group_commit
@@ -300,3 +300,47 @@ async def test_whoever_else_wants_the_connection_has_it_before_the_next_group(sq
     first.end()
     await asyncio.gather(running, *waiting)
     assert order == ["another", "the next group"]
+
+
+async def test_who_is_woken_in_the_turn_in_which_a_group_begins_shares_its_commit(sqlite_database: Settings) -> None:
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def late() -> int:
+        await woken
+        return await in_transaction(insert(2))
+
+    waiting = asyncio.create_task(late(), context=Context())
+    await asyncio.sleep(0)
+    async with told() as statements:
+        woken.set_result(None)
+        assert await in_transaction(insert(1)) == 1
+        assert await waiting == 2
+    assert statements.count("COMMIT") == 1
+
+
+async def test_who_waits_while_the_database_is_closed_is_told(sqlite_settings: Settings) -> None:
+    await open_database(sqlite_settings)
+    first = OnTheThread()
+    running = await first.begin()
+    waiting = asyncio.create_task(in_transaction(insert(2)), context=Context())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(close_database())
+    await asyncio.sleep(0.05)
+    first.end()
+    assert await running == 1
+    with pytest.raises(DBConnectionError, match="closed"):
+        await waiting
+    await closing
+
+
+async def test_who_waits_too_long_for_the_connection_is_told(sqlite_settings: Settings) -> None:
+    await open_database(sqlite_settings.model_copy(update={"database_busy_timeout": 0.05}))
+    try:
+        async with transaction():
+            waiting = [asyncio.create_task(in_transaction(insert(pid)), context=Context()) for pid in range(2)]
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [TimeoutError] * 2
+        assert await in_transaction(insert(3)) == 3
+        assert await pids() == [3]
+    finally:
+        await close_database()

@@ -26,9 +26,12 @@ async def test_it_is_handed_on_in_the_order_of_asking_to_the_urgent_ones_first()
     ]
     await asyncio.sleep(0)
     lock.release()
+    assert not lock.acquire_at_once()
     await asyncio.gather(*takers)
     assert order == ["urgent first", "urgent second", "first", "second"]
     assert not lock.locked()
+    assert lock.acquire_at_once()
+    assert lock.locked()
 
 
 @pytest.mark.parametrize("handed_over", [False, True], ids=["while it waits", "just after it was handed over"])
