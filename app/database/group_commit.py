@@ -10,6 +10,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -33,8 +34,8 @@ current_unit: ContextVar["Unit | None"] = ContextVar("unit", default=None)
 class GroupCommit:
     """The units of work of one connection. The urgent ones of a group run first. `committed` is called after each.
 
-    Each group follows right behind the one before, without a way through the event loop, unless nothing waits by then,
-    or somebody else waits for the connection.
+    Who is told of the end of a group goes on before the next one begins: so what it wants next shares that commit, and
+    does not wait for it. Whoever else waits for the connection has it first.
     """
 
     def __init__(self, client: "Client", committed: Callable[[], None]) -> None:
@@ -87,30 +88,22 @@ class GroupCommit:
     def _begin_borrowed(self) -> None:
         group = self._next_group()
         if group:
-            loop = asyncio.get_running_loop()
-            self._client.begin_on_thread(lambda connection: self._run_groups(connection, group, loop))
+            self._client.begin_on_thread(partial(self._run_on_thread, group, asyncio.get_running_loop()))
         else:
             self._give_back()
 
-    def _run_groups(
-        self, connection: sqlite3.Connection, group: Sequence["_Entry[Any]"], loop: asyncio.AbstractEventLoop
+    def _run_on_thread(
+        self, group: Sequence["_Entry[Any]"], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection
     ) -> None:
-        """On the connection's thread."""
-        while group:
-            try:
-                _run_group(connection, group)
-            except BaseException as error:  # each of these has begun, and nobody else knows of the later ones
-                _fail(group, error)
-            following = () if self._client.is_wanted else self._next_group()
-            loop.call_soon_threadsafe(self._end if following else self._end_last, group)
-            group = following
+        try:
+            _run_group(connection, group)
+        except BaseException as error:
+            _fail(group, error)
+        loop.call_soon_threadsafe(self._end, group)
 
     def _end(self, group: Sequence["_Entry[Any]"]) -> None:
         _tell(group)
         self._committed()
-
-    def _end_last(self, group: Sequence["_Entry[Any]"]) -> None:
-        self._end(group)
         self._give_back()
 
     def _give_back(self) -> None:
@@ -118,7 +111,7 @@ class GroupCommit:
         self._go_on()
 
     def _go_on(self) -> None:
-        """With those that have come meanwhile."""
+        """With those that have come meanwhile, or come in this turn of the event loop."""
         if self._urgent or self._patient:
             asyncio.get_running_loop().call_soon(self._begin)
         else:

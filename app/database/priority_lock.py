@@ -18,11 +18,6 @@ class PriorityLock(asyncio.Lock):
         """Whether some task has it."""
         return self._is_taken
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether some task waits for it."""
-        return bool(self._urgent or self._patient)
-
     def acquire_at_once(self) -> bool:
         """Take it if it is free; whether it was."""
         if self._is_taken:

@@ -118,19 +118,14 @@ class Client(_PlainSql):
         self._lock.release()
 
     def begin_on_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Let it run on the connection's thread; the connection is open and borrowed. `work` says itself when it has
-        ended, and raises nothing."""
+        """Let it run on the connection's thread; the connection is open and borrowed. Nobody waits for `work`, which
+        tells by itself when it has ended, and raises nothing."""
         connection: Any = self._connection
         connection._tx.put_nowait((None, partial(work, connection._conn)))
 
     async def in_transaction(self, work: Work[T], *, urgent: bool = False) -> T:
         """See connection.in_transaction."""
         return await self._group_commit.run(work, urgent=urgent)
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether somebody waits for what `borrow` took, or to close it."""
-        return self._closed or self._lock.is_wanted
 
     async def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         """See connection.rows. A SELECT waits for no commit: it has a connection of its own to read by."""

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -24,7 +24,6 @@ from app.database.connection import (
     rows,
     transaction,
 )
-from app.database.group_commit import GroupCommit
 from app.database.key import new_key
 from app.settings import Settings
 from tests.statements import told
@@ -245,42 +244,51 @@ class OnTheThread:
 
     async def begin(self) -> asyncio.Task[int]:
         running = asyncio.create_task(in_transaction(self), context=Context())
-        await asyncio.to_thread(self._begun.wait, 60)
+        await self.begun()
         return running
+
+    async def begun(self) -> None:
+        await asyncio.to_thread(self._begun.wait, 60)
 
     def end(self) -> None:
         self._may_end.set()
 
 
-async def test_a_group_follows_right_behind_and_is_told_of_any_trouble(
+async def test_who_is_told_of_a_group_goes_on_in_the_next_one(
     sqlite_database: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ways, groups = [], []
-    run_groups, run_group = GroupCommit._run_groups, group_commit._run_group
+    groups, run_group = [], group_commit._run_group
 
-    def counted(self: GroupCommit, *given: Any) -> None:
-        ways.append(self)
-        run_groups(self, *given)
-
-    def broken(connection: sqlite3.Connection, group: Any) -> None:
+    def counted(connection: sqlite3.Connection, group: Sequence[Any]) -> None:
         groups.append(len(group))
-        if len(groups) == 2:
-            raise RuntimeError("broken")
         run_group(connection, group)
 
-    monkeypatch.setattr(GroupCommit, "_run_groups", counted)
-    monkeypatch.setattr(group_commit, "_run_group", broken)
     first = OnTheThread()
-    running = await first.begin()
+
+    async def go_on() -> int:
+        await in_transaction(first)
+        return await in_transaction(insert(3))
+
+    monkeypatch.setattr(group_commit, "_run_group", counted)
+    going_on = asyncio.create_task(go_on(), context=Context())
+    await first.begun()
     second = asyncio.create_task(in_transaction(insert(2)), context=Context())
     await asyncio.sleep(0)
     first.end()
-    assert await running == 1
-    with pytest.raises(RuntimeError, match="broken"):
-        await second
-    assert (len(ways), groups) == (1, [1, 1])
-    assert await in_transaction(insert(3)) == 3
-    assert await pids() == [1, 3]
+    assert (await going_on, await second) == (3, 2)
+    assert groups == [1, 2]
+
+
+async def test_a_group_is_told_of_any_trouble(sqlite_database: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(connection: sqlite3.Connection, group: object) -> None:
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(group_commit, "_run_group", broken)
+        with pytest.raises(RuntimeError, match="broken"):
+            await in_transaction(insert(1))
+    assert await in_transaction(insert(2)) == 2
+    assert await pids() == [2]
 
 
 async def test_whoever_else_wants_the_connection_has_it_before_the_next_group(sqlite_database: Settings) -> None:
