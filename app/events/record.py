@@ -51,24 +51,25 @@ _INSERT = Insert("event", _OF_A_MESSAGE | {"recipient_id": "uuid"})
 async def record(happenings: Sequence[Happening], moment: datetime) -> None:
     """Insert the events; call it inside the transaction that made them true."""
     events = [(each.message_id, each.recipient_id, each.type.value, _document(each.data)) for each in happenings]
-    await insert(told(events, moment))
+    await insert(told(events, moment, new_key_texts(len(events))))
 
 
 Told = tuple[UUID | str, UUID | str | None, str, str]
 """A message, a recipient if it is one's, what happened, and its data as JSON."""
 
 
-def told(events: Sequence[Told], moment: datetime) -> tuple[Insert, Rows]:
+def told(events: Sequence[Told], moment: datetime, keys: Sequence[str]) -> tuple[Insert, Rows]:
     """What `record` inserts, where keys and data are at hand as they are stored; to be inserted with what made it
-    true."""
+    true. `keys`: new ones, of the events."""
     at = stored_moment(moment)
-    pairs = zip(new_key_texts(len(events)), events, strict=True)
+    pairs = zip(keys, events, strict=True)
     return _INSERT, [(key, message, kind, data, at, recipient) for key, (message, recipient, kind, data) in pairs]
 
 
-def each(type_: EventType, message_keys: Sequence[str], moment: datetime) -> tuple[Insert, Rows]:
-    """The same event of several messages, whose keys are given as text; to be inserted with what made it true."""
-    at, kind, keys = stored_moment(moment), type_.value, new_key_texts(len(message_keys))
+def each(type_: EventType, message_keys: Sequence[str], moment: datetime, keys: Sequence[str]) -> tuple[Insert, Rows]:
+    """The same event of several messages, whose keys are given as text; to be inserted with what made it true. `keys`:
+    new ones, of the events."""
+    at, kind = stored_moment(moment), type_.value
     return _INSERT_OF_A_MESSAGE, [
         (key, message, kind, "{}", at) for key, message in zip(keys, message_keys, strict=True)
     ]

@@ -87,8 +87,9 @@ async def lock_subjects(subjects: Collection[str]) -> None:
     )
 
 
-def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
-    """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at."""
+def count_rows(takes: Sequence[Taken], keys: Sequence[str] = ()) -> tuple[Insert, Rows]:
+    """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at. `keys`:
+    new ones, if there are any at hand; `keys_needed` is enough."""
     counts: dict[tuple[str, str, datetime | str], int] = {}
     kind = dialect()
     for taken in takes:
@@ -96,8 +97,13 @@ def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
         for span in taken.spans:
             bucket = subject, _VALUES[span], _stored(bucket_of(taken.moment, span), kind)
             counts[bucket] = counts.get(bucket, 0) + taken.count
-    pairs = zip(new_key_texts(len(counts)), counts.items(), strict=True)
-    return _COUNT, [(key, *bucket, count) for key, (bucket, count) in pairs]
+    new_keys = iter(keys or new_key_texts(len(counts)))
+    return _COUNT, [(next(new_keys), *bucket, count) for bucket, count in counts.items()]
+
+
+def keys_needed(takes: Sequence[Taken]) -> int:
+    """How many keys `count_rows` needs at most."""
+    return sum([len(taken.spans) for taken in takes])
 
 
 @lru_cache(maxsize=100)

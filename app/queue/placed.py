@@ -4,14 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app.database.connection import stored_moment
 from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
+from app.database.values import key_text
 from app.events.record import EventType, each
-from app.limits.counter import Taken, count_rows
+from app.limits.counter import Taken, count_rows, keys_needed
 from app.queue.content import SlicedContent, give_content
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Job, Priority
@@ -38,7 +40,7 @@ def at_own_service(message: "NewMessage", moment: datetime) -> Placed:
     """Where a message stands that leaves by its own service."""
     send_at = message.schedule.send_at
     due_at = moment if send_at is None or send_at < moment else send_at
-    return Placed(message, str(message.id), message.service_id, None, due_at)
+    return Placed(message, key_text(message.id), message.service_id, None, due_at)
 
 
 def jobs_of(placed: Sequence[Placed]) -> list[Job]:
@@ -48,11 +50,13 @@ def jobs_of(placed: Sequence[Placed]) -> list[Job]:
 
 def accepted_rows(placed: Sequence[Placed], takes: Sequence[Taken], moment: datetime) -> list[tuple[Insert, Rows]]:
     """What makes them accepted, besides their own rows and their jobs: `takes` is what they took of quotas."""
+    events, recipients = len(placed), sum([len(place.message.recipients) for place in placed])
+    keys = new_key_texts(events + recipients + keys_needed(takes))  # once for all: that takes longer than each of them
     return [
         content_rows(placed),
-        recipient_rows(placed, moment),
-        count_rows(takes),
-        each(EventType.ACCEPTED, [place.key for place in placed], moment),
+        recipient_rows(placed, moment, keys[events : events + recipients]),
+        count_rows(takes, keys[events + recipients :]),
+        each(EventType.ACCEPTED, [place.key for place in placed], moment, keys[:events]),
     ]
 
 
@@ -67,7 +71,7 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
         # Those that come together mostly are of one author: the keys are made text once.
         if owner != (message.service_id, message.role_id, message.api_key_id):
             owner = message.service_id, message.role_id, message.api_key_id
-            service_key, role_key, api_key = map(str, owner)
+            service_key, role_key, api_key = map(_owner_key, owner)
         have_more = have_more or _has_more(place)
         values.append(
             (
@@ -98,6 +102,12 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
     if have_more:
         return _MESSAGE_WITH_MORE, [(*row, *_more(place)) for row, place in zip(values, placed, strict=True)]
     return _MESSAGE, values
+
+
+@lru_cache(maxsize=1000)
+def _owner_key(key: UUID) -> str:
+    """Also of a key that the driver made, which is of a class of its own."""
+    return str(key)
 
 
 def _has_more(place: Placed) -> bool:
@@ -150,15 +160,14 @@ async def give_large_contents(placed: Sequence[Placed]) -> None:
             await give_content(place.message.content, place.message.id)
 
 
-def recipient_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Rows]:
-    """Their recipients."""
-    keys = iter(new_key_texts(sum([len(place.message.recipients) for place in placed])))
+def recipient_rows(placed: Sequence[Placed], moment: datetime, keys: Sequence[str]) -> tuple[Insert, Rows]:
+    """Their recipients, with these keys."""
     at = stored_moment(moment)
-    values = []
+    values, new_keys = [], iter(keys)
     for place in placed:
         due_at = at if place.due_at is moment else place.due_at
         for position, to in enumerate(place.message.recipients):
-            key = next(keys)
+            key = next(new_keys)
             values.append(
                 (key, place.key, position, to.kind, to.email, to.name, to.address, _RECIPIENT_QUEUED, 0, due_at)
             )

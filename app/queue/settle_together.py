@@ -176,7 +176,9 @@ async def _write(finals: Sequence[_Final]) -> None:
     attempts: list[tuple[object, ...]] = []
     rerouted: list[tuple[object, ...]] = []
     events: list[Told] = []
-    keys = iter(new_key_texts(sum([len(final.settlements) for final in finals])))
+    count = sum([len(final.settlements) for final in finals])
+    new_keys = new_key_texts(2 * count)
+    keys = iter(new_keys)
     messages = key_texts([final.claim.message_id for final in finals])
     begins = moment_texts([final.started_at for final in finals])
     moments = moment_texts([final.moment for final in finals])
@@ -200,7 +202,7 @@ async def _write(finals: Sequence[_Final]) -> None:
     await unit.run_many(_ATTEMPT, attempts)
     if rerouted:
         await unit.run_many(_REROUTED, rerouted)
-    into, rows_of_events = told(events, max([final.moment for final in finals]))
+    into, rows_of_events = told(events, max([final.moment for final in finals]), new_keys[count:])
     await unit.run_many(into.each, rows_of_events)
 
 
