@@ -92,10 +92,14 @@ def count_rows(takes: Sequence[Taken], keys: Sequence[str] = ()) -> tuple[Insert
     new ones, if there are any at hand; `keys_needed` is enough."""
     counts: dict[tuple[str, str, datetime | str], int] = {}
     kind = dialect()
+    moment, starts = None, dict[Span, datetime | str]()
     for taken in takes:
         subject = str(taken.subject)
+        if taken.moment is not moment:
+            moment = taken.moment
+            starts = {span: _stored(bucket_of(moment, span), kind) for span in _SPANS}
         for span in taken.spans:
-            bucket = subject, _VALUES[span], _stored(bucket_of(taken.moment, span), kind)
+            bucket = subject, _VALUES[span], starts[span]
             counts[bucket] = counts.get(bucket, 0) + taken.count
     new_keys = iter(keys or new_key_texts(len(counts)))
     return _COUNT, [(next(new_keys), *bucket, count) for bucket, count in counts.items()]
@@ -153,41 +157,62 @@ async def read_buckets(subjects: Sequence[UUID], moment: datetime) -> dict[UUID,
 
 
 Sums = Mapping[str, Sequence[tuple[int, datetime | str | None]]]
-"""Of each subject, in the order of Span: how much counts, and its last bucket as the database has it."""
+"""Of each subject, in the order of Span: how much counts, and its last bucket as the database has it; None: that is
+not later than the current one, or there is none."""
 
 
 async def read_sums(subjects: Sequence[str], moment: datetime) -> Sums:
     """What counts at `moment` of each subject."""
     sums: dict[str, Sequence[tuple[int, datetime | str | None]]] = {}
     kind = dialect()
+    current = [bucket_of(moment, span) for span in _SPANS]
     # No bucket begins between this and the one that `counts_after` says.
-    after = [_stored(counts_after(bucket_of(moment, span), span), kind) for span in Span]
+    after = [_stored(counts_after(bucket, span), kind) for bucket, span in zip(current, _SPANS, strict=True)]
+    stored = [_stored(bucket, kind) for bucket in current]
     for begin in range(0, len(subjects), _MOST_SUBJECTS):
         some = subjects[begin : begin + _MOST_SUBJECTS]
-        (found,) = await rows(_sums_of(len(some)), *after, *some)
-        values = list(found.values())
+        (found,) = await rows(_sums_of(len(some)), *after, *stored, *some)
+        is_ahead, *used = found.values()
+        latest: Sequence[datetime | str | None] = [None] * len(used)
+        if is_ahead:
+            (found,) = await rows(_latest_of(len(some)), *after, *some)
+            latest = list(found.values())
+        of_each = [(int(sum_ or 0), last) for sum_, last in zip(used, latest, strict=True)]
         for place, subject in enumerate(some):
-            of_subject = values[2 * len(Span) * place : 2 * len(Span) * (place + 1)]
-            sums[subject] = [(int(of_subject[n] or 0), of_subject[n + 1]) for n in range(0, len(of_subject), 2)]
+            sums[subject] = of_each[len(_SPANS) * place : len(_SPANS) * (place + 1)]
     return sums
 
 
+_SPANS = tuple(Span)
 _MOST_SUBJECTS = 16
 
 
 @lru_cache(maxsize=_MOST_SUBJECTS)
 def _sums_of(count: int) -> str:
-    """For so many subjects. Each span of each by itself: of buckets that count no more, SQLite then reads none, and it
-    has nothing to group."""
-    sums = [
+    """For so many subjects; and whether anybody has a bucket that is later than the current one. Each span of each by
+    itself: of buckets that count no more, SQLite then reads none, and it has nothing to group."""
+    ahead = " OR ".join(
+        f"EXISTS (SELECT 1 FROM counter WHERE span = '{span.value}' AND starts_at > ${number})"  # noqa: S608
+        for number, span in enumerate(_SPANS, start=len(_SPANS) + 1)
+    )
+    return f"SELECT {ahead} AS is_ahead, {_of_each('SUM(used)', 2 * len(_SPANS), count)}"
+
+
+@lru_cache(maxsize=_MOST_SUBJECTS)
+def _latest_of(count: int) -> str:
+    """The last bucket of each: only a clock that is ahead, or was, makes it another one than the current one."""
+    return f"SELECT {_of_each('MAX(starts_at)', len(_SPANS), count)}"
+
+
+def _of_each(value: str, others: int, count: int) -> str:
+    """Of each span of so many subjects, whose arguments are behind so many others."""
+    return ", ".join(
         f"(SELECT {value} FROM counter"  # noqa: S608
-        f" WHERE subject = ${len(Span) + place} AND span = '{span.value}' AND starts_at > ${number})"
-        f" AS {name}_{place}_{number}"
+        f" WHERE subject = ${others + place} AND span = '{span.value}' AND starts_at > ${number})"
+        f" AS of_{place}_{number}"
         for place in range(1, count + 1)
-        for number, span in enumerate(Span, start=1)
-        for name, value in (("used", "SUM(used)"), ("latest", "MAX(starts_at)"))
-    ]
-    return f"SELECT {', '.join(sums)}"
+        for number, span in enumerate(_SPANS, start=1)
+    )
 
 
 _COUNTS = " OR ".join(f"(span = '{span.value}' AND starts_at > ${n})" for n, span in enumerate(Span, start=1))

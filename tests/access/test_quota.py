@@ -287,3 +287,16 @@ async def _try_out(asked: list[Quota], wanted: int, moment: datetime) -> None:
     async with transaction():
         await take_quotas(asked, wanted, moment)
         raise _Undone
+
+
+async def test_what_a_clock_that_is_ahead_took_is_free_only_later(database: Settings) -> None:
+    """Of one subject only: the other's standing is as ever."""
+    subject, other = new_key(), new_key()
+    await take([quota({M: 10, H: 100}, other)], 2)
+    await take([quota({M: 10, H: 100}, subject)], 2, after(7))
+    (standing,), _ = await take_in_turn([([quota({M: 10, H: 100}, subject)], 3)], NOW)
+    (usual,), _ = await take_in_turn([([quota({M: 10, H: 100}, other)], 3)], NOW)
+    assert isinstance(standing, Standing)
+    assert isinstance(usual, Standing)
+    assert (standing.used, standing.reset_at) == (5, after(7 + 61))
+    assert (usual.used, usual.reset_at) == (5, after(61))
