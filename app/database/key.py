@@ -4,22 +4,31 @@ import threading
 from uuid import UUID, SafeUUID
 
 from app.clock import milliseconds
-from app.randomness import RandomOctets
+from app.randomness import RandomParts
 
 _lock = threading.Lock()
 _last = 0
-_random = RandomOctets(10)
-_RANDOM_MASK = (1 << 73) - 1
-_LOW = (1 << 48) - 1
+_random = RandomParts("=QH")
+
+# A key's number has its time in the highest 48 bits, and in fixed places version and variant. Of the 62 bits below, the
+# highest is none of the random ones: so many keys can follow each other that none ever gets there.
+_VERSION = 0x7000
+_VARIANT = 0b10 << 62
+_RANDOM_HIGH = (1 << 12) - 1
+_RANDOM_LOW = (1 << 61) - 1
+_LAST_DIGITS = (1 << 48) - 1
 _DIGITS = 32
 
-# A UUID's own __init__ looks at all that it could be made of, which takes several times as long.
-_new, _set, _UNKNOWN = UUID.__new__, object.__setattr__, SafeUUID.unknown
+# A UUID's own __init__ looks at all that it could be made of, and a member of an Enum is looked up in it: both take
+# several times as long.
+_new = UUID.__new__
+_set_number, _set_safety = UUID.int.__set__, UUID.is_safe.__set__  # type: ignore[misc, attr-defined]
+_UNKNOWN = SafeUUID.unknown
 
 
 def new_key() -> UUID:
     """A new UUIDv7. Keys of one process strictly increase, also within one millisecond."""
-    return _key(_laid_out(_take(1)))
+    return _key(_take(1))
 
 
 def stored_key(text: str) -> UUID:
@@ -31,39 +40,33 @@ def stored_key(text: str) -> UUID:
 def new_key_texts(count: int) -> list[str]:
     """So many new keys, as SQL takes them; each is the one that follows the one before."""
     first = _take(count)
-    if count == 1 or first >> 48 != first + count >> 48:
+    if first >> 48 != first + count >> 48:
         return [_text(first + number) for number in range(count)]
-    beginning, low = _text(first)[:24], first & _LOW | _LOW + 1  # so that hex() keeps the zeros
-    return [beginning + hex(number)[3:] for number in range(low, low + count)]
+    text, low = f"{_text(first)[:24]}%012x", first & _LAST_DIGITS
+    return [text % number for number in range(low, low + count)]
 
 
 def _key(number: int) -> UUID:
     key = _new(UUID)
-    _set(key, "int", number)
-    _set(key, "is_safe", _UNKNOWN)
+    _set_number(key, number)
+    _set_safety(key, _UNKNOWN)
     return key
 
 
 def _take(count: int) -> int:
-    """The first of so many numbers of 48 bits of time and 74 others that follow each other, greater than all before."""
+    """The first of so many numbers that follow each other, greater than all before."""
     global _last
     with _lock:
-        random = int.from_bytes(_random(), "big") & _RANDOM_MASK
-        # 74 random bits below the time stamp; keys that would not increase continue from the last one.
-        first = (milliseconds() << 74) | random
-        if first <= _last:
+        low, high = _random()
+        first: int = (milliseconds() << 16 | _VERSION | high & _RANDOM_HIGH) << 64 | _VARIANT | low & _RANDOM_LOW
+        if first <= _last:  # keys that would not increase continue from the last one
             first = _last + 1
         _last = first + count - 1
     return first
 
 
-def _laid_out(number: int) -> int:
-    """With version and variant, in whose places the key has none of the number's bits."""
-    return number >> 74 << 80 | 0x7 << 76 | (number >> 62 & 0xFFF) << 64 | 0b10 << 62 | number & (1 << 62) - 1
-
-
 def _text(number: int) -> str:
-    digits = _hex(_laid_out(number))
+    digits = _hex(number)
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 

@@ -15,7 +15,7 @@ from app.edge.cors import VARY, CrossOrigin, methods_across
 from app.edge.proxies import hops_in, hops_of, is_trusted, node_address, origin
 from app.indexed import FIRST_FIELDS, first_fields
 from app.log import UsualLine, write_gathered
-from app.randomness import RandomOctets
+from app.randomness import RandomParts
 from app.request import RequestNotes, begin_request
 from app.settings import Settings
 
@@ -34,7 +34,7 @@ _SECURE = (
 
 _SHORT_PATH = 200
 
-_random = RandomOctets(8)
+_random = RandomParts("8s")
 _known_methods = lru_cache(maxsize=1024)(methods_across)
 
 
@@ -68,7 +68,7 @@ class Edge:
             scope = self._proxies.seen(scope)
             fields = first_fields(scope)
         given_id = _given_id(scope) if b"x-request-id" in fields else None
-        notes, began, status = begin_request(given_id or _random().hex()), perf_counter(), 0
+        notes, began, status = begin_request(given_id or _random()[0].hex()), perf_counter(), 0
         is_told = not self._log
         path = scope["path"]
         app, methods = self._app, (_known_methods if len(path) <= _SHORT_PATH else methods_across)(path)

@@ -31,6 +31,13 @@ def test_keys_made_together_are_text_of_the_same_kind() -> None:
     assert new_key_texts(0) == []
 
 
+def test_keys_made_together_increase_also_where_their_last_digits_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key, "_random", lambda: ((1 << 48) - 500, 0xFFF))
+    keys = new_key_texts(1_000)
+    assert keys == sorted(set(keys))
+    assert int(UUID(keys[-1])) - int(UUID(keys[0])) == 999
+
+
 def test_keys_made_in_several_threads_are_all_different() -> None:
     with ThreadPoolExecutor(4) as threads:
         made = list(threads.map(lambda _: [new_key() for _ in range(2_000)], range(8)))
