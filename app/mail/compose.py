@@ -4,9 +4,10 @@ import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import blake2b
 from mimetypes import MimeTypes
 from os.path import splitext
+from typing import cast
 
 from app.mail.address import Mailbox
 from app.mail.content import Composed
@@ -36,7 +37,8 @@ def compose(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_
 def lay_out(draft: Draft, *, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> Composed:
     """The bytes that `compose` gives, of which those of attachments are made when they are read."""
     header = _header_section(draft, sender, reply_to, message_id, date)
-    return Composed((header.encode(), *_content(draft, message_id)))
+    parts = (header.encode(), *_content(draft, message_id))
+    return Composed(parts if draft.attachments else (b"".join(cast("tuple[bytes, ...]", parts)),))
 
 
 def _header_section(draft: Draft, sender: Mailbox, reply_to: Mailbox | None, message_id: str, date: datetime) -> str:
@@ -75,7 +77,7 @@ def _content(draft: Draft, message_id: str) -> Entity:
     files: list[Attachment] = []
     for attachment in draft.attachments:
         (inline if draft.html and attachment.content_id else files).append(attachment)
-    mark = sha256(message_id.encode()).hexdigest()[:24] if draft.html or files else ""
+    mark = blake2b(message_id.encode(), digest_size=12).hexdigest() if draft.html or files else ""
     bodies = []
     if draft.text or not (draft.html or files):
         bodies.append(text_entity(draft.text or "", "plain"))
