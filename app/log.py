@@ -8,7 +8,7 @@ import sys
 import time
 from asyncio import AbstractEventLoop
 from asyncio import _get_running_loop as running_loop
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -148,24 +148,32 @@ def write_gathered() -> None:
             handler.flush()
 
 
+Fields = Callable[..., Mapping[str, Any]]
+
+
+def _no_fields(*told: object) -> Mapping[str, Any]:
+    return {}
+
+
 class UsualLine:
     """A line that is written again and again, at INFO: where nobody but our handler listens, without all that logging
-    does for anybody who might."""
+    does for anybody who might. `fields`: what is told in fields of their own, of what fills the text."""
 
-    def __init__(self, logger: logging.Logger, text: str) -> None:
+    def __init__(self, logger: logging.Logger, text: str, fields: Fields = _no_fields) -> None:
         self._logger = logger
         self._text = text
+        self._fields = fields
 
-    def write(self, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
-        """`told`: what fills the text; `fields`: what is told in fields of their own."""
+    def write(self, *told: object) -> None:
+        """`told`: what fills the text."""
         logger = self._logger
         if not logger.isEnabledFor(logging.INFO):
             return
         listening = _listening(logger)
         if listening is None:
-            logger.info(self._text, *told, extra={"fields": fields})
+            logger.info(self._text, *told, extra={"fields": self._fields(*told)})
         else:
-            listening.take(UsualRecord(logger.name, self._text, told, fields))
+            listening.take(UsualRecord(logger.name, self._text, told, self._fields))
 
 
 class UsualRecord(logging.LogRecord):
@@ -175,15 +183,21 @@ class UsualRecord(logging.LogRecord):
     exc_info = exc_text = stack_info = None
     filename, lineno = "(unknown file)", 0
 
-    def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Fields) -> None:
         self.created = time.time()
-        self.name, self.msg, self.args, self.fields = name, text, told, fields
+        self.name, self.msg, self.args, self._fields = name, text, told, fields
         request = current_request()
         self.request_id = request.id if request else None
 
     def getMessage(self) -> str:  # noqa: N802 - logging's
         """The text, filled."""
         return self.msg % self.args
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """What is told in fields of their own."""
+        assert isinstance(self.args, tuple), "they fill the text by their place"
+        return self._fields(*self.args)
 
 
 def _listening(logger: logging.Logger) -> GatheredLines | None:
@@ -201,6 +215,7 @@ class HumanFormatter(logging.Formatter):
     def __init__(self, addresses: str = "domain") -> None:
         super().__init__()
         self._addresses = addresses
+        self._shows_all = _MASKS[addresses] is None
         self._second, self._shown = -1, ""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
@@ -217,7 +232,8 @@ class HumanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line, and what belongs to it below."""
         has_more = record.exc_info or record.exc_text or record.stack_info
-        return masked(super().format(record) if has_more else self.formatMessage(record), self._addresses)
+        line = super().format(record) if has_more else self.formatMessage(record)
+        return line if "@" not in line or self._shows_all else masked(line, self._addresses)
 
 
 class JsonFormatter(logging.Formatter):

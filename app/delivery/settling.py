@@ -138,7 +138,7 @@ def _reached(result: TransactionResult) -> bool:
 
 def _log_settled(claim: Claim, settlements: Sequence[Settlement], route: Route | None) -> None:
     if route is None and claim.via is None:
-        _SETTLED.write((shown(claim), _tally(settlements)), {})
+        _SETTLED.write(shown(claim), _tally(settlements))
         return
     own = public_id("svc", claim.own_service_id)
     if route is not None:

@@ -19,8 +19,6 @@ from app.randomness import RandomParts
 from app.request import RequestNotes, begin_request
 from app.settings import Settings
 
-_LINE = UsualLine(logging.getLogger("app.requests"), "%s %s %d %.1f ms %s")
-
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,127}")
 _FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"})
 _CLAIMS = _FORWARDED | {b"x-request-id"}
@@ -228,8 +226,19 @@ def _quoted(path: str) -> str:
 def _tell(scope: Scope, status: int, seconds: float, notes: RequestNotes) -> None:
     """Status 0 where there was no answer. The path is quoted: no line of it can pass for one of the log's."""
     method, path = scope.get("method", "WEBSOCKET"), _quoted(scope["path"][:_SHOWN_PATH_CHARS])
-    milliseconds, key_id = round(seconds * 1000, 1), notes.key_id
-    _LINE.write(
-        (method, path, status, milliseconds, key_id or "-"),
-        {"method": method, "path": path, "status": status, "milliseconds": milliseconds, "key_id": key_id},
-    )
+    _LINE.write(method, path, status, seconds * 1000, notes.key_id or _NO_KEY)
+
+
+def _fields(method: str, path: str, status: int, milliseconds: float, key_id: str) -> dict[str, object]:
+    """What the line tells, for logs in JSON."""
+    return {
+        "method": method,
+        "path": path,
+        "status": status,
+        "milliseconds": round(milliseconds, 1),
+        "key_id": None if key_id == _NO_KEY else key_id,
+    }
+
+
+_NO_KEY = "-"
+_LINE = UsualLine(logging.getLogger("app.requests"), "%s %s %d %.1f ms %s", _fields)

@@ -247,9 +247,13 @@ async def test_a_line_that_cannot_be_written_is_no_failure_of_who_tells_it(
     logging.getLogger("app.x").info("gone")
     await asyncio.sleep(0)
     logging.getLogger("app.x").warning("gone as well")
-    UsualLine(logging.getLogger("app.x"), "gone %s").write(("too",), {})
+    UsualLine(logging.getLogger("app.x"), "gone %s").write("too")
     await asyncio.sleep(0)
     assert capsys.readouterr().err.count("--- Logging error ---") == 3
+
+
+def _fields(name: str, status: int) -> dict[str, int]:
+    return {"status": status}
 
 
 @pytest.mark.parametrize("formatter", [HumanFormatter("domain"), JsonFormatter("domain")])
@@ -259,11 +263,11 @@ def test_a_usual_line_is_the_one_that_logging_would_write(
     stream, handler = _gathering(root_logger)
     handler.setFormatter(formatter)
     logger = logging.getLogger("app.x")
-    usual, told, fields = UsualLine(logger, "%s of %d"), ("a@b.example", 7), {"status": 7}
+    usual, told, fields = UsualLine(logger, "%s of %d", _fields), ("a@b.example", 7), {"status": 7}
 
     def write_both() -> None:
         begin_request("abc123")
-        usual.write(told, fields)
+        usual.write(*told)
         logger.info("%s of %d", *told, extra={"fields": fields})
 
     for _ in range(20):  # until both are of one millisecond
@@ -275,7 +279,7 @@ def test_a_usual_line_is_the_one_that_logging_would_write(
     assert stream.writes[0] == stream.writes[1]
     stream.writes.clear()
     root_logger.setLevel(logging.WARNING)
-    usual.write(told, fields)
+    usual.write(*told)
     assert stream.writes == []
 
 
@@ -302,10 +306,10 @@ def test_a_usual_line_comes_to_whoever_listens(where: str, root_logger: logging.
 
     logger = logging.getLogger("listened.x")
     listening = {"root": root_logger, "above": logging.getLogger("listened"), "logger": logger}[where]
-    usual, kept = UsualLine(logger, "%s of %d"), Kept()
+    usual, kept = UsualLine(logger, "%s of %d", _fields), Kept()
     listening.addHandler(kept)
     try:
-        usual.write(("one", 7), {"status": 7})
+        usual.write("one", 7)
     finally:
         listening.removeHandler(kept)
     assert stream.writes == ["one of 7\n"]
