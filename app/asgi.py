@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Lifespan
 
 from app.access.announce import CHANNEL as ACCESS_CHANNEL
-from app.access.offered_key import offered_key
+from app.access.offered_key import key_among
 from app.access.watch import KeyWatch
 from app.access.web_origin import offered_origin
 from app.database.connection import close_database, open_database
@@ -29,6 +29,7 @@ from app.graphql.view import GraphQLView
 from app.graphql.websocket import SocketLimits
 from app.health import health_routes
 from app.inbox.page import inbox_routes
+from app.indexed import first_fields
 from app.queue.announce import listening
 from app.queue.choose import choose_engine
 from app.queue.intervene import Intervener
@@ -133,8 +134,11 @@ def _graphql_view(parts: Parts) -> GraphQLView[Context]:
 
     async def make_context(connection: HTTPConnection) -> Context:
         is_socket, client = connection.scope["type"] == "websocket", connection.scope.get("client")
-        key, page_origin = offered_key(connection.headers), offered_origin(connection.headers)
-        return Context(parts, key, is_socket, client and client[0], page_origin)  # by name, it takes twice as long
+        fields = first_fields(connection.scope)
+        page_origin = offered_origin(connection.headers) if b"origin" in fields else None
+        return Context(
+            parts, key_among(fields), is_socket, client and client[0], page_origin
+        )  # by name, it takes twice as long
 
     async def check_key(context: Context) -> UUID:
         context.opened_as = await context.principal()

@@ -14,3 +14,11 @@ def offered_key(headers: Mapping[str, str], query_key: str | None = None) -> str
     scheme, _, token = headers.get("authorization", "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else None
     return bearer or query_key or None
+
+
+def key_among(fields: Mapping[bytes, bytes], query_key: str | None = None) -> str | None:
+    """The same of the first header field of each name, as `first_fields` has them."""
+    if key := fields.get(b"x-dreamfactory-api-key") or fields.get(b"x-api-key"):
+        return key.decode("latin-1")
+    told = fields.get(b"authorization", b"")
+    return offered_key({"authorization": told.decode("latin-1")}, query_key)

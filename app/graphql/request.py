@@ -25,6 +25,7 @@ from app.spool import Spooling
 
 JSON = "application/json"
 GRAPHQL_RESPONSE_JSON = "application/graphql-response+json"
+_USUAL_TYPE = JSON.encode()
 
 # Parsing a body up to this size takes less than handing it to a thread and back.
 _PARSED_AT_ONCE = 64 * 1024
@@ -113,8 +114,10 @@ async def read_request(request: Request, limits: RequestLimits) -> GraphQLReques
     TooLarge and Unavailable."""
     if request.scope["method"] != "POST":
         return parse_url(request.scope["query_string"], limits)
-    _check_content_type(request.headers)
-    announced = first_fields(request.scope).get(b"content-length", b"")
+    fields = first_fields(request.scope)
+    if fields.get(b"content-type") != _USUAL_TYPE or b"content-encoding" in fields:
+        _check_content_type(request.headers)
+    announced = fields.get(b"content-length", b"")
     if announced.isdigit() and int(announced[:20]) > limits.body_bytes:
         raise _too_large(limits.body_bytes)
     message = await request.receive()
@@ -218,10 +221,7 @@ def _quality(accepted: Mapping[str, float], media_type: str) -> float:
 
 
 def _check_content_type(headers: Headers) -> None:
-    content_type = headers.get("content-type", "")
-    if content_type == JSON and "content-encoding" not in headers:
-        return
-    media_type, _, parameters = content_type.partition(";")
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
     charset = _CHARSET.search(parameters)
     if media_type.strip().lower() != JSON or (charset and charset[1].lower() not in ("utf-8", "utf8")):
         raise _unsupported(f"Send the request as {JSON} in UTF-8.", {"Accept-Post": JSON})

@@ -58,7 +58,7 @@ from app.graphql.websocket import (
     TransportWsHandler,
     WebSocketAdapter,
 )
-from app.indexed import HttpRequest
+from app.indexed import first_fields
 from app.json_text import TooDeep, parse_json
 
 Context = TypeVar("Context")
@@ -156,7 +156,7 @@ class GraphQLView(GraphQL[Context, None]):
             await super().__call__(scope, receive, send)
             return
         try:
-            response = await self._answer(HttpRequest(scope, receive))
+            response = await self._answer(Request(scope, receive))
         except ClientDisconnect:
             return
         await response(scope, receive, send)
@@ -168,7 +168,8 @@ class GraphQLView(GraphQL[Context, None]):
                 if page := self._page(request):
                     return page
                 _check_method(request)
-            media_type = response_type(request.headers)
+            if b"accept" in first_fields(request.scope):
+                media_type = response_type(request.headers)
             return await self._run(await read_request(request, self.limits), request, media_type)
         except HttpError as error:
             shown = {"message": error.message, "extensions": {"code": error.code.value}}

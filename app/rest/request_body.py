@@ -37,10 +37,10 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
     Raises InvalidInput with all that is wrong, TooLarge as soon as a limit is passed, Unavailable,
     ClientDisconnect.
     """
-    content_type = request.headers.get("content-type", "")
+    content_type = first_fields(request.scope).get(b"content-type", b"")
     media_type = _media_type(content_type)
     if media_type == _MULTIPART:
-        return await _read_multipart(request, content_type, settings)
+        return await _read_multipart(request, content_type.decode("latin-1"), settings)
     limit, most = settings.max_body_bytes, settings.spool_over
     _refuse_announced(request, limit)
     message = await request.receive()
@@ -55,8 +55,8 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
 
 
 @lru_cache(maxsize=64)
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
+def _media_type(content_type: bytes) -> str:
+    return content_type.decode("latin-1").partition(";")[0].strip().lower()
 
 
 async def _read_multipart(request: Request, content_type: str, settings: Settings) -> Draft:

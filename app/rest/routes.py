@@ -25,7 +25,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.database.connection import is_transient
 from app.database.trouble import log_trouble
 from app.errors import Refusal, Stopped, Unavailable
-from app.indexed import HttpRequest
 from app.rest.errors import error_response, refusal_response, unexpected_response
 from app.rest.send import Sender
 
@@ -58,7 +57,7 @@ class _Enveloped:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            response = await self._endpoint(HttpRequest(scope, receive, send))
+            response = await self._endpoint(Request(scope, receive, send))
         except (Exception, asyncio.CancelledError) as error:
             response = _failure(error)
         await response(scope, receive, send)

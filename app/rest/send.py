@@ -7,12 +7,13 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.access.offered_key import offered_key
+from app.access.offered_key import key_among
 from app.access.web_origin import offered_origin
 from app.answer import EncodedResponse, Fields, Names, answer
 from app.database.connection import is_transient
 from app.database.key import public_id
 from app.errors import Refusal, accepted_unseen
+from app.indexed import first_fields
 from app.queue.lookup import StoredRecipient, list_recipients
 from app.queue.put import Receipt
 from app.queue.states import SETTLED, MessageState, RecipientState
@@ -44,22 +45,24 @@ class Sender:
 
     async def send(self, request: Request) -> Response:
         """Raises a Refusal; what the SMTP server said is answered here, whatever it was."""
-        scope, headers = request.scope, request.headers
+        scope = request.scope
+        fields = first_fields(scope)
         if scope["method"] != "POST":
             message = f"The method {request.method} is not supported; use POST."
             return error_response(405, message, headers={"Allow": "POST"})
         principal = await self._submitter.keys.authenticate(
-            offered_key(headers, request.query_params.get("api_key") if scope["query_string"] else None),
+            key_among(fields, request.query_params.get("api_key") if scope["query_string"] else None),
             origin=scope["client"][0] if scope.get("client") else None,
-            page_origin=offered_origin(headers),
+            page_origin=offered_origin(request.headers) if b"origin" in fields else None,
         )
         try:
             draft = await read_request_draft(request, self._settings)
         except Refusal:
             await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
             raise
-        at_once = "prefer" in headers and _prefers_async(headers.getlist("prefer"))
-        service_name, key = scope["path_params"]["service"], headers.get("idempotency-key")
+        at_once = b"prefer" in fields and _prefers_async(request)
+        key = request.headers["idempotency-key"] if b"idempotency-key" in fields else None
+        service_name = scope["path_params"]["service"]
         receipt = await self._submitter.submit(Submission(service_name, draft, principal, key, not at_once))
         try:
             return _preferred(await self._answer(receipt), at_once)
@@ -105,11 +108,11 @@ class Sender:
             await asyncio.sleep(self._settings.wait_poll)
 
 
-def _prefers_async(given: list[str]) -> bool:
+def _prefers_async(request: Request) -> bool:
     """By the request's Prefer fields (RFC 7240 section 4.1)."""
-    if not given or given == ["respond-async"]:
-        return bool(given)
-    preferences = ",".join(given).split(",")
+    if first_fields(request.scope)[b"prefer"] == b"respond-async":
+        return True
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
