@@ -38,7 +38,8 @@ class Counted:
 
     async def _tell(self, option: str) -> None:
         command = ["callgrind_control", option, str(self.pid)]
-        told = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+        quiet = asyncio.subprocess.DEVNULL
+        told = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
         if await told.wait():
             raise RuntimeError(f"callgrind did not heed {option}")
 
