@@ -261,10 +261,11 @@ class PgQueuerEngine:
 
     async def _redirect(self, queries: Queries) -> None:
         """The job of a worker that was lost goes to the service by which its message leaves now: where the one that it
-        was for is not served, nobody would ever take it over."""
+        was for is not served, nobody would ever take it over. It waits there, because its slot was of that one."""
         silent = timedelta(seconds=self._settings.lease)
         await queries.driver.execute(
-            f"UPDATE {JOBS_TABLE} AS job SET entrypoint = '{ENTRYPOINT}' || message.route_id FROM message"  # noqa: S608
+            f"UPDATE {JOBS_TABLE} AS job SET entrypoint = '{ENTRYPOINT}' || message.route_id, status = 'queued',"  # noqa: S608
+            " execute_after = message.due_at, queue_manager_id = NULL, slot = NULL FROM message"
             " WHERE status = 'picked' AND heartbeat < NOW() - $1::interval AND message.id = dedupe_key::uuid"
             f" AND message.due_at IS NOT NULL AND entrypoint <> '{ENTRYPOINT}' || message.route_id",
             silent,

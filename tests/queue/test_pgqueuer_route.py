@@ -91,3 +91,29 @@ async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail(engine: PgQu
     async with asyncio.timeout(5):
         await engine.run(handle, stop)
     assert called == [message.id]
+
+
+async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail_though_its_slot_is_taken_there(
+    engine: PgQueuerEngine, service: Service
+) -> None:
+    other, principal = await make_service("other"), await make_principal()
+    lost, under_way = new_message(service, principal), new_message(other, principal)
+    for message in (lost, under_way):
+        await put(message, now(), engine)
+    picked = f"UPDATE {JOBS_TABLE} SET status = 'picked', slot = 0, queue_manager_id = $1"
+    await execute(f"{picked}, heartbeat = NOW()", other.id)
+    await execute(f"UPDATE {JOBS_TABLE} SET heartbeat = NOW() - INTERVAL '1 day' WHERE dedupe_key = $1", str(lost.id))
+    await execute("UPDATE message SET route_id = $2 WHERE id = $1", lost.id, other.id)
+    called: list[UUID] = []
+    stop = asyncio.Event()
+
+    async def handle(message_id: UUID) -> None:
+        called.append(message_id)
+        await execute("UPDATE message SET due_at = NULL WHERE id = $1", message_id)
+        stop.set()
+
+    engine.services_changed({other.id: 2})
+    async with asyncio.timeout(20):
+        await engine.run(handle, stop)
+    assert called == [lost.id]
+    assert [job["dedupe_key"] for job in await jobs()] == [str(under_way.id)]
