@@ -7,6 +7,7 @@ cancelled. Here a job ends in one way only: its message is settled.
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -34,12 +35,14 @@ from app.queue.pgqueuer_jobs import (
     NEW_JOB,
     Due,
     Taken,
+    Waiting,
     drop_settled,
     enqueue,
     entrypoint_of,
     hand_over,
     take_behind,
     until,
+    wait,
 )
 from app.queue.recover import recover
 from app.settings import Settings
@@ -47,8 +50,6 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 _BATCH = 20
-_GATHER = 0.1
-"""Seconds in which reports of calls that ended may gather, while their slots are needed here anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class PgQueuerEngine:
                 except Exception as error:
                     log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")
                     self._woken.clear()
-                    await self._rest()
+                    await self._rest(min(self._settings.queue_poll, self._settings.lease_renewal))
         finally:
             stopping.cancel()
             await self._break_off()
@@ -176,6 +177,7 @@ class PgQueuerEngine:
                     return
                 if beat.is_over() and self._running:
                     await queries.update_heartbeat([call.job.id for call in self._running.values()])
+                is_time = look.is_over()
                 if not stop.is_set():
                     if sweep.is_over():
                         await self._redirect(queries)
@@ -183,10 +185,10 @@ class PgQueuerEngine:
                         self._may_be_due = True
                     if tidy.is_over():
                         await self._tidy(queries)
-                    if look.is_over() or self._may_be_due:
+                    if is_time or self._may_be_due:
                         self._may_be_due = False
                         await self._start_due(queries, handle)
-                await self._rest()
+                await self._rest(min(look.remaining(), beat.remaining(), self._until_report()))
         except asyncio.CancelledError:
             await self._break_off()
             with suppress(Exception):
@@ -194,17 +196,22 @@ class PgQueuerEngine:
                     await self._report(queries)
             raise
 
-    async def _rest(self) -> None:
-        longest = min(self._settings.queue_poll, self._settings.lease_renewal)
+    async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(longest, _GATHER) if self._ended else longest):
+            async with asyncio.timeout(seconds):
                 await self._woken.wait()
+
+    def _until_report(self) -> float:
+        """How many seconds the reports may still gather."""
+        if not self._ended:
+            return math.inf
+        return max(0, self._first_ended_at + self._settings.queue_report_wait - asyncio.get_running_loop().time())
 
     def _may_gather(self) -> bool:
         """Whether reports can wait for more: no slot would be free by them, mail that was taken along gets it."""
         if not self._running or not 0 < len(self._ended) < _BATCH:
             return False
-        if asyncio.get_running_loop().time() - self._first_ended_at >= _GATHER:
+        if not self._until_report():
             return False
         free = Counter(job.entrypoint for job in self._ended if job.slot is not None)
         free.subtract(call.job.entrypoint for call in self._running.values() if call.job.slot is None)
@@ -218,9 +225,10 @@ class PgQueuerEngine:
         if heirs := self._heirs(ended):
             await hand_over(queries.driver, self._id, heirs)
         due = await drop_settled(queries.driver, ended)
-        for job in ended:
-            if job.message_id in due:
-                await self._wait(queries, job, due[job.message_id])
+        waiting = [self._waiting(job, due[job.message_id]) for job in ended if job.message_id in due]
+        if waiting:
+            await wait(queries.driver, self._id, waiting)
+            self._may_be_due |= any(not each.delay for each in waiting)
         del self._ended[: len(ended)]
         for job in ended:
             if job.slot is not None:
@@ -242,18 +250,11 @@ class PgQueuerEngine:
                     heirs.append((leaver, heir))
         return heirs
 
-    async def _wait(self, queries: Queries, job: Taken, due: Due) -> None:
-        """The job waits until its message is due; as a job of the service by which that leaves now."""
+    def _waiting(self, job: Taken, due: Due) -> Waiting:
+        """Until its message is due; as a job of the service by which that leaves now."""
         entrypoint = entrypoint_of(due.route_id)
-        is_same = job.entrypoint == entrypoint
-        delay = self._delay(due.at) if is_same else until(due.at)
-        await queries.driver.execute(queries.qbq.build_retry_job_query(), job.id, delay, None)
-        if not is_same:
-            await queries.driver.execute(
-                f"UPDATE {JOBS_TABLE} SET entrypoint = $2 WHERE id = $1 AND status = 'queued'",  # noqa: S608
-                job.id,
-                entrypoint,
-            )
+        delay = self._delay(due.at) if job.entrypoint == entrypoint else until(due.at)
+        return Waiting(job.id, entrypoint, delay)
 
     def _delay(self, due_at: datetime) -> timedelta:
         # What fails at once, or may not be claimed because its service was just paused, is not tried in a circle.
@@ -305,7 +306,7 @@ class PgQueuerEngine:
         for entrypoint, most in list(self._may_follow.items()):
             # Else one might wait here for a connection while another worker could have one.
             if self._slots[entrypoint] == self._cap(entrypoint):
-                await self._start_behind(queries, handle, entrypoint, most)
+                await self._start_behind(queries, handle, entrypoint, min(most, self._ahead.get(entrypoint, 0)))
 
     async def _start_behind(self, queries: Queries, handle: Handle, entrypoint: str, most: int) -> None:
         jobs = await take_behind(queries.driver, entrypoint, most)
@@ -381,6 +382,10 @@ class _Interval:
             return False
         self._ends_at = time + self._seconds
         return True
+
+    def remaining(self) -> float:
+        """How many seconds it still has."""
+        return max(0, self._ends_at - asyncio.get_running_loop().time())
 
     def end(self) -> None:
         """Let it be over now."""

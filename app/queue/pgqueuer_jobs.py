@@ -41,6 +41,15 @@ class Due:
     route_id: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The job of a message that is due after `delay`, and by which service it leaves then."""
+
+    id: JobId
+    entrypoint: str
+    delay: timedelta
+
+
 async def take_behind(driver: Driver, entrypoint: str, limit: int) -> list[Taken]:
     """So many due jobs more, without a slot, the most urgent first."""
     found: list[dict[str, Any]] = await driver.fetch(_TAKE_BEHIND, entrypoint, limit)
@@ -75,6 +84,17 @@ async def drop_settled(driver: Driver, ended: Sequence[Taken]) -> Mapping[UUID, 
         [job.id for job in ended],
     )
     return {as_key(row["id"]): Due(as_moment(row["due_at"]), as_key(row["route_id"])) for row in found}
+
+
+async def wait(driver: Driver, worker_id: UUID, waiting: Sequence[Waiting]) -> None:
+    """Let the jobs wait, and give back their slots; those that another worker has taken over stay with it."""
+    await driver.execute(
+        _WAIT,
+        [each.id for each in waiting],
+        [each.entrypoint for each in waiting],
+        [each.delay for each in waiting],
+        worker_id,
+    )
 
 
 NEW_JOB = Insert(
@@ -136,4 +156,11 @@ _HAND_OVER = (
     f" UPDATE {JOBS_TABLE} AS job SET slot = given.slot, queue_manager_id = $4 FROM given WHERE job.id = heir_id"
     " AND job.id = ANY ($3::bigint[]) AND status = 'picked' AND job.slot IS NULL"
     " AND (queue_manager_id IS NULL OR queue_manager_id = $4) RETURNING job.id"
+)
+_WAIT = (
+    f"UPDATE {JOBS_TABLE} AS job SET status = 'queued', entrypoint = waiting.entrypoint, updated = NOW(),"  # noqa: S608
+    " execute_after = NOW() + delay, attempts = attempts + 1, queue_manager_id = NULL, slot = NULL"
+    " FROM unnest($1::bigint[], $2::text[], $3::interval[]) AS waiting (id, entrypoint, delay)"
+    " WHERE job.id = waiting.id AND job.id = ANY ($1::bigint[]) AND status = 'picked'"
+    " AND (queue_manager_id IS NULL OR queue_manager_id = $4)"
 )
