@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
@@ -222,8 +222,10 @@ class PgQueuerEngine:
         ended = list(self._ended)
         if not ended:
             return
-        if heirs := self._heirs(ended):
+        passed_over: set[int] = set()
+        while heirs := self._heirs(ended, passed_over):
             await hand_over(queries.driver, self._id, heirs)
+            passed_over |= {heir.id for _, heir in heirs if heir.slot is None}  # another worker has taken it over
         due = await drop_settled(queries.driver, ended)
         waiting = [self._waiting(job, due[job.message_id]) for job in ended if job.message_id in due]
         if waiting:
@@ -237,10 +239,12 @@ class PgQueuerEngine:
                 if not self._slots[job.entrypoint]:
                     self._may_follow.pop(job.entrypoint, None)
 
-    def _heirs(self, ended: Sequence[Taken]) -> list[tuple[Taken, Taken]]:
+    def _heirs(self, ended: Sequence[Taken], passed_over: Container[int]) -> list[tuple[Taken, Taken]]:
         """Jobs that ended, each with one that gets its slot: of those under way without one the last, which needs it
         longest."""
-        without = [call.job for call in self._running.values() if call.job.slot is None]
+        without = [
+            call.job for call in self._running.values() if call.job.slot is None and call.job.id not in passed_over
+        ]
         heirs = []
         for leaver in ended:
             if leaver.slot is not None:

@@ -58,7 +58,7 @@ async def take_behind(driver: Driver, entrypoint: str, limit: int) -> list[Taken
 
 
 async def hand_over(driver: Driver, worker_id: UUID, heirs: Sequence[tuple[Taken, Taken]]) -> None:
-    """The slot of the first of each two jobs is the second's then, if the worker has both still."""
+    """The slot of the first of each two jobs is the second's then, if the worker has both; else nothing changes."""
     found: list[dict[str, Any]] = await driver.fetch(
         _HAND_OVER,
         [leaver.id for leaver, _ in heirs],
@@ -152,7 +152,9 @@ _HAND_OVER = (
     f"WITH given AS (UPDATE {JOBS_TABLE} AS job SET slot = NULL, queue_manager_id = NULL"  # noqa: S608
     " FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS leaver (id, slot, heir_id)"
     " WHERE job.id = leaver.id AND job.id = ANY ($1::bigint[]) AND job.slot = leaver.slot AND queue_manager_id = $4"
-    " AND status = 'picked' RETURNING leaver.slot, heir_id)"
+    f" AND status = 'picked' AND EXISTS (SELECT 1 FROM {JOBS_TABLE} AS heir WHERE heir.id = leaver.heir_id"
+    " AND heir.id = ANY ($3::bigint[]) AND heir.status = 'picked' AND heir.slot IS NULL"
+    " AND (heir.queue_manager_id IS NULL OR heir.queue_manager_id = $4)) RETURNING leaver.slot, heir_id)"
     f" UPDATE {JOBS_TABLE} AS job SET slot = given.slot, queue_manager_id = $4 FROM given WHERE job.id = heir_id"
     " AND job.id = ANY ($3::bigint[]) AND status = 'picked' AND job.slot IS NULL"
     " AND (queue_manager_id IS NULL OR queue_manager_id = $4) RETURNING job.id"

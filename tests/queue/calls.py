@@ -62,6 +62,36 @@ class Calls:
             self._changed.notify_all()
 
 
+class Gate:
+    """A handle that lets the calls end one by one, in the order in which it is told to."""
+
+    def __init__(self) -> None:
+        self.started: list[UUID] = []
+        self.settles = True
+        self._may_end: dict[UUID, asyncio.Event] = {}
+        self._changed = asyncio.Condition()
+
+    async def handle(self, message_id: UUID) -> None:
+        async with self._changed:
+            self.started.append(message_id)
+            self._may_end[message_id] = asyncio.Event()
+            self._changed.notify_all()
+        await self._may_end[message_id].wait()
+        if self.settles:
+            await send(message_id)
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: len(self.started) >= count)
+
+    def end(self, *message_ids: UUID) -> None:
+        for message_id in message_ids:
+            self._may_end[message_id].set()
+
+    def end_all(self) -> None:
+        self.end(*self._may_end)
+
+
 class _NotClaimed(Exception):
     """Another call has it, or its service's circuit is open."""
 

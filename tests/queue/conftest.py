@@ -1,5 +1,6 @@
 """One service, one principal, and mail put into the queue, on both databases."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -78,3 +79,15 @@ def other_worker() -> UUID:
 async def jobs() -> list[dict[str, Any]]:
     """PgQueuer's rows, in the order in which they were made."""
     return await rows(f"SELECT * FROM {JOBS_TABLE} ORDER BY id")
+
+
+async def holders() -> list[UUID]:
+    """Whose jobs have a slot, in the order of the slots."""
+    picked = [job for job in await jobs() if job["status"] == "picked" and job["slot"] is not None]
+    return [UUID(bytes=job["payload"]) for job in sorted(picked, key=lambda job: job["slot"])]
+
+
+async def until_held_by(*message_ids: UUID) -> None:
+    async with asyncio.timeout(20):
+        while await holders() != list(message_ids):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -16,8 +16,8 @@ from app.queue.pgqueuer import PgQueuerEngine
 from app.services.models import Service
 from app.settings import Settings
 from tests.factories import make_service
-from tests.queue.calls import NEVER, Calls, running, send
-from tests.queue.conftest import Put, jobs
+from tests.queue.calls import NEVER, Calls, Gate, running, send
+from tests.queue.conftest import Put, holders, jobs, until_held_by
 
 
 @pytest.fixture
@@ -38,48 +38,6 @@ def engine(quick: Settings) -> PgQueuerEngine:
 @pytest.fixture
 def calls() -> Calls:
     return Calls()
-
-
-class Gate:
-    """A handle that lets the calls end one by one, in the order in which it is told to."""
-
-    def __init__(self) -> None:
-        self.started: list[UUID] = []
-        self.settles = True
-        self._may_end: dict[UUID, asyncio.Event] = {}
-        self._changed = asyncio.Condition()
-
-    async def handle(self, message_id: UUID) -> None:
-        async with self._changed:
-            self.started.append(message_id)
-            self._may_end[message_id] = asyncio.Event()
-            self._changed.notify_all()
-        await self._may_end[message_id].wait()
-        if self.settles:
-            await send(message_id)
-
-    async def until(self, count: int) -> None:
-        async with asyncio.timeout(20), self._changed:
-            await self._changed.wait_for(lambda: len(self.started) >= count)
-
-    def end(self, *message_ids: UUID) -> None:
-        for message_id in message_ids:
-            self._may_end[message_id].set()
-
-    def end_all(self) -> None:
-        self.end(*self._may_end)
-
-
-async def holders() -> list[UUID]:
-    """Whose jobs have a slot, in the order of the slots."""
-    picked = [job for job in await jobs() if job["status"] == "picked" and job["slot"] is not None]
-    return [UUID(bytes=job["payload"]) for job in sorted(picked, key=lambda job: job["slot"])]
-
-
-async def until_held_by(*message_ids: UUID) -> None:
-    async with asyncio.timeout(20):
-        while await holders() != list(message_ids):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_those_that_wait_for_a_connection_have_no_slot(
@@ -258,29 +216,6 @@ async def test_an_end_that_lets_nobody_look_puts_off_no_look(
         await gate.until(3)
         assert asyncio.get_running_loop().time() - since < 3
         gate.end_all()
-
-
-async def test_the_end_of_a_call_takes_no_slot_from_who_has_taken_its_job_over(
-    service: Service, put_mail: Put, quick: Settings
-) -> None:
-    message_id = await put_mail()
-    silent, other = PgQueuerEngine(quick), PgQueuerEngine(quick)
-    silents, others = Gate(), Gate()
-    silents.settles = False
-    for engine in (silent, other):
-        engine.services_changed({service.id: 1})
-    async with running(silent, silents.handle):
-        await silents.until(1)
-        await execute(f"UPDATE {JOBS_TABLE} SET heartbeat = NOW() - INTERVAL '1 day'")
-        async with running(other, others.handle):
-            await others.until(1)
-            silents.end(message_id)
-            async with asyncio.timeout(20):
-                while silent.connections(service.id):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            assert await holders() == [message_id]
-            others.end(message_id)
-    assert await jobs() == []
 
 
 async def test_a_report_waits_for_others_only_shortly(service: Service, put_mail: Put, engine: PgQueuerEngine) -> None:
