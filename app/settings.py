@@ -222,6 +222,7 @@ class Settings(BaseSettings):
     oauth2_poll: Seconds = 0.5
 
     queue_poll: Seconds = 1
+    queue_batch: Count = 20
     queue_report_wait: Seconds = 0.1
     turn_ahead: Seconds = 1
     claim_wait: Seconds = 0.005

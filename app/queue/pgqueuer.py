@@ -49,8 +49,6 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 20
-
 
 @dataclass(frozen=True, slots=True)
 class _Call:
@@ -209,7 +207,7 @@ class PgQueuerEngine:
 
     def _may_gather(self) -> bool:
         """Whether reports can wait for more: no slot would be free by them, mail that was taken along gets it."""
-        if not self._running or not 0 < len(self._ended) < _BATCH:
+        if not self._running or not 0 < len(self._ended) < self._settings.queue_batch:
             return False
         if not self._until_report():
             return False
@@ -297,7 +295,7 @@ class PgQueuerEngine:
     async def _start_due(self, queries: Queries, handle: Handle) -> None:
         if entrypoints := self._with_room():
             jobs = await queries.dequeue(
-                batch_size=_BATCH,
+                batch_size=self._settings.queue_batch,
                 entrypoints=entrypoints,
                 queue_manager_id=self._id,
                 global_concurrency_limit=None,
@@ -305,7 +303,7 @@ class PgQueuerEngine:
             )
             for job in jobs:
                 self._start_picked(handle, Taken(job.id, job.entrypoint, UUID(bytes=job.payload), job.slot))
-            if len(jobs) == _BATCH:
+            if len(jobs) == self._settings.queue_batch:
                 self._look()
         for entrypoint, most in list(self._may_follow.items()):
             # Else one might wait here for a connection while another worker could have one.
