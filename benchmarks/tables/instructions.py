@@ -26,7 +26,7 @@ METRICS = (
 )
 NOTE = (
     "Counted by callgrind in the server's process, on all its threads, without what the kernel does. They are the same"
-    " in each run to a few thousandths. One client alone pays for the transaction and the ways between the threads that"
+    " in each run to two hundredths. One client alone pays for the transaction and the ways between the threads that"
     " 32 share."
 )
 
