@@ -35,4 +35,4 @@ class Instant:
 
 def instant() -> Instant:
     """The current instant by both clocks."""
-    return Instant(datetime.now(UTC), time.monotonic())
+    return Instant(now(), monotonic())

@@ -8,7 +8,7 @@ def offered_key(headers: Mapping[str, str], query_key: str | None = None) -> str
 
     `headers` is looked up by lower-case names.
     """
-    for name in ("x-dreamfactory-api-key", "x-api-key"):
+    for name in _OWN_NAMES:
         if key := headers.get(name):
             return key
     scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -18,7 +18,9 @@ def offered_key(headers: Mapping[str, str], query_key: str | None = None) -> str
 
 def key_among(fields: Mapping[bytes, bytes], query_key: str | None = None) -> str | None:
     """The same of the first header field of each name, as `first_fields` has them."""
-    if key := fields.get(b"x-dreamfactory-api-key") or fields.get(b"x-api-key"):
-        return key.decode("latin-1")
-    told = fields.get(b"authorization", b"")
-    return offered_key({"authorization": told.decode("latin-1")}, query_key)
+    headers = {name: fields[octets].decode("latin-1") for name, octets in _OCTETS.items() if octets in fields}
+    return offered_key(headers, query_key)
+
+
+_OWN_NAMES = ("x-dreamfactory-api-key", "x-api-key")
+_OCTETS = {name: name.encode() for name in (*_OWN_NAMES, "authorization")}

@@ -50,26 +50,29 @@ class Pending(Generic[T]):
     """A result that one task waits for, and others work for. Who is cancelled while it waits has it never begun, or
     waits until it is over: then it is sure what was done."""
 
-    __slots__ = ("_over", "_state", "future")
+    __slots__ = ("_future", "_over", "_state")
 
     def __init__(self) -> None:
-        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._over: asyncio.Future[None] | None = None
         self._state = _WAITING
 
     async def wait(self) -> T:
         """The result; raises what it failed with."""
         try:
-            return await self.future
+            return await self._future
         except asyncio.CancelledError:
-            await self.cancelled()
+            if not self._withdraw():
+                await self._until_over()
             raise
 
-    async def cancelled(self, *, surely: bool = False) -> None:
-        """To be waited for by who was cancelled while it waited for `future`, as `wait` does: from then on it is never
-        begun, or it is over. With `surely` it is over in any case."""
-        if surely or not self._withdraw():
+    async def outlast(self) -> T:
+        """As `wait`; but who is cancelled waits until it is over in any case."""
+        try:
+            return await self._future
+        except asyncio.CancelledError:
             await self._until_over()
+            raise
 
     def begin(self) -> bool:
         """Whether anybody still waits for it; then it begins. On any thread."""
@@ -85,13 +88,13 @@ class Pending(Generic[T]):
         self._state = _OVER
         if self._over is not None:
             self._over.set_result(None)
-        if self.future.done():
+        if self._future.done():
             return
         if isinstance(result, BaseException):
-            self.future.set_exception(result)
-            self.future.exception()  # who was cancelled does not ask for it
+            self._future.set_exception(result)
+            self._future.exception()  # who was cancelled does not ask for it
         else:
-            self.future.set_result(result)
+            self._future.set_result(result)
 
     async def _until_over(self) -> None:
         if self._state != _OVER:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, overload
 from uuid import UUID
 
@@ -45,6 +46,13 @@ def moment_text(moment: datetime) -> str:
 def key_text(key: UUID | str) -> str:
     """As SQLite keeps it: as str() has it, in half the time."""
     return key if isinstance(key, str) else orjson.dumps(key).decode()[1:-1]
+
+
+@lru_cache(maxsize=1000)
+def kept_key_text(key: UUID) -> str:
+    """`key_text` of one that is asked for again and again; also of one that asyncpg made, which is of a class of its
+    own."""
+    return str(key)
 
 
 def moment_texts(moments: Sequence[datetime]) -> list[str]:

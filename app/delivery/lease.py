@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import timedelta
 
 from app.clock import Instant
 from app.database.finish import finish
@@ -36,8 +35,6 @@ class Leases:
     def __init__(self, policy: LeasePolicy, clock: Callable[[], Instant]) -> None:
         self.policy = policy
         self.clock = clock
-        self.sure_for = timedelta(seconds=policy.duration / 2)
-        """How long a lease is sure after it was confirmed."""
         self._under_way: set[Lease] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._first = 0.0
@@ -157,9 +154,7 @@ class Lease:
             self.confirmed = asked
 
     def _is_sure(self) -> bool:
-        moment, since, most = self._clock(), self.confirmed, self._leases.sure_for
-        # As `seconds_to` has it, in half the time.
-        return moment.wall - since.wall <= most and moment.monotonic - since.monotonic <= self._policy.duration / 2
+        return self.confirmed.seconds_to(self._clock()) <= self._policy.duration / 2
 
     def _log(self, error: Exception) -> None:
         log_trouble(logger, error, "message %s: lease not renewed", public_id("msg", self._claim.message_id))

@@ -15,8 +15,11 @@ from app.smtp.failure import Failure, Phase
 from app.smtp.transaction import TransactionResult
 
 _DEFERRED = RecipientState.DEFERRED
-_SENT, _FAILED = RecipientState.SENT, RecipientState.FAILED
-_POSITIVE, _TRANSIENT = Severity.POSITIVE, Severity.TRANSIENT  # of an Enum even the hash takes long
+_STATES = {
+    Severity.POSITIVE: RecipientState.SENT,
+    Severity.TRANSIENT: _DEFERRED,
+    Severity.PERMANENT: RecipientState.FAILED,
+}
 
 
 def judge_attempt(
@@ -39,7 +42,7 @@ def judge_attempt(
     def judge(recipient: ClaimedRecipient) -> Settlement:
         reply = result.replies.get(recipient.address)
         if reply is not None:
-            state = _state_of(reply.severity)
+            state = _STATES[reply.severity]
             detail, phase, in_doubt = None, None, False
         else:
             failure = _failure(result)
@@ -49,7 +52,7 @@ def judge_attempt(
                 fails, detail = True, uncertain(failure.message)
             if not fails and fault_of(result, policy) is not None:
                 return _untried(recipient, failure)
-            state = _FAILED if fails else _DEFERRED
+            state = RecipientState.FAILED if fails else _DEFERRED
         due_at = None
         if state is _DEFERRED:
             due_at = next_attempt(
@@ -65,12 +68,6 @@ def judge_attempt(
         return Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt)
 
     return [judge(recipient) for recipient in claim.recipients]
-
-
-def _state_of(severity: Severity) -> RecipientState:
-    if severity is _POSITIVE:
-        return _SENT
-    return _DEFERRED if severity is _TRANSIENT else _FAILED
 
 
 def over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:

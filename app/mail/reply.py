@@ -16,6 +16,8 @@ class Severity(StrEnum):
     TRANSIENT = "transient"
     PERMANENT = "permanent"
 
+    __hash__ = str.__hash__  # an Enum's own is in Python, and takes several times as long
+
 
 _POSITIVE, _TRANSIENT, _PERMANENT = Severity  # the members of an Enum take several times as long to get
 

@@ -97,7 +97,8 @@ class PgQueuerEngine:
             await enqueue(known)
 
     def services_changed(self, caps: Mapping[UUID, int]) -> None:
-        """Takes effect at once. Each cap counts over all workers, which have to agree on it."""
+        """Takes effect at once, a lower cap once what was taken along is through. Each counts over all workers, which
+        have to agree on it."""
         entrypoints = {
             QueueEntrypoint(entrypoint_of(service_id)): EntrypointExecutionParameter(concurrency_limit=cap)
             for service_id, cap in caps.items()

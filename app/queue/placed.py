@@ -4,14 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from app.database.connection import stored_moment
 from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
-from app.database.values import key_text
+from app.database.values import kept_key_text, key_text
 from app.events.record import EventType, each
 from app.limits.counter import Taken, count_rows, keys_needed
 from app.queue.content import SlicedContent, give_content
@@ -71,7 +70,7 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
         # Those that come together mostly are of one author: the keys are made text once.
         if owner != (message.service_id, message.role_id, message.api_key_id):
             owner = message.service_id, message.role_id, message.api_key_id
-            service_key, role_key, api_key = map(_owner_key, owner)
+            service_key, role_key, api_key = map(kept_key_text, owner)
         have_more = have_more or _has_more(place)
         values.append(
             (
@@ -102,12 +101,6 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
     if have_more:
         return _MESSAGE_WITH_MORE, [(*row, *_more(place)) for row, place in zip(values, placed, strict=True)]
     return _MESSAGE, values
-
-
-@lru_cache(maxsize=1000)
-def _owner_key(key: UUID) -> str:
-    """Also of a key that the driver made, which is of a class of its own."""
-    return str(key)
 
 
 def _has_more(place: Placed) -> bool:

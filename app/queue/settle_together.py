@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from uuid import UUID
 
 import orjson
 
 from app.database.connection import dialect, in_transaction
 from app.database.group_commit import running_unit
 from app.database.key import new_key, new_key_texts
-from app.database.values import key_text, key_texts, moment_texts
+from app.database.values import kept_key_text, key_text, key_texts, moment_texts
 from app.events.record import Told, told
 from app.mail.reply import parts_of
 from app.queue.attempts import via_parts
@@ -29,13 +28,7 @@ from app.queue.settlement import Settlement, happening_of
 from app.queue.states import RecipientState, message_state
 from app.queue.together import Take, Together
 
-_FINAL = _SENT, _FAILED = RecipientState.SENT, RecipientState.FAILED
-_STATES = {
-    (True, False): message_state({_SENT}).value,
-    (False, True): message_state({_FAILED}).value,
-    (True, True): message_state({_SENT, _FAILED}).value,
-}
-"""A message's, by whether it is sent to any recipient, and failed for any."""
+_FINAL = (RecipientState.SENT, RecipientState.FAILED)
 
 
 class FinalResults:
@@ -103,8 +96,12 @@ class _Final:
     @property
     def state(self) -> str:
         """The message's new state."""
-        sent = [settlement.state is _SENT for settlement in self.settlements]
-        return _STATES[True in sent, False in sent]
+        return _message_state(frozenset([settlement.state for settlement in self.settlements]))
+
+
+@lru_cache
+def _message_state(states: frozenset[RecipientState]) -> str:
+    return message_state(states).value
 
 
 def _is_final(claim: Claim, settlements: Sequence[Settlement]) -> bool:
@@ -155,7 +152,7 @@ def _result_rows(final: _Final, moment: datetime) -> list[dict[str, object]]:
                 "began": final.started_at,
                 "ended": final.moment,
                 "number": settlement.number,
-                "outcome": _value_of(settlement.state),
+                "outcome": _VALUES[settlement.state],
                 "reply_code": code,
                 "reply_enhanced": enhanced,
                 "reply_text": text,
@@ -184,10 +181,10 @@ async def _write(finals: Sequence[_Final]) -> None:
     moments = moment_texts([final.moment for final in finals])
     for final, message, began, ended in zip(finals, messages, begins, moments, strict=True):
         claim, via = final.claim, final.claim.via
-        worker = _worker_text(claim.worker_id)
+        worker = kept_key_text(claim.worker_id)
         ends.append((message, worker, claim.fence, final.state, ended))
         for s in final.settlements:
-            recipient, state, reply = key_text(s.recipient_id), _value_of(s.state), parts_of(s.reply)
+            recipient, state, reply = key_text(s.recipient_id), _VALUES[s.state], parts_of(s.reply)
             recipients.append((recipient, state, *reply, ended, began))
             attempt = (next(keys), message, recipient, worker, began, ended, s.number, state, *reply)
             if via is None:
@@ -217,23 +214,13 @@ async def _write_held(finals: Sequence[_Final]) -> list[_Final]:
     return held
 
 
-@lru_cache(maxsize=10)
-def _worker_text(worker_id: UUID) -> str:
-    return key_text(worker_id)
-
-
 @lru_cache(maxsize=1000)
 def _document(number: int, code: int | None) -> str:
     """As `happening_of` has it of a final result."""
     return json.dumps({"attempt": number, "code": code})
 
 
-_SENT_VALUE, _FAILED_VALUE = _SENT.value, _FAILED.value
-
-
-def _value_of(final: RecipientState) -> str:
-    return _SENT_VALUE if final is _SENT else _FAILED_VALUE
-
+_VALUES = {state: state.value for state in RecipientState}
 
 _END = (
     f"UPDATE message SET state = $4, settled_at = $5, {SETTLED}"  # noqa: S608 - constants

@@ -16,6 +16,8 @@ class RecipientState(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
+    __hash__ = str.__hash__  # an Enum's own is in Python, and takes several times as long
+
 
 class MessageState(StrEnum):
     """Where a message stands as a whole; always derived from its recipients."""

@@ -38,11 +38,7 @@ class Together(Generic[Item]):
             self._is_working = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._do_all(), context=Context())
-        try:
-            await asked.future
-        except asyncio.CancelledError:
-            await asked.cancelled(surely=surely)
-            raise
+        await (asked.outlast() if surely else asked.wait())
 
     async def _do_all(self) -> None:
         try:

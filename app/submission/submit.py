@@ -1,6 +1,5 @@
 """THE use case behind both doors: Draft in, Receipt or refusal out."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -29,7 +28,7 @@ from app.services.models import Service
 from app.services.secret import address_secret
 from app.settings import Settings
 from app.submission.digest import digest_request, key_of_page
-from app.submission.effort import at_once_if_little, is_little
+from app.submission.effort import at_once_if_little
 from app.submission.links import attach_links
 from app.submission.permission import permitted_fallbacks, permitted_template
 from app.submission.permit import KnownAuthor, Permit, Permits
@@ -122,10 +121,7 @@ class Submitter:
             submission = replace(applied, draft=draft)
         key = submission.key or self._make_key()
         asked = (submission, known.author, template, key, moment)
-        if is_little(draft):
-            prepared = self._preparer.prepare(*asked)
-        else:
-            prepared = await asyncio.to_thread(self._preparer.prepare, *asked)
+        prepared = await at_once_if_little(draft, self._preparer.prepare, *asked)
         message = _new_message(
             key,
             submission,

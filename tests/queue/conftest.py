@@ -76,6 +76,12 @@ def other_worker() -> UUID:
     return new_key()
 
 
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    """That poll often."""
+    return settings.model_copy(update={"queue_poll": 0.05})
+
+
 async def jobs() -> list[dict[str, Any]]:
     """PgQueuer's rows, in the order in which they were made."""
     return await rows(f"SELECT * FROM {JOBS_TABLE} ORDER BY id")

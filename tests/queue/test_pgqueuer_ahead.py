@@ -26,11 +26,6 @@ def database_url(postgres_url: str) -> str:
 
 
 @pytest.fixture
-def quick(settings: Settings) -> Settings:
-    return settings.model_copy(update={"queue_poll": 0.05})
-
-
-@pytest.fixture
 def engine(quick: Settings) -> PgQueuerEngine:
     return PgQueuerEngine(quick)
 

@@ -72,13 +72,8 @@ async def test_a_job_of_another_service_than_the_mails_counts_as_none(engine: Pg
     assert [job["entrypoint"] for job in await jobs()] == [f"send:{other.id}"]
 
 
-async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail(engine: PgQueuerEngine, service: Service) -> None:
-    """No worker serves the service that it was for: it is paused, or its circuit is open."""
-    other = await make_service("other")
-    message = new_message(service, await make_principal())
-    await put(message, now(), engine)
-    await execute(f"UPDATE {JOBS_TABLE} SET status = 'picked', heartbeat = NOW() - INTERVAL '1 day'")
-    await execute("UPDATE message SET route_id = $2 WHERE id = $1", message.id, other.id)
+async def handled_until_one_is(engine: PgQueuerEngine) -> list[UUID]:
+    """Run the engine until it has called for a message, which is settled then; for which it called."""
     called: list[UUID] = []
     stop = asyncio.Event()
 
@@ -87,9 +82,20 @@ async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail(engine: PgQu
         await execute("UPDATE message SET due_at = NULL WHERE id = $1", message_id)
         stop.set()
 
+    await engine.run(handle, stop)
+    return called
+
+
+async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail(engine: PgQueuerEngine, service: Service) -> None:
+    """No worker serves the service that it was for: it is paused, or its circuit is open."""
+    other = await make_service("other")
+    message = new_message(service, await make_principal())
+    await put(message, now(), engine)
+    await execute(f"UPDATE {JOBS_TABLE} SET status = 'picked', heartbeat = NOW() - INTERVAL '1 day'")
+    await execute("UPDATE message SET route_id = $2 WHERE id = $1", message.id, other.id)
     engine.services_changed({other.id: 1})
     async with asyncio.timeout(5):
-        await engine.run(handle, stop)
+        called = await handled_until_one_is(engine)
     assert called == [message.id]
 
 
@@ -104,16 +110,8 @@ async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail_though_its_s
     await execute(f"{picked}, heartbeat = NOW()", other.id)
     await execute(f"UPDATE {JOBS_TABLE} SET heartbeat = NOW() - INTERVAL '1 day' WHERE dedupe_key = $1", str(lost.id))
     await execute("UPDATE message SET route_id = $2 WHERE id = $1", lost.id, other.id)
-    called: list[UUID] = []
-    stop = asyncio.Event()
-
-    async def handle(message_id: UUID) -> None:
-        called.append(message_id)
-        await execute("UPDATE message SET due_at = NULL WHERE id = $1", message_id)
-        stop.set()
-
     engine.services_changed({other.id: 2})
     async with asyncio.timeout(20):
-        await engine.run(handle, stop)
+        called = await handled_until_one_is(engine)
     assert called == [lost.id]
     assert [job["dedupe_key"] for job in await jobs()] == [str(under_way.id)]

@@ -19,11 +19,6 @@ def database_url(postgres_url: str) -> str:
     return postgres_url
 
 
-@pytest.fixture
-def quick(settings: Settings) -> Settings:
-    return settings.model_copy(update={"queue_poll": 0.05})
-
-
 async def test_the_end_of_a_call_takes_no_slot_from_who_has_taken_its_job_over(
     service: Service, put_mail: Put, quick: Settings
 ) -> None:
