@@ -146,7 +146,7 @@ class TakenTogether:
 
     def __init__(self, wanted: Sequence[tuple[Sequence[Quota], int]], moment: datetime) -> None:
         self._wanted, self._moment = wanted, moment
-        tallies = _Tallies({}, moment)
+        tallies = _Tallies(Sums({}, {}), moment)
         limits: dict[str, dict[Span, int]] = {}
         for quotas, mails in groupby(wanted, itemgetter(0)):
             taken = sum([count for _, count in mails])
@@ -158,18 +158,20 @@ class TakenTogether:
         self.takes = tallies.taken()
         self.subjects = list(limits)
         self.windows = [
-            Window(subject, span, counts_after(moment, span), limit - used)
+            Window(subject, span, counts_after(moment, span), limit - tallies.used(subject)[_PLACES[span]])
             for subject, of_subject in limits.items()
-            for (span, limit), used in zip(of_subject.items(), tallies.used(subject, of_subject), strict=True)
+            for span, limit in of_subject.items()
         ]
 
     def standings(self, used: Sequence[tuple[int, datetime | None]]) -> list[Standing | None]:
         """How the tightest limit stands after each mail, None where there is none; see `take_in_turn`. `used`: what was
         in each of the windows before, and its last bucket if that is later than the one of now."""
-        sums = {subject: [_NOTHING] * len(Span) for subject in self.subjects}
-        for window, sum_ in zip(self.windows, used, strict=True):
-            sums[window.subject][_PLACES[window.span]] = sum_
-        tallies = _Tallies(sums, self._moment)
+        before = {subject: [0] * len(Span) for subject in self.subjects}
+        latest: dict[str, list[datetime | None]] = {subject: [None] * len(Span) for subject in self.subjects}
+        for window, (sum_, last) in zip(self.windows, used, strict=True):
+            place = _PLACES[window.span]
+            before[window.subject][place], latest[window.subject][place] = sum_, last
+        tallies = _Tallies(Sums(before, latest), self._moment)
         standings: list[Standing | None] = []
         for quotas, mails in groupby(self._wanted, itemgetter(0)):
             row = _Row(quotas, tallies)
@@ -198,29 +200,32 @@ class _Tallies:
     def __init__(self, sums: Sums, moment: datetime) -> None:
         self.moment = moment
         self._sums = sums
-        self._taken: dict[tuple[str, tuple[Span, ...]], int] = {}
-        self._added: dict[str, dict[Span, int]] = {}
+        self._taken: dict[str, dict[tuple[Span, ...], int]] = {}
 
-    def used(self, subject: str, spans: Iterable[Span]) -> list[int]:
-        sums, added = self._sums.get(subject, _NONE), self._added.get(subject)
-        if added is None:
-            return [sums[_PLACES[span]][0] for span in spans]
-        return [sums[_PLACES[span]][0] + added.get(span, 0) for span in spans]
+    def used(self, subject: str) -> Sequence[int]:
+        """In the order of Span."""
+        used = self._sums.used.get(subject, _NOTHING)
+        for spans, count in self._taken.get(subject, _NONE).items():
+            used = [before + count if span in spans else before for before, span in zip(used, Span, strict=True)]
+        return used
 
     def take(self, quota: Quota, count: int) -> None:
-        subject, spans = quota.subject_text, tuple(quota.limits)
-        self._taken[subject, spans] = self._taken.get((subject, spans), 0) + count
-        added = self._added.setdefault(subject, {})
-        for span in spans:
-            added[span] = added.get(span, 0) + count
+        taken, spans = self._taken.setdefault(quota.subject_text, {}), tuple(quota.limits)
+        taken[spans] = taken.get(spans, 0) + count
 
     def taken(self) -> list[Taken]:
-        return [Taken(subject, spans, self.moment, count) for (subject, spans), count in self._taken.items()]
+        return [
+            Taken(subject, spans, self.moment, count)
+            for subject, of_subject in self._taken.items()
+            for spans, count in of_subject.items()
+        ]
 
     def all_free_at(self, subject: str, span: Span) -> datetime:
         """When nothing counts any more of a subject of which something is used."""
-        last, stored = bucket_of(self.moment, span), self._sums.get(subject, _NONE)[_PLACES[span]][1]
-        return max(last, as_moment(stored) or last) + BUCKETS[span] + LENGTHS[span]
+        last = bucket_of(self.moment, span)
+        if subject in self._sums.latest:
+            last = max(last, as_moment(self._sums.latest[subject][_PLACES[span]]) or last)
+        return last + BUCKETS[span] + LENGTHS[span]
 
     async def buckets(self, quotas: Sequence[Quota]) -> Mapping[UUID, Mapping[Span, Buckets]]:
         counted = await read_buckets([quota.subject for quota in quotas], self.moment)
@@ -231,13 +236,13 @@ class _Tallies:
 
     def _with(self, buckets: Buckets, subject: UUID, span: Span) -> Buckets:
         start = bucket_of(self.moment, span)
-        added = self._added.get(str(subject), {}).get(span, 0)
+        added = sum([count for spans, count in self._taken.get(str(subject), _NONE).items() if span in spans])
         return {**buckets, start: buckets.get(start, 0) + added} if added else buckets
 
 
 _PLACES = {span: place for place, span in enumerate(Span)}
-_NOTHING: tuple[int, datetime | str | None] = (0, None)
-_NONE = [_NOTHING] * len(Span)
+_NOTHING = (0,) * len(Span)
+_NONE: Mapping[tuple[Span, ...], int] = {}
 
 
 class _Row:
@@ -249,14 +254,15 @@ class _Row:
         self._tallies = tallies
         self._taken = 0
         self._reset_at: datetime | None = None
-        self.room: int | None = None
+        least: int | None = None
         for quota in quotas:
-            used_of_each = tallies.used(quota.subject_text, quota.limits)
-            for (span, limit), used in zip(quota.limits.items(), used_of_each, strict=True):
-                room = limit - used
-                if self.room is None or room < self.room:
-                    self.room = room
-                    self._scope, self._subject, self._span, self._limit = quota.scope, quota.subject_text, span, limit
+            used = tallies.used(quota.subject_text)
+            for span, limit in quota.limits.items():
+                room = limit - used[_PLACES[span]]
+                if least is None or room < least:
+                    least = room
+                    self._quota, self._span, self._limit = quota, span, limit
+        self.room = least
 
     def take(self, count: int) -> Standing | None:
         """Take so many, for which there is room; how the tightest limit stands then."""
@@ -266,8 +272,8 @@ class _Row:
         self.room -= count
         used = self._limit - self.room
         if used and self._reset_at is None:
-            self._reset_at = self._tallies.all_free_at(self._subject, self._span)
-        return Standing(self._scope, self._span, self._limit, used, self._reset_at if used else None)
+            self._reset_at = self._tallies.all_free_at(self._quota.subject_text, self._span)
+        return Standing(self._quota.scope, self._span, self._limit, used, self._reset_at if used else None)
 
     def write_down(self) -> None:
         """Count in the tallies what was taken."""

@@ -2,14 +2,17 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TypeVar
 from uuid import UUID
 
 from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows, stored_moment
 from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +93,13 @@ async def lock_subjects(subjects: Collection[str]) -> None:
 def count_rows(takes: Sequence[Taken], keys: Sequence[str] = ()) -> tuple[Insert, Rows]:
     """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at. `keys`:
     new ones, if there are any at hand; `keys_needed` is enough."""
-    counts: dict[tuple[str, str, datetime | str], int] = {}
+    counts: dict[_Bucket, int] = {}
     kind = dialect()
-    moment, starts = None, dict[Span, datetime | str]()
     for taken in takes:
-        subject = str(taken.subject)
-        if taken.moment is not moment:
-            moment = taken.moment
-            starts = {span: _stored(bucket_of(moment, span), kind) for span in _SPANS}
-        for span in taken.spans:
-            bucket = subject, _VALUES[span], starts[span]
+        for bucket in _buckets_of(str(taken.subject), taken.spans, _whole(taken.moment), kind):
             counts[bucket] = counts.get(bucket, 0) + taken.count
-    new_keys = iter(keys or new_key_texts(len(counts)))
-    return _COUNT, [(next(new_keys), *bucket, count) for bucket, count in counts.items()]
+    new_keys = keys or new_key_texts(len(counts))
+    return _COUNT, [(key, *bucket, count) for key, (bucket, count) in zip(new_keys, counts.items(), strict=False)]
 
 
 def keys_needed(takes: Sequence[Taken]) -> int:
@@ -110,13 +107,38 @@ def keys_needed(takes: Sequence[Taken]) -> int:
     return sum([len(taken.spans) for taken in takes])
 
 
-@lru_cache(maxsize=100)
-def _stored(bucket: datetime, _: str) -> datetime | str:
-    """For the open database, which is of that kind: one after the other may be open."""
-    return stored_moment(bucket)
+_Bucket = tuple[str, str, datetime | str]
+_SPANS = tuple(Span)
 
 
-_VALUES = {span: span.value for span in Span}
+@lru_cache(maxsize=1000)
+def _buckets_of(subject: str, spans: tuple[Span, ...], second: float, kind: str) -> list[_Bucket]:
+    """What is taken in this second counts in them."""
+    starts = _second(second, kind).starts
+    return [(subject, span.value, start) for span, start in zip(_SPANS, starts, strict=True) if span in spans]
+
+
+@dataclass(frozen=True, slots=True)
+class _Second:
+    """What all moments of a second have in common, no bucket being shorter, in the order of Span: where the bucket
+    starts that they are in, and after what those start that count."""
+
+    starts: tuple[datetime | str, ...]
+    after: tuple[datetime | str, ...]
+
+
+@lru_cache(maxsize=10)
+def _second(second: float, _: str) -> _Second:
+    """As the open database, which is of that kind, has them: one after the other may be open."""
+    starts = {span: bucket_of(datetime.fromtimestamp(second, UTC), span) for span in _SPANS}
+    # No bucket begins between this and the one that `counts_after` says.
+    after = [counts_after(start, span) for span, start in starts.items()]
+    return _Second(tuple(map(stored_moment, starts.values())), tuple(map(stored_moment, after)))
+
+
+def _whole(moment: datetime) -> float:
+    """The second that it is in, since 1970."""
+    return moment.timestamp() // 1
 
 
 _COUNT = Insert(
@@ -156,34 +178,37 @@ async def read_buckets(subjects: Sequence[UUID], moment: datetime) -> dict[UUID,
     return {subject: dict(of_span) for subject, of_span in buckets.items()}
 
 
-Sums = Mapping[str, Sequence[tuple[int, datetime | str | None]]]
-"""Of each subject, in the order of Span: how much counts, and its last bucket as the database has it; None: that is
-not later than the current one, or there is none."""
+@dataclass(slots=True)
+class Sums:
+    """Of each subject, in the order of Span: how much counts; and where a clock is ahead, or was, the last bucket, as
+    the database has it, None: there is none."""
+
+    used: Mapping[str, Sequence[int]]
+    latest: Mapping[str, Sequence[datetime | str | None]]
 
 
 async def read_sums(subjects: Sequence[str], moment: datetime) -> Sums:
     """What counts at `moment` of each subject."""
-    sums: dict[str, Sequence[tuple[int, datetime | str | None]]] = {}
-    kind = dialect()
-    current = [bucket_of(moment, span) for span in _SPANS]
-    # No bucket begins between this and the one that `counts_after` says.
-    after = [_stored(counts_after(bucket, span), kind) for bucket, span in zip(current, _SPANS, strict=True)]
-    stored = [_stored(bucket, kind) for bucket in current]
+    used: dict[str, Sequence[int]] = {}
+    latest: dict[str, Sequence[datetime | str | None]] = {}
+    second = _second(_whole(moment), dialect())
     for begin in range(0, len(subjects), _MOST_SUBJECTS):
         some = subjects[begin : begin + _MOST_SUBJECTS]
-        (found,) = await rows(_sums_of(len(some)), *after, *stored, *some)
-        is_ahead, *used = found.values()
-        latest: Sequence[datetime | str | None] = [None] * len(used)
+        (found,) = await rows(_sums_of(len(some)), *second.after, *second.starts, *some)
+        is_ahead, *sums = found.values()
+        used |= _by_subject(some, [sum_ or 0 for sum_ in sums])
         if is_ahead:
-            (found,) = await rows(_latest_of(len(some)), *after, *some)
-            latest = list(found.values())
-        of_each = [(int(sum_ or 0), last) for sum_, last in zip(used, latest, strict=True)]
-        for place, subject in enumerate(some):
-            sums[subject] = of_each[len(_SPANS) * place : len(_SPANS) * (place + 1)]
-    return sums
+            (found,) = await rows(_latest_of(len(some)), *second.after, *some)
+            latest |= _by_subject(some, list(found.values()))
+    return Sums(used, latest)
 
 
-_SPANS = tuple(Span)
+def _by_subject(subjects: Sequence[str], values: Sequence[T]) -> dict[str, Sequence[T]]:
+    """Of each as many as there are spans."""
+    of_each = zip(*[iter(values)] * len(_SPANS), strict=True)
+    return dict(zip(subjects, of_each, strict=True))
+
+
 _MOST_SUBJECTS = 16
 
 
