@@ -228,7 +228,8 @@ class Settings(BaseSettings):
     claim_wait: Seconds = 0.005
     settle_wait: Seconds = 0.005
     give_way_claims: Count = 8
-    give_way_accepted: Count = 4
+    give_way_busy: Annotated[float, Field(gt=0, le=1)] = 0.8
+    give_way_accepted: Count = 16
     give_way_pause: Seconds = 0.1
     give_way_settle_wait: Seconds = 0.02
     recover_interval: Seconds = 20

@@ -133,6 +133,7 @@ def _attempter(
         unsettled=UnsettledPolicy(settings.smtp_unsettled, settings.settle_wait, settings.claim_wait),
         give_way=GiveWayPolicy(
             settings.give_way_claims,
+            settings.give_way_busy,
             settings.give_way_accepted,
             settings.give_way_pause,
             settings.give_way_settle_wait,

@@ -1,6 +1,9 @@
 """While mail is being accepted, deliveries give way to it: few are claimed at a time, when some have been accepted."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,8 +15,20 @@ from app.queue.intake import Intake
 LONG = 3600.0
 
 
-def gives_way(intake: Intake, **policy: Any) -> GiveWay:
-    return GiveWay(intake, Unsettled(), GiveWayPolicy(**{"claims": 5, "accepted": 2, "pause": LONG, **policy}))
+def gives_way(intake: Intake, cpu: Callable[[], float] | None = None, **policy: Any) -> GiveWay:
+    """Of a process that is always at work, unless `cpu` says something else."""
+    cpu = cpu or partial(next, count(0, 10))
+    policy = {"claims": 5, "busy": 0.5, "accepted": 2, "pause": LONG, **policy}
+    return GiveWay(intake, Unsettled(), GiveWayPolicy(**policy), cpu=cpu)
+
+
+class Timer:
+    """What is passed as a clock."""
+
+    at: float = 0
+
+    def __call__(self) -> float:
+        return self.at
 
 
 async def a_turn_of_the_loop() -> None:
@@ -70,13 +85,38 @@ async def test_a_worker_claims_as_soon_as_no_mail_is_being_put_any_more() -> Non
     assert await worker.before_claiming() is None, "none came"
 
 
-async def test_a_worker_waits_no_longer_than_it_may_and_claims_all_where_little_is_accepted() -> None:
+async def test_a_worker_claims_few_as_a_transaction_begins_while_its_process_has_time() -> None:
+    intake, clock, cpu = Intake(), Timer(), Timer()
+    policy = GiveWayPolicy(claims=5, busy=0.5, accepted=1000, pause=LONG)
+    worker = GiveWay(intake, Unsettled(), policy, clock, cpu)
+    intake.begin()
+    claiming = asyncio.create_task(worker.before_claiming())
+    clock.at, cpu.at = 10, 6
+    await a_turn_of_the_loop()
+    intake.commit_begins()
+    await a_turn_of_the_loop()
+    assert not claiming.done(), "at work for six seconds of ten"
+    clock.at = 12
+    await a_turn_of_the_loop()
+    assert not claiming.done(), "six of twelve, but no transaction begins with which to go"
+    intake.commit_begins()
+    assert await claiming == 5
+    claiming = asyncio.create_task(worker.before_claiming())
+    clock.at, cpu.at = 22, 12
+    await a_turn_of_the_loop()
+    intake.commit_begins()
+    await a_turn_of_the_loop()
+    assert not claiming.done(), "they count from the last claim"
+    claiming.cancel()
+
+
+async def test_a_worker_waits_no_longer_than_it_may() -> None:
     intake = Intake()
     intake.begin()  # and hangs
     worker = gives_way(intake, pause=0.001)
     accept(intake, 9)
-    assert await worker.before_claiming() is None
-    assert await worker.before_claiming() is None
+    assert await worker.before_claiming() == 5
+    assert await worker.before_claiming() == 5
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -86,6 +126,8 @@ async def test_on_postgresql_a_worker_claims_once_enough_was_accepted(database: 
     intake.begin()
     accept(intake, 10)
     assert await worker.before_claiming() == 5
+    worker = gives_way(intake, cpu=float)
+    assert await worker.before_claiming() == 5, "and with time for it"
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
