@@ -95,15 +95,13 @@ class GatheredLines(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         """Write what there is."""
-        self.acquire()
-        try:
+        with self._held:
             gathered, last = self._gathered, self._last
+            if last is None:
+                return
             self._gathered, self._last, self._turn_of = [], None, None
-            if last is not None:
-                for piece in _pieces([told if isinstance(told, str) else self._line(told) for told in gathered]):
-                    self._write(piece, last)
-        finally:
-            self.release()
+            for piece in _pieces([told if isinstance(told, str) else self._line(told) for told in gathered]):
+                self._write(piece, last)
 
     def close(self) -> None:
         """Write what there is; nothing comes behind it."""
@@ -120,7 +118,7 @@ class GatheredLines(logging.StreamHandler[TextIO]):
     def _write(self, lines: str, last: logging.LogRecord) -> None:
         try:
             self.stream.write(lines)
-            super().flush()
+            self.stream.flush()
         except Exception:
             self.handleError(last)
 
