@@ -18,7 +18,7 @@ from app.database.finish import finish
 from app.database.group_commit import Unit, Work, current_unit
 from app.database.insert import Insert, Rows, in_one_statement, in_one_statement_if
 from app.database.transient import is_transient
-from app.database.values import as_document, as_key, as_moment, moment_text
+from app.database.values import as_document, as_key, as_moment, kept_moment_text
 from app.settings import Settings
 
 __all__ = [
@@ -147,11 +147,12 @@ async def execute_many(sql: str, args: Sequence[Sequence[Any]]) -> None:
 
 async def insert(*parts: tuple[Insert, Rows]) -> None:
     """Insert a row for each of the values; of several tables inside a transaction, on PostgreSQL in one statement."""
-    filled = [part for part in parts if part[1]]
     unit = current_unit.get()
     if unit is not None:
-        await unit.insert(filled)
-    elif dialect() == "sqlite":
+        await unit.insert(parts)
+        return
+    filled = [part for part in parts if part[1]]
+    if dialect() == "sqlite":
         for into, values in filled:
             await _plain_client().run_many(into.each, values)
     elif filled:
@@ -173,7 +174,7 @@ async def insert_if(verdict: str, asked: str, *parts: tuple[Insert, Rows]) -> st
 
 def stored_moment(moment: datetime) -> datetime | str:
     """The moment as an argument: for one that is in many rows, so that it is made text only once."""
-    return moment_text(moment) if dialect() == "sqlite" else moment
+    return kept_moment_text(moment) if dialect() == "sqlite" else moment
 
 
 def dialect() -> Dialect:

@@ -160,7 +160,7 @@ class Unit:
 
     async def insert(self, parts: Sequence[tuple[Insert, Rows]]) -> None:
         """A row for each of the values."""
-        execute = self._connection.execute
+        execute = self._connection.cursor().execute  # the connection's would make a cursor for each statement
         try:
             for into, values in parts:
                 for sql, args in into.in_chunks(values):

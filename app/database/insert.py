@@ -1,6 +1,6 @@
 """Rows that are inserted together, in the way that is quickest on each database."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -24,23 +24,22 @@ class Insert:
     ) -> None:
         names, places = ", ".join(columns), ", ".join(f"${number}" for number in range(1, len(columns) + 1))
         self._into, self._then = f"INSERT INTO {table} ({names})", then
-        self._row = f"({', '.join('?' * len(columns))})"
-        self._chunks: dict[int, str] = {}
+        row = f"({', '.join('?' * len(columns))})"
+        self._of_size = {
+            size: f"{self._into} VALUES {', '.join([row] * size)} {then}" for size in range(1, _LARGEST_CHUNK + 1)
+        }
         self._table, self._columns, self._computed = table, columns, computed or {}
         self._is_binary = "bytea" in columns.values()
         self.each = f"{self._into} VALUES ({places}) {then}"
         """For one row, whose values are the arguments."""
 
-    def in_chunks(self, values: Rows) -> Iterator[tuple[str, list[Any]]]:
+    def in_chunks(self, values: Rows) -> Sequence[tuple[str, list[Any]]]:
         """For any number of rows on SQLite: a few statements, of kinds that it has met before, and their arguments."""
-        for begin in range(0, len(values), _LARGEST_CHUNK):
-            chunk = values[begin : begin + _LARGEST_CHUNK]
-            yield self._chunks.get(len(chunk)) or self._chunk(len(chunk)), list(chain.from_iterable(chunk))
-
-    def _chunk(self, size: int) -> str:
-        statement = f"{self._into} VALUES {', '.join([self._row] * size)} {self._then}"
-        self._chunks[size] = statement
-        return statement
+        statement = self._of_size.get(len(values))
+        if statement is not None:
+            return ((statement, list(chain.from_iterable(values))),)
+        chunks = [values[begin : begin + _LARGEST_CHUNK] for begin in range(0, len(values), _LARGEST_CHUNK)]
+        return [pair for chunk in chunks for pair in self.in_chunks(chunk)]
 
     def together(self, first: int, where: str = "") -> str:
         """For any number of rows on PostgreSQL; `first`: the number of the first of the `arguments`. With `where`, a

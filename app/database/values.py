@@ -43,6 +43,12 @@ def moment_text(moment: datetime) -> str:
     return text.replace("T", " ")
 
 
+@lru_cache(maxsize=100)
+def kept_moment_text(moment: datetime) -> str:
+    """`moment_text` of one that is in many rows."""
+    return moment_text(moment)
+
+
 def key_text(key: UUID | str) -> str:
     """As SQLite keeps it: as str() has it, in half the time."""
     return key if isinstance(key, str) else orjson.dumps(key).decode()[1:-1]
