@@ -16,7 +16,8 @@ _VERSION = 0x7000
 _VARIANT = 0b10 << 62
 _RANDOM_HIGH = (1 << 12) - 1
 _RANDOM_LOW = (1 << 61) - 1
-_LAST_DIGITS = (1 << 48) - 1
+_LAST_OCTET = 0xFF
+_LAST_DIGITS = [f"{octet:02x}" for octet in range(_LAST_OCTET + 1)]
 _DIGITS = 32
 
 # A UUID's own __init__ looks at all that it could be made of, and a member of an Enum is looked up in it: both take
@@ -40,10 +41,12 @@ def stored_key(text: str) -> UUID:
 def new_key_texts(count: int) -> list[str]:
     """So many new keys, as SQL takes them; each is the one that follows the one before."""
     first = _take(count)
-    if first >> 48 != first + count >> 48:
-        return [_text(first + number) for number in range(count)]
-    text, low = f"{_text(first)[:24]}%012x", first & _LAST_DIGITS
-    return [text % number for number in range(low, low + count)]
+    end, texts = first + count, list[str]()
+    while first < end:
+        shared, last = _text(first)[:-2], first & _LAST_OCTET
+        texts += [shared + digits for digits in _LAST_DIGITS[last : last + end - first]]
+        first += 1 + _LAST_OCTET - last
+    return texts
 
 
 def _key(number: int) -> UUID:
