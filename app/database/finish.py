@@ -119,6 +119,8 @@ def begin_next(waiting: deque[_Waiting], most: int) -> list[_Waiting]:
     """Take those that have waited longest out of `waiting`, at most so many, but for whom nobody waits any more: they
     begin. On any thread."""
     begun: list[_Waiting] = []
+    if not waiting:
+        return begun
     with _turning:
         while waiting and len(begun) < most:
             pending = waiting.popleft()
