@@ -16,21 +16,24 @@ _LARGEST_CHUNK = 16
 
 class Insert:
     """INSERT of rows of `table`. `columns`: in the order of the values, each with its type on PostgreSQL. `then`: an
-    ON CONFLICT clause; on PostgreSQL no two of the rows may be in conflict with each other. `computed`, of a table that
-    PostgreSQL alone has: what columns hold instead of their value, or besides the others, in SQL."""
+    ON CONFLICT clause; on PostgreSQL no two of the rows may be in conflict with each other. `computed`: what columns
+    besides those hold in every row, in SQL; of a table that PostgreSQL alone has, also what some hold instead of their
+    value. Not where a column is of bytes."""
 
     def __init__(
         self, table: str, columns: Mapping[str, str], then: str = "", computed: Mapping[str, str] | None = None
     ) -> None:
-        names, places = ", ".join(columns), ", ".join(f"${number}" for number in range(1, len(columns) + 1))
-        self._into, self._then = f"INSERT INTO {table} ({names})", then
-        row = f"({', '.join('?' * len(columns))})"
+        computed = computed or {}
+        besides = {name: value for name, value in computed.items() if name not in columns}
+        self._into, self._then = f"INSERT INTO {table} ({', '.join([*columns, *besides])})", then
+        row = f"({', '.join(['?'] * len(columns) + [*besides.values()])})"
         self._of_size = {
             size: f"{self._into} VALUES {', '.join([row] * size)} {then}" for size in range(1, _LARGEST_CHUNK + 1)
         }
-        self._table, self._columns, self._computed = table, columns, computed or {}
+        self._table, self._columns, self._computed = table, columns, computed
         self._is_binary = "bytea" in columns.values()
-        self.each = f"{self._into} VALUES ({places}) {then}"
+        places = [f"${number}" for number in range(1, len(columns) + 1)]
+        self.each = f"{self._into} VALUES ({', '.join([*places, *besides.values()])}) {then}"
         """For one row, whose values are the arguments."""
 
     def in_chunks(self, values: Rows) -> Sequence[tuple[str, list[Any]]]:

@@ -37,15 +37,9 @@ class Happening:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
-_OF_A_MESSAGE = {
-    "id": "uuid",
-    "message_id": "uuid",
-    "type": "text",
-    "data": "jsonb",
-    "created_at": "timestamptz",
-}
-_INSERT_OF_A_MESSAGE = Insert("event", _OF_A_MESSAGE)
-_INSERT = Insert("event", _OF_A_MESSAGE | {"recipient_id": "uuid"})
+_OF_A_MESSAGE = {"id": "uuid", "message_id": "uuid", "type": "text", "created_at": "timestamptz"}
+_INSERT_OF_A_MESSAGE = Insert("event", _OF_A_MESSAGE, computed={"data": "'{}'"})
+_INSERT = Insert("event", _OF_A_MESSAGE | {"data": "jsonb", "recipient_id": "uuid"})
 
 
 async def record(happenings: Sequence[Happening], moment: datetime) -> None:
@@ -63,16 +57,14 @@ def told(events: Sequence[Told], moment: datetime, keys: Sequence[str]) -> tuple
     true. `keys`: new ones, of the events."""
     at = stored_moment(moment)
     pairs = zip(keys, events, strict=True)
-    return _INSERT, [(key, message, kind, data, at, recipient) for key, (message, recipient, kind, data) in pairs]
+    return _INSERT, [(key, message, kind, at, data, recipient) for key, (message, recipient, kind, data) in pairs]
 
 
 def each(type_: EventType, message_keys: Sequence[str], moment: datetime, keys: Sequence[str]) -> tuple[Insert, Rows]:
     """The same event of several messages, whose keys are given as text; to be inserted with what made it true. `keys`:
     new ones, of the events."""
     at, kind = stored_moment(moment), type_.value
-    return _INSERT_OF_A_MESSAGE, [
-        (key, message, kind, "{}", at) for key, message in zip(keys, message_keys, strict=True)
-    ]
+    return _INSERT_OF_A_MESSAGE, [(key, message, kind, at) for key, message in zip(keys, message_keys, strict=True)]
 
 
 def _document(data: Mapping[str, object]) -> str:

@@ -79,7 +79,6 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
                 message.service_name,
                 role_key,
                 api_key,
-                _MESSAGE_QUEUED,
                 _NORMAL if schedule.priority is Priority.NORMAL else schedule.priority.value,
                 message.message_id_header,
                 message.reverse_path,
@@ -93,7 +92,6 @@ def message_rows(placed: Sequence[Placed], moment: datetime) -> tuple[Insert, Ro
                 message.verdict_awaited,
                 _RETRY if message.on_doubt is OnDoubt.RETRY else message.on_doubt.value,
                 at if place.due_at is moment else place.due_at,
-                0,
                 at,
                 service_key if place.route_id is message.service_id else place.route_id,
             )
@@ -161,13 +159,10 @@ def recipient_rows(placed: Sequence[Placed], moment: datetime, keys: Sequence[st
         due_at = at if place.due_at is moment else place.due_at
         for position, to in enumerate(place.message.recipients):
             key = next(new_keys)
-            values.append(
-                (key, place.key, position, to.kind, to.email, to.name, to.address, _RECIPIENT_QUEUED, 0, due_at)
-            )
+            values.append((key, place.key, position, to.kind, to.email, to.name, to.address, due_at))
     return _RECIPIENT, values
 
 
-_MESSAGE_QUEUED, _RECIPIENT_QUEUED = MessageState.QUEUED.value, RecipientState.QUEUED.value
 _NORMAL, _RETRY = Priority.NORMAL.value, OnDoubt.RETRY.value
 
 _OF_EVERY_MESSAGE = {
@@ -176,7 +171,6 @@ _OF_EVERY_MESSAGE = {
     "service_name": "text",
     "role_id": "uuid",
     "api_key_id": "uuid",
-    "state": "text",
     "priority": "smallint",
     "message_id_header": "text",
     "reverse_path": "text",
@@ -190,10 +184,10 @@ _OF_EVERY_MESSAGE = {
     "verdict_awaited": "boolean",
     "on_doubt": "text",
     "due_at": "timestamptz",
-    "fence": "integer",
     "created_at": "timestamptz",
     "route_id": "uuid",
 }
+_QUEUED_MESSAGE = {"state": f"'{MessageState.QUEUED.value}'", "fence": "0"}
 _OF_FEW_MESSAGES = {
     "scheduled_at": "timestamptz",
     "expires_at": "timestamptz",
@@ -203,8 +197,8 @@ _OF_FEW_MESSAGES = {
     "route_reason": "text",
     "fallbacks": "jsonb",
 }
-_MESSAGE = Insert("message", _OF_EVERY_MESSAGE)
-_MESSAGE_WITH_MORE = Insert("message", _OF_EVERY_MESSAGE | _OF_FEW_MESSAGES)
+_MESSAGE = Insert("message", _OF_EVERY_MESSAGE, computed=_QUEUED_MESSAGE)
+_MESSAGE_WITH_MORE = Insert("message", _OF_EVERY_MESSAGE | _OF_FEW_MESSAGES, computed=_QUEUED_MESSAGE)
 _CONTENT = Insert("message_content", {"message_id": "uuid", "octets": "bytea"})
 _KEY = Insert(
     "idempotency_key",
@@ -227,8 +221,7 @@ _RECIPIENT = Insert(
         "email": "text",
         "name": "text",
         "address": "text",
-        "state": "text",
-        "attempt_number": "integer",
         "due_at": "timestamptz",
     },
+    computed={"state": f"'{RecipientState.QUEUED.value}'", "attempt_number": "0"},
 )
