@@ -45,6 +45,17 @@ class AlterModelOptions(operations.AlterModelOptions):
     """Record what only the models know of: a table's comment (its docstring), its key's name. Touches no database."""
 
 
+class ForgetModel(operations.DeleteModel):
+    """Let the models know no more of a table, which is SQL's alone from then on. Touches no database."""
+
+    database_forward = operations.TortoiseOperation.database_forward
+    database_backward = operations.TortoiseOperation.database_backward
+
+    def describe(self) -> str:
+        """For the log of a migration."""
+        return f"Forget model {self.name}"
+
+
 class RunSql(operations.Operation):
     """Run single statements, each as it is: nothing splits them at a semicolon.
 

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows, stored_moment
 from app.database.insert import Insert, Rows
-from app.database.key import new_key_texts
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 T = TypeVar("T")
@@ -90,21 +89,14 @@ async def lock_subjects(subjects: Collection[str]) -> None:
     )
 
 
-def count_rows(takes: Sequence[Taken], keys: Sequence[str] = ()) -> tuple[Insert, Rows]:
-    """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at. `keys`:
-    new ones, if there are any at hand; `keys_needed` is enough."""
+def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
+    """What is to be inserted so that it is counted. The lock is held, and whether there is room was looked at."""
     counts: dict[_Bucket, int] = {}
     kind = dialect()
     for taken in takes:
         for bucket in _buckets_of(str(taken.subject), taken.spans, _whole(taken.moment), kind):
             counts[bucket] = counts.get(bucket, 0) + taken.count
-    new_keys = keys or new_key_texts(len(counts))
-    return _COUNT, [(key, *bucket, count) for key, (bucket, count) in zip(new_keys, counts.items(), strict=False)]
-
-
-def keys_needed(takes: Sequence[Taken]) -> int:
-    """How many keys `count_rows` needs at most."""
-    return sum([len(taken.spans) for taken in takes])
+    return _COUNT, [(*bucket, count) for bucket, count in counts.items()]
 
 
 _Bucket = tuple[str, str, datetime | str]
@@ -143,7 +135,7 @@ def _whole(moment: datetime) -> float:
 
 _COUNT = Insert(
     "counter",
-    {"id": "uuid", "subject": "uuid", "span": "text", "starts_at": "timestamptz", "used": "integer"},
+    {"subject": "uuid", "span": "text", "starts_at": "timestamptz", "used": "integer"},
     "ON CONFLICT (subject, span, starts_at) DO UPDATE SET used = counter.used + excluded.used",
 )
 

@@ -1,22 +1,12 @@
-"""The tables of limits. `subject` is the key of what is limited; no foreign key, what is deleted is purged by age."""
+"""The tables of limits. `subject` is the key of what is limited; no foreign key, what is deleted is purged by age.
+
+`counter` is no model: it has a key of three columns, for which Tortoise has no field.
+"""
 
 from tortoise import fields
 from tortoise.models import Model
 
 from app.database.key import new_key
-
-
-class Counter(Model):
-    """How many a subject took within one bucket of a window."""
-
-    id = fields.UUIDField(primary_key=True, default=new_key)
-    subject = fields.UUIDField()
-    span = fields.CharField(max_length=8)
-    starts_at = fields.DatetimeField()
-    used = fields.IntField()
-
-    class Meta:
-        table = "counter"
 
 
 class Pace(Model):

@@ -12,7 +12,7 @@ from app.database.insert import Insert, Rows
 from app.database.key import new_key_texts
 from app.database.values import kept_key_text, key_text
 from app.events.record import EventType, each
-from app.limits.counter import Taken, count_rows, keys_needed
+from app.limits.counter import Taken, count_rows
 from app.queue.content import SlicedContent, give_content
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Job, Priority
@@ -50,11 +50,11 @@ def jobs_of(placed: Sequence[Placed]) -> list[Job]:
 def accepted_rows(placed: Sequence[Placed], takes: Sequence[Taken], moment: datetime) -> list[tuple[Insert, Rows]]:
     """What makes them accepted, besides their own rows and their jobs: `takes` is what they took of quotas."""
     events, recipients = len(placed), sum([len(place.message.recipients) for place in placed])
-    keys = new_key_texts(events + recipients + keys_needed(takes))  # once for all: that takes longer than each of them
+    keys = new_key_texts(events + recipients)  # once for all: that takes longer than each of them
     return [
         content_rows(placed),
-        recipient_rows(placed, moment, keys[events : events + recipients]),
-        count_rows(takes, keys[events + recipients :]),
+        recipient_rows(placed, moment, keys[events:]),
+        count_rows(takes),
         each(EventType.ACCEPTED, [place.key for place in placed], moment, keys[:events]),
     ]
 

@@ -4,11 +4,17 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from tortoise.context import TortoiseContext
+from tortoise.migrations.graph import MigrationKey
 
+from app.database import configuration
+from app.database.configuration import APP_LABEL, tortoise_config
 from app.database.connection import close_database, dialect, open_database, rows
+from app.database.described_state import DescribedState
+from app.database.migrate import _Executor, migration_names
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +61,30 @@ def empty_databases(
     yield Settings(database_url=one), Settings(database_url=two)
     postgres.drop(one)
     postgres.drop(two)
+
+
+Way = Literal["apply", "unapply"]
+
+
+@pytest.fixture
+def take_migration() -> Callable[[Way, str, Settings], Awaitable[None]]:
+    """Applies one migration, or takes it back, whatever else is applied; its record stays as it is."""
+
+    async def take(way: Way, name: str, settings: Settings) -> None:
+        config = tortoise_config(settings.database_url, foreign_keys=False)
+        async with TortoiseContext() as context:
+            await context.init(config)
+            executor = _Executor(context.db(), config["apps"])
+            await executor.loader.build_graph()
+            before = DescribedState.of({})
+            for earlier in migration_names(configuration.migrations_module()):
+                if earlier < name:
+                    await executor.migration(MigrationKey(APP_LABEL, earlier)).apply(before, dry_run=True)
+            migration = executor.migration(MigrationKey(APP_LABEL, name))
+            run = {"apply": migration.apply, "unapply": migration.unapply}[way]
+            await run(before, schema_editor=executor._schema_editor())
+
+    return take
 
 
 ForeignKeys = dict[tuple[str, str], tuple[str, str]]

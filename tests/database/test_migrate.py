@@ -192,9 +192,10 @@ async def test_every_foreign_key_has_its_rule_and_an_index_that_finds_its_rows(
         ("attempt", ["message_id", "id"]),
         ("event", ["message_id", "id"]),
         ("message_content", ["message_id"]),
+        ("counter", ["subject", "span", "starts_at"]),
     ],
 )
-async def test_what_belongs_to_a_message_is_found_by_the_key_of_the_message(
+async def test_what_belongs_to_a_message_or_a_subject_is_found_by_its_key(
     database: Settings, table: str, key: list[str]
 ) -> None:
     sql = {

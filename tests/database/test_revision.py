@@ -1,23 +1,21 @@
 """The revision: which changes count, and what is kept under one."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
 import pytest
-from tortoise.context import TortoiseContext
-from tortoise.migrations.graph import MigrationKey
 from tortoise.models import Model
 
 from app.access.models import ApiKey, Grant, Role
-from app.database.configuration import APP_LABEL, tortoise_config
 from app.database.connection import close_database, dialect, execute, open_database, rows, transaction
-from app.database.migrate import _Executor
 from app.database.revision import Kept, read_revision
 from app.domains.models import DkimKey
 from app.services.models import Service
 from app.settings import Settings
 from tests.factories import NOW, make_key, make_service
+
+TakeMigration = Callable[[str, str, Settings], Awaitable[None]]
 
 COUNTED: tuple[type[Model], ...] = (ApiKey, Grant, Role, Service, DkimKey)
 NOT_COUNTED = {
@@ -93,15 +91,15 @@ async def test_on_postgresql_who_has_changed_something_makes_nobody_wait(postgre
         await two.close()
 
 
-async def test_the_migration_can_be_undone_and_done_again(settings: Settings) -> None:
-    await _migrated(settings, lambda migration: migration.unapply)
+async def test_the_migration_can_be_undone_and_done_again(settings: Settings, take_migration: TakeMigration) -> None:
+    await take_migration("unapply", "0016_revision", settings)
     await open_database(settings)
     try:
         assert not await rows(_LEFT[dialect()])
         await make_service()
     finally:
         await close_database()
-    await _migrated(settings, lambda migration: migration.apply)
+    await take_migration("apply", "0016_revision", settings)
     await open_database(settings)
     try:
         await make_key()
@@ -116,20 +114,6 @@ _LEFT = {
     " UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE '%revision%'"
     " UNION ALL SELECT proname FROM pg_proc WHERE proname = 'count_revision'",
 }
-
-
-async def _migrated(settings: Settings, way: Callable[..., Callable[..., object]]) -> None:
-    """Take migration 0016 back, or apply it."""
-    config = tortoise_config(settings.database_url, foreign_keys=False)
-    async with TortoiseContext() as context:
-        await context.init(config)
-        executor = _Executor(context.db(), config["apps"])
-        await executor.loader.build_graph()
-        state = await executor.project_state()
-        before = state.clone()
-        before.models.pop((APP_LABEL, "Revision"))
-        migration = executor.migration(MigrationKey(APP_LABEL, "0016_revision"))
-        await way(migration)(before, schema_editor=executor._schema_editor())  # type: ignore[misc]
 
 
 def test_values_of_another_revision_are_not_kept() -> None:

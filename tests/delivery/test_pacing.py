@@ -119,9 +119,14 @@ async def until(holds: Callable[[], bool]) -> None:
 async def pass_time(service: Service, seconds: float) -> None:
     """Let everything that was taken have been taken so much earlier."""
     earlier = timedelta(seconds=seconds)
-    for row in await rows("SELECT id, starts_at FROM counter"):
+    for row in await rows("SELECT subject, span, starts_at FROM counter"):
+        starts_at = as_moment(row["starts_at"])
         await execute(
-            "UPDATE counter SET starts_at = $2 WHERE id = $1", as_key(row["id"]), as_moment(row["starts_at"]) - earlier
+            "UPDATE counter SET starts_at = $4 WHERE subject = $1 AND span = $2 AND starts_at = $3",
+            as_key(row["subject"]),
+            row["span"],
+            starts_at,
+            starts_at - earlier,
         )
     (row,) = await rows("SELECT free_at FROM pace WHERE subject = $1", service.id)
     await execute("UPDATE pace SET free_at = $2 WHERE subject = $1", service.id, as_moment(row["free_at"]) - earlier)
