@@ -25,7 +25,8 @@ OWN_IS_OPEN = (
 )
 """For WHERE: whether the message's own service lets its mail go, by whichever service it leaves."""
 
-IS_CLAIMABLE = f"state IN ({', '.join(repr(state.value) for state in sorted(CLAIMABLE))})"
+# Of IN with more than two values SQLite makes a table, each time anew.
+IS_CLAIMABLE = f"({' OR '.join(f'state = {state.value!r}' for state in sorted(CLAIMABLE))})"
 """For WHERE: whether a recipient is in a state that may be claimed."""
 
 

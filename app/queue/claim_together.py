@@ -16,7 +16,7 @@ import orjson
 
 from app.database.connection import as_key, as_moment, dialect, in_transaction, rows
 from app.database.group_commit import running_unit
-from app.database.values import key_texts
+from app.database.values import kept_key_text, key_texts, moment_texts
 from app.queue.allowance import IS_CLAIMABLE, IS_OPEN, OWN_IS_OPEN
 from app.queue.claim import IS_DUE, TAKE, TAKE_RECIPIENTS, TAKEN, Claim, ClaimedRecipient
 from app.queue.derive import refresh_message
@@ -70,20 +70,27 @@ class PlainClaims:
                 await in_transaction(partial(_leave, each.message_id, self._worker_id, row["fence"], moment))
 
     async def _claim(self, take: "Take[Wanted]", most: int | None) -> None:
+        """On SQLite, where nobody else writes meanwhile: found first, then taken, which is quicker than RETURNING."""
         wanted = take(most)
         if not wanted:
             return
         moment = max([each.moment for each in wanted])
+        asked, until = moment_texts([moment, moment + self._lease])
+        worker = kept_key_text(self._worker_id)
         by_key = dict(zip(key_texts([each.message_id for each in wanted]), wanted, strict=True))
-        listed = _listed(list(by_key))
-        given = [listed, self._worker_id, moment + self._lease, moment]
-        found = await running_unit().tuples(_TAKE["sqlite"], given)
-        recipients = await _claim_recipients([row[0] for row in found], moment) if found else {}
-        contents = await _contents([row[0] for row in found if row[1] <= _SMALL])
-        for key, _, *taken in found:
+        unit = running_unit()
+        found = await unit.tuples(_FIND, [_listed(list(by_key)), worker, until, asked, _SMALL])
+        if not found:
+            return
+        listed = _listed([row[0] for row in found])
+        recipients = await _due_recipients(listed, asked)
+        await unit.run(_TAKE_LISTED, [listed, worker, until, asked])
+        await unit.run_many(_TAKE_RECIPIENT, [(each.id,) for due in recipients.values() for each in due])
+        for key, content, *taken in found:
             each = by_key[key]
             if key in recipients:
-                each.claim = self._made(each.message_id, taken, recipients[key], contents.get(key))
+                each.claim = self._made(each.message_id, taken, recipients[key], content)
+                each.claim.fence += 1  # it was read before
             else:
                 await refresh_message(each.message_id, moment)
 
@@ -122,11 +129,12 @@ class Wanted:
     claim: Claim | None = None
 
 
-async def _claim_recipients(keys: Sequence[str], moment: datetime) -> Mapping[str, list[ClaimedRecipient]]:
-    claimed = await running_unit().tuples(_CLAIM_RECIPIENTS, [_listed(keys), moment])
-    claimed.sort()
+async def _due_recipients(listed: str, asked: str) -> Mapping[str, list[ClaimedRecipient]]:
+    """Of each message, as they will be once they are taken."""
+    due = await running_unit().tuples(_DUE_RECIPIENTS, [listed, asked])
+    due.sort()
     found: defaultdict[str, list[ClaimedRecipient]] = defaultdict(list)
-    for _, message, key, address, number, tried_since in claimed:
+    for _, message, key, address, number, tried_since in due:
         found[message].append(ClaimedRecipient(key, address, number, as_moment(tried_since)))
     return found
 
@@ -134,10 +142,6 @@ async def _claim_recipients(keys: Sequence[str], moment: datetime) -> Mapping[st
 @lru_cache(maxsize=1000)
 def _service_key(stored: UUID | str) -> UUID:
     return as_key(stored)
-
-
-async def _contents(keys: Sequence[str]) -> Mapping[str, bytes]:
-    return dict(await running_unit().tuples(_CONTENTS, [_listed(keys)])) if keys else {}
 
 
 def _listed(keys: Sequence[str]) -> str:
@@ -166,29 +170,28 @@ _MAY_GO = (
     f" AND {_HAS_NO_LIMITS}) AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.route_id)"
     f" AND {OWN_IS_OPEN} AND {IS_OPEN.format(service='message.route_id', moment='$4')}"
 )
-_LISTED = "(SELECT value FROM json_each($1))"
+_LISTED = "(SELECT value AS listed FROM json_each($1))"
+_SMALL_CONTENT = "(SELECT octets FROM message_content WHERE message_id = {0}.id AND {0}.size_bytes <= $5) AS octets"
+_FIND = (
+    f"SELECT id, {_SMALL_CONTENT.format('message')}, {TAKEN} FROM {_LISTED}"  # noqa: S608 - constants
+    f" CROSS JOIN message ON id = listed WHERE {IS_DUE} AND {_MAY_GO}"
+)
+_TAKE_LISTED = f"{TAKE} WHERE id IN {_LISTED}"
+_DUE_RECIPIENTS = (
+    "SELECT position, message_id, id, address, attempt_number + 1, tried_since"  # noqa: S608 - constants
+    f" FROM {_LISTED} CROSS JOIN recipient ON message_id = listed WHERE {IS_CLAIMABLE} AND due_at <= $2"
+)
+_TAKE_RECIPIENT = f"{TAKE_RECIPIENTS}FALSE WHERE id = $1"
 # What somebody has locked is left to the claim that waits for it alone. An array of the others, not a table of them:
 # for that PostgreSQL, as long as it has no statistics, looks at every message there is.
-_WANTED = {
-    "sqlite": f"IN {_LISTED}",
-    "postgres": "= ANY (ARRAY(SELECT id FROM message WHERE id = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED))",
-}
-_TAKE = {
-    name: f"{TAKE} WHERE id {wanted} AND {IS_DUE} AND {_MAY_GO} RETURNING id, size_bytes, {TAKEN}"
-    for name, wanted in _WANTED.items()
-}
-_CLAIM_RECIPIENTS = (
-    f"{TAKE_RECIPIENTS}FALSE WHERE message_id IN {_LISTED} AND {IS_CLAIMABLE} AND due_at <= $2"
-    " RETURNING position, message_id, id, address, attempt_number, tried_since"
-)
-_CONTENTS = f"SELECT message_id, octets FROM message_content WHERE message_id IN {_LISTED}"  # noqa: S608
+_WANTED = "ARRAY(SELECT id FROM message WHERE id = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED)"
 _CLAIM = (
-    f"WITH taken AS ({_TAKE['postgres']}),"  # noqa: S608 - constants
+    f"WITH taken AS ({TAKE} WHERE id = ANY ({_WANTED}) AND {IS_DUE} AND {_MAY_GO}"  # noqa: S608 - constants
+    f" RETURNING id, size_bytes, {TAKEN}),"
     f" claimed AS ({TAKE_RECIPIENTS}FALSE WHERE message_id = ANY (ARRAY(SELECT id FROM taken)) AND {IS_CLAIMABLE}"
     " AND due_at <= $4 RETURNING id, message_id, address, attempt_number, tried_since, position),"
     " listed AS (SELECT message_id, json_agg(json_build_array(id, address, attempt_number, tried_since)"
     " ORDER BY position)::text AS recipients FROM claimed GROUP BY message_id)"
-    " SELECT taken.*, recipients, (SELECT octets FROM message_content"
-    " WHERE message_id = taken.id AND taken.size_bytes <= $5) AS octets"
+    f" SELECT taken.*, recipients, {_SMALL_CONTENT.format('taken')}"
     " FROM taken LEFT JOIN listed ON listed.message_id = taken.id"
 )
