@@ -111,7 +111,7 @@ class Connection:
         self.pipelining = self.chunking = False
         self.out_of_step = self.rides_badly = self.chunks_badly = False
         self.has_quit = False
-        self.invite: Callable[[], bool] = _nobody
+        self.invite: Callable[[], bool] = lambda: False
         self._disbelieved: frozenset[str] = frozenset()
         self.extensions: Mapping[str, str] = {}
         self._may_pipeline = self._may_chunk = True
@@ -195,18 +195,14 @@ class Connection:
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
-        protocol = self._protocol
+        known = await self._arrival(phase, seconds, self._known.of_line)
+        if known is not None:
+            return self._last(known)
+        line = self._protocol.first_line()
         try:
-            known = await protocol.arrival(seconds, self._known.of_line)
-            if known is not None:
-                return self._last(known)
-            line = protocol.first_line()
-            response = protocol.take()
-        except BaseException as error:
-            self.close()
-            if isinstance(error, Exception):
-                raise self._ended(error, phase) from error
-            raise
+            response = self._protocol.take()
+        except Exception as error:
+            raise self._ended(error, phase) from error
         reply = self._judged(response.code, response.message, phase)
         if line:
             self._known.learn(line, reply)
@@ -218,11 +214,12 @@ class Connection:
         known = self._protocol.take_known(self._known.of_line)
         return None if known is None else self._last(known)
 
-    def take_acceptance(self, replies: int) -> bool:
-        """Take so many replies, to MAIL, RCPT and DATA, where they are what has arrived, came before and accept: most
-        do. False tells nothing."""
-        octets = self._protocol.arrived
-        if not octets or self._known.count_acceptance(octets) != replies:
+    async def take_acceptance(self, replies: int, seconds: float) -> bool:
+        """Take so many replies, to MAIL, RCPT and DATA, where they are what arrives at once, came before and accept:
+        most do. False tells nothing. Raises as `reply` to MAIL does."""
+        if not self._protocol.arrived:
+            await self._arrival(Phase.MAIL, seconds)
+        if self._known.count_acceptance(self._protocol.arrived) != replies:
             return False
         self._protocol.take_all(replies)
         return True
@@ -268,6 +265,16 @@ class Connection:
             self._protocol.put_behind(chunk + behind, 1 + replies)
         except Exception as error:
             raise self._ended(error, Phase.CONTENT) from error
+
+    async def _arrival(self, phase: Phase, seconds: float, known: Mapping[bytes, Reply] | None = None) -> Reply | None:
+        """As the protocol has it; raises as `command` does."""
+        try:
+            return await self._protocol.arrival(seconds, known)
+        except Exception as error:
+            raise self._ended(error, phase) from error
+        except BaseException:
+            self.close()
+            raise
 
     def _ended(self, error: Exception, phase: Phase) -> SmtpFailure:
         """The failure that the error is; closes the connection."""
@@ -390,7 +397,3 @@ class Connection:
 
     def _lost(self, _: SMTPProtocol) -> None:
         self.client.close()
-
-
-def _nobody() -> bool:
-    return False

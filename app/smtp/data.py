@@ -55,12 +55,12 @@ async def _pipelined(exchange: Exchange) -> list[str]:
     connection, turn, due = exchange.connection, exchange.turn, exchange.due
     connection.send(Phase.MAIL, turn, [*exchange.commands, b"DATA"])
     await turn.wait()
-    if not turn.has_reset and connection.take_acceptance(len(due) + 2):
-        connection.in_transaction = True
-        exchange.accepted = due
-        return due
     refusals: dict[str, Reply] = {}
     try:
+        if not turn.has_reset and await connection.take_acceptance(len(due) + 2, exchange.timeouts.mail):
+            connection.in_transaction = True
+            exchange.accepted = due
+            return due
         accepted = await _read_replies(exchange, refusals)
     except SmtpFailure as error:
         exchange.conclude(refusals, error)
