@@ -47,11 +47,11 @@ class Wakeup:
     async def wait_for_work(self, seconds: float) -> Sequence[Arrival] | None:
         """Return when work arrived since the last call, or after `seconds`: which mail, or None where anything may be
         due."""
+        timer = asyncio.get_running_loop().call_later(seconds, self.work_arrived)
         try:
-            async with asyncio.timeout(seconds):
-                await self._work.wait()
-        except TimeoutError:
-            self._arrivals = None
+            await self._work.wait()
+        finally:
+            timer.cancel()
         self._work.clear()
         arrivals, self._arrivals = self._arrivals, []
         return arrivals

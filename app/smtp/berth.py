@@ -44,14 +44,21 @@ class Refused:
 @dataclass(slots=True)
 class Berth:
     """The connections of one key. `users` are those who borrow or wait to borrow; the last one lent is lent
-    first, so that those not needed grow idle. `making`: the one being made that needs AUTH; the next one waits."""
+    first, so that those not needed grow idle. `version`: of all that are idle, None where that is not known. `making`:
+    the one being made that needs AUTH; the next one waits."""
 
     places: Places
     idle: list[Idle] = field(default_factory=list)
+    version: int | None = None
     loans: list[Loan] = field(default_factory=list)
     users: int = 0
     making: Making | None = None
     refused: Refused | None = None
+
+    def put(self, idle: Idle) -> None:
+        """Nobody has it any more; it becomes the last one."""
+        self.version = idle.version if not self.idle or self.version == idle.version else None
+        self.idle.append(idle)
 
     def keep(self, worth: Callable[[Idle], bool]) -> bool:
         """Keep the idle ones that are worth it, say QUIT to the others; whether there are any."""

@@ -108,7 +108,7 @@ class Pool:
         """Close what has been idle for too long, and forget what is over. To be called every few seconds, and once as
         many seconds are over as it returns: until then nothing will have been idle for too long."""
         for key, berth in list(self._berths.items()):
-            berth.keep(lambda idle: idle.connection.usable and self._idle_for(idle) <= self._idle_limit)
+            berth.keep(lambda idle: idle.connection.usable and self._is_fresh(idle))
             self._forget(key, berth)
         for address, room in list(self._rooms.items()):
             room.tell()
@@ -227,10 +227,10 @@ class Pool:
         """None: there may be none right now, but something has changed since. Raises SmtpFailure."""
         if self._closed:
             raise RuntimeError("the pool is closed")
-        if berth.idle:
-            moment, limit = self._clock(), self._idle_limit
-            if berth.keep(lambda idle: idle.version == version and (moment - idle.since).total_seconds() <= limit):
+        if berth.idle and (berth.version != version or not self._is_fresh(berth.idle[0])):
+            if berth.keep(lambda idle: idle.version == version and self._is_fresh(idle)):
                 room.tell()
+            berth.version = version
         if not fresh and (warm := await self._warm(berth, room)) is not None:
             return warm
         if (another := berth.making) is not None and another.version == version:
@@ -321,12 +321,15 @@ class Pool:
         if self._closed or worn_out or not connection.usable:
             connection.quit_soon()
         else:
-            berth.idle.append(Idle(connection, version, self._clock()))
+            berth.put(Idle(connection, version, self._clock()))
 
     def _forget(self, key: Hashable, berth: Berth) -> None:
         remembered = berth.refused is not None and self._still_counts(berth.refused)
         if not berth.users and not berth.idle and not remembered:
             self._berths.pop(key, None)
+
+    def _is_fresh(self, idle: Idle) -> bool:
+        return self._idle_for(idle) <= self._idle_limit
 
     def _idle_for(self, idle: Idle) -> float:
         return (self._clock() - idle.since).total_seconds()
