@@ -4,8 +4,7 @@ They are those that have nothing in their way: no lease that has ended, no open 
 says the same; whatever else there is, it decides.
 """
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -64,8 +63,7 @@ class PlainClaims:
             key, _, *taken, claimed, content = row.values()
             each = by_key[key]
             if claimed is not None:
-                recipients = [_recipient(*given) for given in orjson.loads(claimed)]
-                each.claim = self._made(each.message_id, taken, recipients, content)
+                each.claim = self._made(each.message_id, taken, _recipients(claimed), content)
             else:
                 await in_transaction(partial(_leave, each.message_id, self._worker_id, row["fence"], moment))
 
@@ -82,14 +80,13 @@ class PlainClaims:
         found = await unit.tuples(_FIND, [_listed(list(by_key)), worker, until, asked, _SMALL])
         if not found:
             return
-        listed = _listed([row[0] for row in found])
-        recipients = await _due_recipients(listed, asked)
-        await unit.run(_TAKE_LISTED, [listed, worker, until, asked])
-        await unit.run_many(_TAKE_RECIPIENT, [(each.id,) for due in recipients.values() for each in due])
-        for key, content, *taken in found:
+        recipients = [_recipients(row[-2]) for row in found]
+        await unit.run(_TAKE_LISTED, [_listed([row[0] for row in found]), worker, until, asked])
+        await unit.run_many(_TAKE_RECIPIENT, [(each.id,) for due in recipients for each in due])
+        for (key, *taken, _, content), due in zip(found, recipients, strict=True):
             each = by_key[key]
-            if key in recipients:
-                each.claim = self._made(each.message_id, taken, recipients[key], content)
+            if due:
+                each.claim = self._made(each.message_id, taken, due, content)
                 each.claim.fence += 1  # it was read before
             else:
                 await refresh_message(each.message_id, moment)
@@ -129,16 +126,6 @@ class Wanted:
     claim: Claim | None = None
 
 
-async def _due_recipients(listed: str, asked: str) -> Mapping[str, list[ClaimedRecipient]]:
-    """Of each message, as they will be once they are taken."""
-    due = await running_unit().tuples(_DUE_RECIPIENTS, [listed, asked])
-    due.sort()
-    found: defaultdict[str, list[ClaimedRecipient]] = defaultdict(list)
-    for _, message, key, address, number, tried_since in due:
-        found[message].append(ClaimedRecipient(key, address, number, as_moment(tried_since)))
-    return found
-
-
 @lru_cache(maxsize=1000)
 def _service_key(stored: UUID | str) -> UUID:
     return as_key(stored)
@@ -160,8 +147,12 @@ async def _leave(message_id: UUID, worker_id: UUID, fence: int, moment: datetime
         await refresh_message(message_id, moment)
 
 
-def _recipient(key: str, address: str, number: int, tried_since: str | None) -> ClaimedRecipient:
-    return ClaimedRecipient(key, address, number, as_moment(tried_since))
+def _recipients(document: str) -> list[ClaimedRecipient]:
+    """In the order of their position, which comes first of what the document has of each."""
+    return [
+        ClaimedRecipient(key, address, number, as_moment(tried_since))
+        for _, key, address, number, tried_since in sorted(orjson.loads(document))
+    ]
 
 
 _HAS_NO_LIMITS = " AND ".join(f"{column} IS NULL" for column in COLUMNS)
@@ -172,15 +163,15 @@ _MAY_GO = (
 )
 _LISTED = "(SELECT value AS listed FROM json_each($1))"
 _SMALL_CONTENT = "(SELECT octets FROM message_content WHERE message_id = {0}.id AND {0}.size_bytes <= $5) AS octets"
+_DUE_RECIPIENTS = (
+    "(SELECT json_group_array(json_array(position, id, address, attempt_number + 1, tried_since))"  # noqa: S608
+    f" FROM recipient WHERE message_id = message.id AND {IS_CLAIMABLE} AND due_at <= $4)"
+)
 _FIND = (
-    f"SELECT id, {_SMALL_CONTENT.format('message')}, {TAKEN} FROM {_LISTED}"  # noqa: S608 - constants
+    f"SELECT id, {TAKEN}, {_DUE_RECIPIENTS}, {_SMALL_CONTENT.format('message')} FROM {_LISTED}"  # noqa: S608 - constants
     f" CROSS JOIN message ON id = listed WHERE {IS_DUE} AND {_MAY_GO}"
 )
 _TAKE_LISTED = f"{TAKE} WHERE id IN {_LISTED}"
-_DUE_RECIPIENTS = (
-    "SELECT position, message_id, id, address, attempt_number + 1, tried_since"  # noqa: S608 - constants
-    f" FROM {_LISTED} CROSS JOIN recipient ON message_id = listed WHERE {IS_CLAIMABLE} AND due_at <= $2"
-)
 _TAKE_RECIPIENT = f"{TAKE_RECIPIENTS}FALSE WHERE id = $1"
 # What somebody has locked is left to the claim that waits for it alone. An array of the others, not a table of them:
 # for that PostgreSQL, as long as it has no statistics, looks at every message there is.
@@ -190,8 +181,8 @@ _CLAIM = (
     f" RETURNING id, size_bytes, {TAKEN}),"
     f" claimed AS ({TAKE_RECIPIENTS}FALSE WHERE message_id = ANY (ARRAY(SELECT id FROM taken)) AND {IS_CLAIMABLE}"
     " AND due_at <= $4 RETURNING id, message_id, address, attempt_number, tried_since, position),"
-    " listed AS (SELECT message_id, json_agg(json_build_array(id, address, attempt_number, tried_since)"
-    " ORDER BY position)::text AS recipients FROM claimed GROUP BY message_id)"
+    " listed AS (SELECT message_id, json_agg(json_build_array(position, id, address, attempt_number,"
+    " tried_since))::text AS recipients FROM claimed GROUP BY message_id)"
     f" SELECT taken.*, recipients, {_SMALL_CONTENT.format('taken')}"
     " FROM taken LEFT JOIN listed ON listed.message_id = taken.id"
 )
