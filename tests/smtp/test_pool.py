@@ -192,6 +192,22 @@ async def test_another_version_closes_what_was_warm(clock: Clock, server_for: Ma
         await pool.close()
 
 
+@pytest.mark.parametrize("late", ["behind", "before"])
+async def test_another_version_that_comes_back_late_is_closed_too(
+    clock: Clock, server_for: MakeServer, late: str
+) -> None:
+    async with Receiver(keep=True) as receiver:
+        pool, server = a_pool(clock), server_for(receiver)
+        async with pool.borrow("service", 1, server) as old, pool.borrow("service", 2, server) as kept:
+            pass
+        if late == "before":
+            async with pool.borrow("service", 2, server) as kept, pool.borrow("service", 1, server) as old:
+                pass
+        assert (await send(pool, server, version=2)) is kept
+        assert not old.usable
+        await pool.close()
+
+
 async def test_no_more_connections_than_allowed_first_come_first_served(clock: Clock, server_for: MakeServer) -> None:
     async with Receiver(keep=True) as receiver:
         pool = a_pool(clock, max_connections=2)
