@@ -231,7 +231,7 @@ class Pool:
             if berth.keep(lambda idle: idle.version == version and self._is_fresh(idle)):
                 room.tell()
             berth.version = version
-        if not fresh and (warm := await self._warm(berth, room)) is not None:
+        if not fresh and (warm := await self._warm(berth, version, room)) is not None:
             return warm
         if (another := berth.making) is not None and another.version == version:
             await room.changed()
@@ -245,10 +245,12 @@ class Pool:
             return None
         return await self._make(berth, version, server, room)
 
-    async def _warm(self, berth: Berth, room: Room) -> Connection | None:
+    async def _warm(self, berth: Berth, version: int, room: Room) -> Connection | None:
         while berth.idle:
             idle = berth.idle.pop()
-            if self._is_at_hand(idle) or await self._is_ready(idle):
+            if idle.version != version:  # it was given back while another one was asked
+                idle.connection.quit_soon()
+            elif self._is_at_hand(idle) or await self._is_ready(idle):
                 return idle.connection
             room.tell()
         return None

@@ -90,6 +90,21 @@ async def test_a_dead_connection_is_replaced_silently(answer: str, clock: Clock,
         await pool.close()
 
 
+async def test_one_of_an_older_version_that_comes_back_while_another_is_asked_is_not_lent(
+    clock: Clock, server_for: MakeServer, eventually: Eventually
+) -> None:
+    async with Receiver(keep=True, script=Script().on(Stage.NOOP, Hang(), times=1)) as receiver:
+        pool, server = a_pool(clock), server_for(receiver)
+        async with pool.borrow("service", 1, server) as old:
+            warm = await send(pool, server, version=2)
+            clock.advance(6)
+            borrowing = asyncio.create_task(send(pool, server, version=2))
+            await eventually(lambda: receiver.sessions[1].verbs[-1] == "NOOP")
+        warm.close()
+        assert await borrowing not in (old, warm)
+        await pool.close()
+
+
 async def test_a_connection_that_the_server_closed_is_replaced(
     clock: Clock, server_for: MakeServer, eventually: Eventually
 ) -> None:
