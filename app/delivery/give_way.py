@@ -9,6 +9,8 @@ from app.database.connection import dialect
 from app.delivery.unsettled import Unsettled
 from app.queue.intake import Intake
 
+_MOMENT = 0.001
+
 
 @dataclass(frozen=True, slots=True)
 class GiveWayPolicy:
@@ -62,20 +64,26 @@ class GiveWay:
 
     async def _turn(self) -> None:
         """On SQLite it comes as a transaction begins, or nothing is being put any more."""
-        intake = self._intake
+        intake, shares_commits = self._intake, dialect() == "sqlite"
         until = self._clock() + self._policy.pause
-        if self._may_claim() and dialect() == "postgres":  # where no commit is shared
-            return
         while intake.under_way and (left := until - self._clock()) > 0:
+            if not shares_commits:
+                if self._may_claim():
+                    break
+                left = min(left, max(_MOMENT, self._seconds_ahead()))
             await intake.next_commit(left)
-            if self._may_claim():
+            if shares_commits and self._may_claim():
                 break
 
     def _may_claim(self) -> bool:
         policy = self._policy
         if self._intake.ended - self._ended >= policy.claims * policy.accepted:
             return True
-        return self._cpu() - self._cpu_then <= policy.busy * (self._clock() - self._then)
+        return self._seconds_ahead() <= 0
+
+    def _seconds_ahead(self) -> float:
+        """How many seconds without work it takes until it has been at work for no more than its share."""
+        return (self._cpu() - self._cpu_then) / self._policy.busy - (self._clock() - self._then)
 
     def _note(self) -> None:
         """It claims now: how many mails have been accepted, and how much work was done."""

@@ -14,6 +14,9 @@ from app.queue.intake import Intake
 
 LONG = 3600.0
 
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+
 
 def gives_way(intake: Intake, cpu: Callable[[], float] | None = None, **policy: Any) -> GiveWay:
     """Of a process that is always at work, unless `cpu` says something else."""
@@ -48,7 +51,10 @@ async def test_all_may_be_claimed_at_once_while_nothing_is_accepted() -> None:
     assert await gives_way(intake).before_claiming() is None
 
 
-async def test_a_worker_waits_until_enough_was_accepted_and_then_claims_few_as_a_transaction_begins() -> None:
+@on_sqlite
+async def test_a_worker_waits_until_enough_was_accepted_and_then_claims_few_as_a_transaction_begins(
+    database: None,
+) -> None:
     intake = Intake()
     worker = gives_way(intake)
     intake.begin()  # of a client that takes its time: some mail is always being put
@@ -73,7 +79,8 @@ async def test_a_worker_waits_until_enough_was_accepted_and_then_claims_few_as_a
     claiming.cancel()
 
 
-async def test_a_worker_claims_as_soon_as_no_mail_is_being_put_any_more() -> None:
+@on_sqlite
+async def test_a_worker_claims_as_soon_as_no_mail_is_being_put_any_more(database: None) -> None:
     intake = Intake()
     worker = gives_way(intake)
     intake.begin()
@@ -85,7 +92,8 @@ async def test_a_worker_claims_as_soon_as_no_mail_is_being_put_any_more() -> Non
     assert await worker.before_claiming() is None, "none came"
 
 
-async def test_a_worker_claims_few_as_a_transaction_begins_while_its_process_has_time() -> None:
+@on_sqlite
+async def test_a_worker_claims_few_as_a_transaction_begins_while_its_process_has_time(database: None) -> None:
     intake, clock, cpu = Intake(), Timer(), Timer()
     policy = GiveWayPolicy(claims=5, busy=0.5, accepted=1000, pause=LONG)
     worker = GiveWay(intake, Unsettled(), policy, clock, cpu)
@@ -110,7 +118,8 @@ async def test_a_worker_claims_few_as_a_transaction_begins_while_its_process_has
     claiming.cancel()
 
 
-async def test_a_worker_waits_no_longer_than_it_may() -> None:
+@on_sqlite
+async def test_a_worker_waits_no_longer_than_it_may(database: None) -> None:
     intake = Intake()
     intake.begin()  # and hangs
     worker = gives_way(intake, pause=0.001)
@@ -119,7 +128,7 @@ async def test_a_worker_waits_no_longer_than_it_may() -> None:
     assert await worker.before_claiming() == 5
 
 
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@on_postgres
 async def test_on_postgresql_a_worker_claims_once_enough_was_accepted(database: None) -> None:
     intake = Intake()
     worker = gives_way(intake)
@@ -130,7 +139,21 @@ async def test_on_postgresql_a_worker_claims_once_enough_was_accepted(database: 
     assert await worker.before_claiming() == 5, "and with time for it"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_postgres
+async def test_on_postgresql_a_worker_claims_as_soon_as_it_has_time_though_nothing_begins(database: None) -> None:
+    intake, clock, cpu = Intake(), Timer(), Timer()
+    policy = GiveWayPolicy(claims=5, busy=0.5, accepted=1000, pause=LONG)
+    worker = GiveWay(intake, Unsettled(), policy, clock, cpu)
+    intake.begin()  # and hangs
+    clock.at, cpu.at = 1, 0.6
+    claiming = asyncio.create_task(worker.before_claiming())
+    await a_turn_of_the_loop()
+    assert not claiming.done(), "at work for 0.6 seconds of one"
+    clock.at = 1.2
+    assert await claiming == 5
+
+
+@on_sqlite
 async def test_on_sqlite_results_wait_for_a_commit_to_share_only_while_mail_is_being_put(database: None) -> None:
     intake = Intake()
     worker = gives_way(intake, settle_wait=LONG)
@@ -146,7 +169,7 @@ async def test_on_sqlite_results_wait_for_a_commit_to_share_only_while_mail_is_b
     await gives_way(intake, settle_wait=0.001).before_settling()
 
 
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@on_postgres
 async def test_on_postgresql_where_none_is_shared_results_do_not_wait(database: None) -> None:
     intake = Intake()
     intake.begin()
