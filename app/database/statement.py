@@ -13,12 +13,12 @@ from tortoise.exceptions import IntegrityError, OperationalError
 def fetched(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
     """The rows of one statement, by column name. On the connection's thread; raises in Tortoise's words."""
     cursor = _executed(connection, sql, args)
-    names = [*map(_name, cursor.description or ())]
+    names = [*map(_name_of, cursor.description or ())]
     return [dict(zip(names, row, strict=True)) for row in _rows(cursor)]
 
 
-_name = itemgetter(0)
-"""Of a column, in the description of a cursor."""
+_name_of = itemgetter(0)
+"""A column, as a cursor describes it."""
 
 
 def listed(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -94,7 +94,7 @@ def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
     counts: dict[_Bucket, int] = {}
     kind = dialect()
     for taken in takes:
-        for bucket in _buckets_of(str(taken.subject), taken.spans, _whole(taken.moment), kind):
+        for bucket in _buckets_of(str(taken.subject), taken.spans, _second_of(taken.moment), kind):
             counts[bucket] = counts.get(bucket, 0) + taken.count
     return _COUNT, [(*bucket, count) for bucket, count in counts.items()]
 
@@ -104,14 +104,14 @@ _SPANS = tuple(Span)
 
 
 @lru_cache(maxsize=1000)
-def _buckets_of(subject: str, spans: tuple[Span, ...], second: float, kind: str) -> list[_Bucket]:
+def _buckets_of(subject: str, spans: tuple[Span, ...], second: float, kind: str) -> tuple[_Bucket, ...]:
     """What is taken in this second counts in them."""
-    starts = _second(second, kind).starts
-    return [(subject, span.value, start) for span, start in zip(_SPANS, starts, strict=True) if span in spans]
+    starts = zip(_SPANS, _bounds_of(second, kind).starts, strict=True)
+    return tuple([(subject, span.value, start) for span, start in starts if span in spans])
 
 
 @dataclass(frozen=True, slots=True)
-class _Second:
+class _Bounds:
     """What all moments of a second have in common, no bucket being shorter, in the order of Span: where the bucket
     starts that they are in, and after what those start that count."""
 
@@ -120,15 +120,15 @@ class _Second:
 
 
 @lru_cache(maxsize=10)
-def _second(second: float, _: str) -> _Second:
+def _bounds_of(second: float, _: str) -> _Bounds:
     """As the open database, which is of that kind, has them: one after the other may be open."""
     starts = {span: bucket_of(datetime.fromtimestamp(second, UTC), span) for span in _SPANS}
     # No bucket begins between this and the one that `counts_after` says.
     after = [counts_after(start, span) for span, start in starts.items()]
-    return _Second(tuple(map(stored_moment, starts.values())), tuple(map(stored_moment, after)))
+    return _Bounds(tuple(map(stored_moment, starts.values())), tuple(map(stored_moment, after)))
 
 
-def _whole(moment: datetime) -> float:
+def _second_of(moment: datetime) -> float:
     """The second that it is in, since 1970."""
     return moment.timestamp() // 1
 
@@ -183,14 +183,14 @@ async def read_sums(subjects: Sequence[str], moment: datetime) -> Sums:
     """What counts at `moment` of each subject."""
     used: dict[str, Sequence[int]] = {}
     latest: dict[str, Sequence[datetime | str | None]] = {}
-    second = _second(_whole(moment), dialect())
+    bounds = _bounds_of(_second_of(moment), dialect())
     for begin in range(0, len(subjects), _MOST_SUBJECTS):
         some = subjects[begin : begin + _MOST_SUBJECTS]
-        (found,) = await rows(_sums_of(len(some)), *second.after, *second.starts, *some)
+        (found,) = await rows(_sums_of(len(some)), *bounds.after, *bounds.starts, *some)
         is_ahead, *sums = found.values()
         used |= _by_subject(some, [sum_ or 0 for sum_ in sums])
         if is_ahead:
-            (found,) = await rows(_latest_of(len(some)), *second.after, *some)
+            (found,) = await rows(_latest_of(len(some)), *bounds.after, *some)
             latest |= _by_subject(some, list(found.values()))
     return Sums(used, latest)
 

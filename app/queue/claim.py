@@ -47,7 +47,7 @@ TAKEN = (
     " (SELECT version FROM service WHERE id = message.route_id) AS service_version,"
     f" {REVISION} AS revision, (SELECT COUNT(*) FROM recipient WHERE message_id = message.id) AS recipient_count"
 )
-"""For its RETURNING."""
+"""For its RETURNING; or for a SELECT before it, whose `fence` is one less."""
 
 TAKE_RECIPIENTS = "UPDATE recipient SET state = 'claimed', attempt_number = attempt_number + 1, in_doubt = "
 """How the claim of its recipients begins; in doubt is none of them."""

@@ -28,7 +28,7 @@ ROUTE = (
     "CASE WHEN route_id = service_id THEN NULL ELSE (SELECT name FROM service WHERE service.id = message.route_id) END"
     " AS route_name, service_id, route_id, route_reason"
 )
-"""For RETURNING: what `via_of` reads."""
+"""For RETURNING, or SELECT: what `via_of` reads."""
 
 _ALLOWED = {
     "sqlite": "(SELECT value FROM json_each(message.fallbacks))",

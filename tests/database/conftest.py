@@ -64,10 +64,11 @@ def empty_databases(
 
 
 Way = Literal["apply", "unapply"]
+TakeMigration = Callable[[Way, str, Settings], Awaitable[None]]
 
 
 @pytest.fixture
-def take_migration() -> Callable[[Way, str, Settings], Awaitable[None]]:
+def take_migration() -> TakeMigration:
     """Applies one migration, or takes it back, whatever else is applied; its record stays as it is."""
 
     async def take(way: Way, name: str, settings: Settings) -> None:

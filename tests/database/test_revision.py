@@ -1,6 +1,5 @@
 """The revision: which changes count, and what is kept under one."""
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
@@ -13,9 +12,8 @@ from app.database.revision import Kept, read_revision
 from app.domains.models import DkimKey
 from app.services.models import Service
 from app.settings import Settings
+from tests.database.conftest import TakeMigration
 from tests.factories import NOW, make_key, make_service
-
-TakeMigration = Callable[[str, str, Settings], Awaitable[None]]
 
 COUNTED: tuple[type[Model], ...] = (ApiKey, Grant, Role, Service, DkimKey)
 NOT_COUNTED = {

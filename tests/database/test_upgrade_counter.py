@@ -8,9 +8,9 @@ from app.database.key import new_key
 from app.limits.counter import Taken, count_rows, read_sums
 from app.limits.window import Span
 from app.settings import Settings
+from tests.database.conftest import TakeMigration
 from tests.factories import after
 
-TakeMigration = Callable[[str, str, Settings], Awaitable[None]]
 Catalogue = Callable[[Settings], Awaitable[set[str]]]
 
 MIGRATION = "0020_counter_by_bucket"
