@@ -157,11 +157,13 @@ class TakenTogether:
                     of_subject[span] = min(limit, of_subject.get(span, limit))
         self.takes = tallies.taken()
         self.subjects = list(limits)
-        self.windows = [
-            Window(subject, span, counts_after(moment, span), limit - tallies.used(subject)[_PLACES[span]])
-            for subject, of_subject in limits.items()
-            for span, limit in of_subject.items()
-        ]
+        self.windows: list[Window] = []
+        for subject, of_subject in limits.items():
+            used = tallies.used(subject)
+            self.windows += [
+                Window(subject, span, counts_after(moment, span), limit - used[_PLACES[span]])
+                for span, limit in of_subject.items()
+            ]
 
     def standings(self, used: Sequence[tuple[int, datetime | None]]) -> list[Standing | None]:
         """How the tightest limit stands after each mail, None where there is none; see `take_in_turn`. `used`: what was
