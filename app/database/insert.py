@@ -32,9 +32,8 @@ class Insert:
         }
         self._table, self._columns, self._computed = table, columns, computed
         self._is_binary = "bytea" in columns.values()
-        places = [f"${number}" for number in range(1, len(columns) + 1)]
-        self.each = f"{self._into} VALUES ({', '.join([*places, *besides.values()])}) {then}"
-        """For one row, whose values are the arguments."""
+        self.each = self._of_size[1]
+        """For one row on SQLite, whose values are the arguments."""
 
     def in_chunks(self, values: Rows) -> Sequence[tuple[str, list[Any]]]:
         """For any number of rows on SQLite: a few statements, of kinds that it has met before, and their arguments."""

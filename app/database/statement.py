@@ -4,7 +4,6 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 
 from tortoise.exceptions import IntegrityError, OperationalError
@@ -13,12 +12,8 @@ from tortoise.exceptions import IntegrityError, OperationalError
 def fetched(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
     """The rows of one statement, by column name. On the connection's thread; raises in Tortoise's words."""
     cursor = _executed(connection, sql, args)
-    names = [*map(_name_of, cursor.description or ())]
+    names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in _rows(cursor)]
-
-
-_name_of = itemgetter(0)
-"""A column, as a cursor describes it."""
 
 
 def listed(connection: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
