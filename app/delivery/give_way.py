@@ -10,6 +10,7 @@ from app.delivery.unsettled import Unsettled
 from app.queue.intake import Intake
 
 _MOMENT = 0.001
+"""Seconds: it looks no sooner again whether it has time."""
 
 
 @dataclass(frozen=True, slots=True)

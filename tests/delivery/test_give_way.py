@@ -1,6 +1,7 @@
 """While mail is being accepted, deliveries give way to it: few are claimed at a time, when some have been accepted."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -18,11 +19,13 @@ on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 on_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
 
-def gives_way(intake: Intake, cpu: Callable[[], float] | None = None, **policy: Any) -> GiveWay:
+def gives_way(
+    intake: Intake, cpu: Callable[[], float] | None = None, clock: Callable[[], float] = time.monotonic, **policy: Any
+) -> GiveWay:
     """Of a process that is always at work, unless `cpu` says something else."""
     cpu = cpu or partial(next, count(0, 10))
     policy = {"claims": 5, "busy": 0.5, "accepted": 2, "pause": LONG, **policy}
-    return GiveWay(intake, Unsettled(), GiveWayPolicy(**policy), cpu=cpu)
+    return GiveWay(intake, Unsettled(), GiveWayPolicy(**policy), clock, cpu)
 
 
 class Timer:
@@ -95,8 +98,7 @@ async def test_a_worker_claims_as_soon_as_no_mail_is_being_put_any_more(database
 @on_sqlite
 async def test_a_worker_claims_few_as_a_transaction_begins_while_its_process_has_time(database: None) -> None:
     intake, clock, cpu = Intake(), Timer(), Timer()
-    policy = GiveWayPolicy(claims=5, busy=0.5, accepted=1000, pause=LONG)
-    worker = GiveWay(intake, Unsettled(), policy, clock, cpu)
+    worker = gives_way(intake, cpu, clock, accepted=1000)
     intake.begin()
     claiming = asyncio.create_task(worker.before_claiming())
     clock.at, cpu.at = 10, 6
@@ -142,8 +144,7 @@ async def test_on_postgresql_a_worker_claims_once_enough_was_accepted(database: 
 @on_postgres
 async def test_on_postgresql_a_worker_claims_as_soon_as_it_has_time_though_nothing_begins(database: None) -> None:
     intake, clock, cpu = Intake(), Timer(), Timer()
-    policy = GiveWayPolicy(claims=5, busy=0.5, accepted=1000, pause=LONG)
-    worker = GiveWay(intake, Unsettled(), policy, clock, cpu)
+    worker = gives_way(intake, cpu, clock, accepted=1000)
     intake.begin()  # and hangs
     clock.at, cpu.at = 1, 0.6
     claiming = asyncio.create_task(worker.before_claiming())
