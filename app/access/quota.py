@@ -16,8 +16,9 @@ from app.access.policy import rule_for
 from app.access.principal import Principal
 from app.database.connection import as_moment, insert
 from app.errors import RateLimited
-from app.limits.counter import Sums, Taken, Window, count_rows, lock_subjects, read_buckets, read_sums
+from app.limits.counter import Taken, Window, count_rows, lock_subjects, read_buckets
 from app.limits.recipients import columns_of, limits_of
+from app.limits.sums import Sums, read_sums
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
 
 

@@ -5,7 +5,7 @@ None; JSON is passed as text. What models write, plain SQL reads and compares, a
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar, cast
@@ -27,6 +27,7 @@ __all__ = [
     "as_key",
     "as_moment",
     "close_database",
+    "data_version",
     "dialect",
     "execute",
     "execute_many",
@@ -170,6 +171,13 @@ async def insert_if(verdict: str, asked: str, *parts: tuple[Insert, Rows]) -> st
     statement, arguments = in_one_statement_if(verdict, asked, [part for part in parts if part[1]])
     (row,) = await finish(_client().fetch(statement, arguments))
     return cast(str | None, row["verdict"])
+
+
+async def data_version() -> Hashable:
+    """In a unit of work on SQLite, what is another one as soon as somebody else has written to the database: another
+    process, or another connection of this one (PRAGMA data_version). Elsewhere None, which tells nothing."""
+    unit = current_unit.get()
+    return None if unit is None else await unit.data_version()
 
 
 def stored_moment(moment: datetime) -> datetime | str:

@@ -8,7 +8,7 @@ being committed, the next one gathers. Each unit has its savepoint: one that fai
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from types import TracebackType
@@ -167,6 +167,11 @@ class Unit:
                     execute(sql, args)
         except sqlite3.Error as error:
             raise translated(error) from error
+
+    async def data_version(self) -> Hashable:
+        """See connection.data_version. Each connection counts for itself."""
+        ((version,),) = listed(self._connection, "PRAGMA data_version", ())
+        return self._connection, version
 
     def transaction(self) -> "_Savepoint":
         """A transaction inside the unit's."""

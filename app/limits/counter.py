@@ -1,17 +1,16 @@
 """Take n of what is limited, atomically, over all processes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TypeVar
 from uuid import UUID
 
-from app.database.connection import as_key, as_moment, dialect, execute, execute_many, insert, rows, stored_moment
+from app.database.connection import Dialect, as_key, as_moment, dialect, execute, execute_many, insert, rows
 from app.database.insert import Insert, Rows
+from app.limits.bounds import SPANS, bounds_of, second_of
+from app.limits.sums import forget_sums
 from app.limits.window import BUCKETS, LENGTHS, Buckets, Limits, Span, bucket_of, counts_after, free_at, used_at
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +58,7 @@ async def give_back(taken: Taken, count: int) -> None:
             "UPDATE counter SET used = used - $4 WHERE subject = $1 AND span = $2 AND starts_at = $3",
             [(taken.subject, span.value, bucket_of(taken.moment, span), count) for span in taken.spans],
         )
+        forget_sums()
         await forget_free_at(taken.subject)
 
 
@@ -94,43 +94,19 @@ def count_rows(takes: Sequence[Taken]) -> tuple[Insert, Rows]:
     counts: dict[_Bucket, int] = {}
     kind = dialect()
     for taken in takes:
-        for bucket in _buckets_of(str(taken.subject), taken.spans, _second_of(taken.moment), kind):
+        for bucket in _buckets_of(str(taken.subject), taken.spans, second_of(taken.moment), kind):
             counts[bucket] = counts.get(bucket, 0) + taken.count
     return _COUNT, [(*bucket, count) for bucket, count in counts.items()]
 
 
 _Bucket = tuple[str, str, datetime | str]
-_SPANS = tuple(Span)
 
 
 @lru_cache(maxsize=1000)
-def _buckets_of(subject: str, spans: tuple[Span, ...], second: float, kind: str) -> tuple[_Bucket, ...]:
+def _buckets_of(subject: str, spans: tuple[Span, ...], second: float, kind: Dialect) -> tuple[_Bucket, ...]:
     """What is taken in this second counts in them."""
-    starts = zip(_SPANS, _bounds_of(second, kind).starts, strict=True)
+    starts = zip(SPANS, bounds_of(second, kind).starts, strict=True)
     return tuple([(subject, span.value, start) for span, start in starts if span in spans])
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """What all moments of a second have in common, no bucket being shorter, in the order of Span: where the bucket
-    starts that they are in, and after what those start that count."""
-
-    starts: tuple[datetime | str, ...]
-    after: tuple[datetime | str, ...]
-
-
-@lru_cache(maxsize=10)
-def _bounds_of(second: float, _: str) -> _Bounds:
-    """As the open database, which is of that kind, has them: one after the other may be open."""
-    starts = {span: bucket_of(datetime.fromtimestamp(second, UTC), span) for span in _SPANS}
-    # No bucket begins between this and the one that `counts_after` says.
-    after = [counts_after(start, span) for span, start in starts.items()]
-    return _Bounds(tuple(map(stored_moment, starts.values())), tuple(map(stored_moment, after)))
-
-
-def _second_of(moment: datetime) -> float:
-    """The second that it is in, since 1970."""
-    return moment.timestamp() // 1
 
 
 _COUNT = Insert(
@@ -170,68 +146,6 @@ async def read_buckets(subjects: Sequence[UUID], moment: datetime) -> dict[UUID,
     return {subject: dict(of_span) for subject, of_span in buckets.items()}
 
 
-@dataclass(slots=True)
-class Sums:
-    """Of each subject, in the order of Span: how much counts; and where a clock is ahead, or was, the last bucket, as
-    the database has it, None: there is none."""
-
-    used: Mapping[str, Sequence[int]]
-    latest: Mapping[str, Sequence[datetime | str | None]]
-
-
-async def read_sums(subjects: Sequence[str], moment: datetime) -> Sums:
-    """What counts at `moment` of each subject."""
-    used: dict[str, Sequence[int]] = {}
-    latest: dict[str, Sequence[datetime | str | None]] = {}
-    bounds = _bounds_of(_second_of(moment), dialect())
-    for begin in range(0, len(subjects), _MOST_SUBJECTS):
-        some = subjects[begin : begin + _MOST_SUBJECTS]
-        (found,) = await rows(_sums_of(len(some)), *bounds.after, *bounds.starts, *some)
-        is_ahead, *sums = found.values()
-        used |= _by_subject(some, [sum_ or 0 for sum_ in sums])
-        if is_ahead:
-            (found,) = await rows(_latest_of(len(some)), *bounds.after, *some)
-            latest |= _by_subject(some, list(found.values()))
-    return Sums(used, latest)
-
-
-def _by_subject(subjects: Sequence[str], values: Sequence[T]) -> dict[str, Sequence[T]]:
-    """Of each as many as there are spans."""
-    of_each = zip(*[iter(values)] * len(_SPANS), strict=True)
-    return dict(zip(subjects, of_each, strict=True))
-
-
-_MOST_SUBJECTS = 16
-
-
-@lru_cache(maxsize=_MOST_SUBJECTS)
-def _sums_of(count: int) -> str:
-    """For so many subjects; and whether anybody has a bucket that is later than the current one. Each span of each by
-    itself: of buckets that count no more, SQLite then reads none, and it has nothing to group."""
-    ahead = " OR ".join(
-        f"EXISTS (SELECT 1 FROM counter WHERE span = '{span.value}' AND starts_at > ${number})"  # noqa: S608
-        for number, span in enumerate(_SPANS, start=len(_SPANS) + 1)
-    )
-    return f"SELECT {ahead} AS is_ahead, {_of_each('SUM(used)', 2 * len(_SPANS), count)}"
-
-
-@lru_cache(maxsize=_MOST_SUBJECTS)
-def _latest_of(count: int) -> str:
-    """The last bucket of each: only a clock that is ahead, or was, makes it another one than the current one."""
-    return f"SELECT {_of_each('MAX(starts_at)', len(_SPANS), count)}"
-
-
-def _of_each(value: str, others: int, count: int) -> str:
-    """Of each span of so many subjects, whose arguments are behind so many others."""
-    return ", ".join(
-        f"(SELECT {value} FROM counter"  # noqa: S608
-        f" WHERE subject = ${others + place} AND span = '{span.value}' AND starts_at > ${number})"
-        f" AS of_{place}_{number}"
-        for place in range(1, count + 1)
-        for number, span in enumerate(_SPANS, start=1)
-    )
-
-
 _COUNTS = " OR ".join(f"(span = '{span.value}' AND starts_at > ${n})" for n, span in enumerate(Span, start=1))
 
 
@@ -266,6 +180,7 @@ async def forget_old_counts(moment: datetime) -> None:
 async def forget_the_future(moment: datetime) -> None:
     """Delete what a clock wrote down that was far ahead for a while: nothing would be free until that time comes."""
     await execute("DELETE FROM counter WHERE starts_at > $1", moment + _SKEW)
+    forget_sums()
     await execute(
         "UPDATE pace SET last_turn_at = NULL, free_at = NULL WHERE last_turn_at > $1 OR free_at > $2",
         moment + _SKEW,

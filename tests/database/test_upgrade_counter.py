@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 
 from app.database.connection import close_database, insert, open_database, rows
 from app.database.key import new_key
-from app.limits.counter import Taken, count_rows, read_sums
+from app.limits.counter import Taken, count_rows
+from app.limits.sums import read_sums
 from app.limits.window import Span
 from app.settings import Settings
 from tests.database.conftest import TakeMigration
