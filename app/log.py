@@ -63,8 +63,7 @@ class GatheredLines(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         assert self.lock is not None, "logging made it"
         self._held = self.lock
-        self._gathered: list[str | UsualRecord] = []
-        self._last: logging.LogRecord | None = None
+        self._gathered: list[str] = []
         self._turn_of: AbstractEventLoop | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -72,20 +71,28 @@ class GatheredLines(logging.StreamHandler[TextIO]):
         try:
             note_request(record)
             line = self.format(record) + self.terminator
-            self._gather(line, record)
+            self._gather(line)
             if record.levelno >= logging.WARNING or not line.isascii():
                 self.flush()
         except Exception:
             self.handleError(record)
 
-    def take(self, record: "UsualRecord") -> None:
-        """Take one line, which is worked out with the others of its turn: that takes less than one by one."""
+    def take(self, line: "UsualLine", told: tuple[object, ...]) -> None:
+        """Take one line, which `told` fills."""
+        request, formatter = current_request(), self.formatter
+        request_id = request.id if request else None
         with self._held:
-            self._gather(record, record)
+            try:
+                if isinstance(formatter, HumanFormatter):
+                    text = formatter.usual(line, told, request_id)
+                else:
+                    text = self.format(UsualRecord(line, told, request_id))
+                self._gather(text + self.terminator)
+            except Exception:
+                self.handleError(UsualRecord(line, told, request_id))
 
-    def _gather(self, told: "str | UsualRecord", record: logging.LogRecord) -> None:
-        self._gathered.append(told)
-        self._last = record
+    def _gather(self, line: str) -> None:
+        self._gathered.append(line)
         loop = running_loop()
         if loop is None:
             self.flush()
@@ -96,31 +103,25 @@ class GatheredLines(logging.StreamHandler[TextIO]):
     def flush(self) -> None:
         """Write what there is."""
         with self._held:
-            gathered, last = self._gathered, self._last
-            if last is None:
+            _sole.clear()
+            gathered = self._gathered
+            if not gathered:
                 return
-            self._gathered, self._last, self._turn_of = [], None, None
-            for piece in _pieces([told if isinstance(told, str) else self._line(told) for told in gathered]):
-                self._write(piece, last)
+            self._gathered, self._turn_of = [], None
+            for piece in _pieces(gathered):
+                self._write(piece)
 
     def close(self) -> None:
         """Write what there is; nothing comes behind it."""
         self.flush()
         super().close()
 
-    def _line(self, record: logging.LogRecord) -> str:
-        try:
-            return self.format(record) + self.terminator
-        except Exception:
-            self.handleError(record)
-            return ""
-
-    def _write(self, lines: str, last: logging.LogRecord) -> None:
+    def _write(self, lines: str) -> None:
         try:
             self.stream.write(lines)
             self.stream.flush()
         except Exception:
-            self.handleError(last)
+            self.handleError(logging.makeLogRecord({"msg": lines}))
 
 
 def _pieces(lines: Sequence[str]) -> Iterator[str]:
@@ -159,33 +160,33 @@ class UsualLine:
 
     def __init__(self, logger: logging.Logger, text: str, fields: Fields = _no_fields) -> None:
         self._logger = logger
-        self._text = text
-        self._fields = fields
+        self.name = logger.name
+        self.text = text
+        self.fields = fields
 
     def write(self, *told: object) -> None:
         """`told`: what fills the text."""
         logger = self._logger
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        listening = _listening(logger)
-        if listening is None:
-            logger.info(self._text, *told, extra={"fields": self._fields(*told)})
-        else:
-            listening.take(UsualRecord(logger.name, self._text, told, self._fields))
+        handler = _sole.get(logger)
+        if handler is None or logging.root.handlers != [handler]:
+            handler = _find_sole(logger)
+        if handler is not None:
+            handler.take(self, told)
+        elif logger.isEnabledFor(logging.INFO):
+            logger.info(self.text, *told, extra={"fields": self.fields(*told)})
 
 
 class UsualRecord(logging.LogRecord):
-    """What our handler and formatters look at, and no more: making all of a record takes longer than the line."""
+    """What handlers and formatters look at, and no more: making all of a record takes longer than the line."""
 
     levelno, levelname = logging.INFO, logging.getLevelName(logging.INFO)
     exc_info = exc_text = stack_info = None
     filename, lineno = "(unknown file)", 0
 
-    def __init__(self, name: str, text: str, told: tuple[object, ...], fields: Fields) -> None:
+    def __init__(self, line: UsualLine, told: tuple[object, ...], request_id: str | None) -> None:
         self.created = time.time()
-        self.name, self.msg, self.args, self._fields = name, text, told, fields
-        request = current_request()
-        self.request_id = request.id if request else None
+        self.name, self.msg, self.args, self.request_id = line.name, line.text, told, request_id
+        self._line, self._told = line, told
 
     def getMessage(self) -> str:  # noqa: N802 - logging's
         """The text, filled."""
@@ -194,17 +195,23 @@ class UsualRecord(logging.LogRecord):
     @property
     def fields(self) -> Mapping[str, Any]:
         """What is told in fields of their own."""
-        assert isinstance(self.args, tuple), "they fill the text by their place"
-        return self._fields(*self.args)
+        return self._line.fields(*self._told)
 
 
-def _listening(logger: logging.Logger) -> GatheredLines | None:
-    """The one that everything comes to; None where it is not alone."""
+_sole: dict[logging.Logger, GatheredLines] = {}
+"""Who alone listens to a logger, at INFO; found out once per turn, since that takes longer than the line."""
+
+
+def _find_sole(logger: logging.Logger) -> GatheredLines | None:
+    """None where it is not alone, or does not listen."""
     root = logging.root
     if logger.parent is not root or logger.handlers or logger.filters or logger.disabled or not logger.propagate:
         return None
     only = root.handlers[0] if len(root.handlers) == 1 else None
-    return only if isinstance(only, GatheredLines) and not only.level and not only.filters else None
+    if not isinstance(only, GatheredLines) or only.level or only.filters or not logger.isEnabledFor(logging.INFO):
+        return None
+    _sole[logger] = only
+    return only
 
 
 class HumanFormatter(logging.Formatter):
@@ -218,20 +225,32 @@ class HumanFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
         """The line, without traceback."""
-        second = int(record.created)
-        if second != self._second:
-            self._second, self._shown = second, time.strftime(self.default_time_format, self.converter(second))
-        milliseconds, level = int((record.created - second) * 1000), record.levelname.ljust(7)
-        # What a format specification is, instead of these two, is worked out anew for each line.
-        line = f"{self._shown},{str(1000 + milliseconds)[1:]} {level} {record.name}: {record.getMessage()}"
-        request_id = getattr(record, "request_id", None)
-        return f"{line} [{request_id}]" if request_id else line
+        level, request_id = record.levelname.ljust(len(_INFO)), getattr(record, "request_id", None)
+        return self._line(record.created, level, record.name, record.getMessage(), request_id)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line, and what belongs to it below."""
         has_more = record.exc_info or record.exc_text or record.stack_info
         line = super().format(record) if has_more else self.formatMessage(record)
         return line if "@" not in line or self._shows_all else masked(line, self._addresses)
+
+    def usual(self, line: UsualLine, told: tuple[object, ...], request_id: str | None) -> str:
+        """The same of a usual line, as of now."""
+        shown = self._line(time.time(), _INFO, line.name, line.text % told, request_id)
+        return shown if "@" not in shown or self._shows_all else masked(shown, self._addresses)
+
+    def _line(self, created: float, level: str, name: str, message: str, request_id: str | None) -> str:
+        second = int(created)
+        if second != self._second:
+            self._second, self._shown = second, time.strftime(self.default_time_format, self.converter(second))
+        # What a format specification is, instead of this, is worked out anew for each line.
+        thousandths = _THOUSANDTHS[int((created - second) * 1000)]
+        line = f"{self._shown},{thousandths} {level} {name}: {message}"
+        return f"{line} [{request_id}]" if request_id else line
+
+
+_INFO = "INFO".ljust(7)
+_THOUSANDTHS = [f"{number:03}" for number in range(1000)]
 
 
 class JsonFormatter(logging.Formatter):
