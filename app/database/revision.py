@@ -35,19 +35,14 @@ class Kept(Generic[_Key, _Value]):
         self._most = most
         self._number: int | None = None
         self._values: OrderedDict[_Key, _Value] = OrderedDict()
-        self._last: tuple[_Key, _Value] | None = None
-        """What was asked for last: of the same key, a UUID mostly, not even the hash is worked out again."""
 
     def get(self, key: _Key, number: int | None = None) -> _Value | None:
         """The value; None: it is not kept, or was read with another number than this one."""
         if number is not None and number != self._number:
             return None
-        if self._last is not None and self._last[0] is key:
-            return self._last[1]
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
-            self._last = key, value
         return value
 
     def keep(self, key: _Key, value: _Value, number: int) -> None:
@@ -55,12 +50,10 @@ class Kept(Generic[_Key, _Value]):
         if number != self._number:
             self.forget()
             self._number = number
-        self._last = None
         self._values[key] = value
         if len(self._values) > self._most:
             self._values.popitem(last=False)
 
     def forget(self) -> None:
         """Keep nothing."""
-        self._last = None
         self._values.clear()

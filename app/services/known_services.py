@@ -14,7 +14,8 @@ class KnownServices:
 
     def __init__(self, most: int) -> None:
         self._named: Kept[str, Service] = Kept(most)
-        self._by_id: Kept[UUID, Service] = Kept(most)
+        self._by_number: Kept[int, Service] = Kept(most)
+        """By the number that the id is: of that a hash is quickly worked out."""
 
     async def named(self, name: str, revision: int) -> Service | None:
         """The service of this name, in any case, as of this revision, or newer."""
@@ -26,15 +27,15 @@ class KnownServices:
 
     def known(self, service_id: UUID, revision: int) -> Service | None:
         """What `of_id` returns, where it is kept."""
-        return self._by_id.get(service_id, revision)
+        return self._by_number.get(service_id.int, revision)
 
     async def of_id(self, service_id: UUID, revision: int | None) -> Service:
         """The service, as of this revision, or newer; None: as it is stored now. Raises DoesNotExist."""
-        service = None if revision is None else self._by_id.get(service_id, revision)
+        service = None if revision is None else self._by_number.get(service_id.int, revision)
         if service is None:
             service = await Service.get(id=service_id)
             if revision is not None:
-                self._by_id.keep(service_id, service, revision)
+                self._by_number.keep(service_id.int, service, revision)
         return service
 
     async def is_same(self, service: Service, revision: int) -> bool:
