@@ -37,12 +37,13 @@ async def read_request_draft(request: Request, settings: Settings) -> Draft:
     Raises InvalidInput with all that is wrong, TooLarge as soon as a limit is passed, Unavailable,
     ClientDisconnect.
     """
-    content_type = first_fields(request.scope).get(b"content-type", b"")
+    fields = first_fields(request.scope)
+    content_type = fields.get(b"content-type", b"")
     media_type = _media_type(content_type)
     if media_type == _MULTIPART:
         return await _read_multipart(request, content_type.decode("latin-1"), settings)
     limit, most = settings.max_body_bytes, settings.spool_over
-    _refuse_announced(request, limit)
+    _refuse_announced(fields, limit)
     message = await request.receive()
     body: WholeBody | JsonBody | None = whole_body(message, most if most < limit else limit)
     if body is None:
@@ -71,16 +72,16 @@ async def _read_multipart(request: Request, content_type: str, settings: Setting
     return read() if size <= _PARSED_AT_ONCE else await asyncio.to_thread(read)
 
 
-def _refuse_announced(request: Request, limit: int) -> None:
+def _refuse_announced(fields: Mapping[bytes, bytes], limit: int) -> None:
     """Before anything is read of a body that announces to be larger."""
-    announced = first_fields(request.scope).get(b"content-length", b"")
+    announced = fields.get(b"content-length", b"")
     if announced.isdigit() and int(announced[:20]) > limit:
         raise _too_large(limit)
 
 
 async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """The body as it arrives, up to the limit."""
-    _refuse_announced(request, limit)
+    _refuse_announced(first_fields(request.scope), limit)
     size = 0
     async for chunk in request.stream():
         size += len(chunk)

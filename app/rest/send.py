@@ -60,7 +60,7 @@ class Sender:
         except Refusal:
             await self._submitter.keys.confirm(principal)  # who asks with a key that is revoked is told nothing else
             raise
-        at_once = b"prefer" in fields and _prefers_async(request)
+        at_once = b"prefer" in fields and _prefers_async(fields[b"prefer"], request)
         key = request.headers["idempotency-key"] if b"idempotency-key" in fields else None
         service_name = scope["path_params"]["service"]
         receipt = await self._submitter.submit(Submission(service_name, draft, principal, key, not at_once))
@@ -108,9 +108,9 @@ class Sender:
             await asyncio.sleep(self._settings.wait_poll)
 
 
-def _prefers_async(request: Request) -> bool:
-    """By the request's Prefer fields (RFC 7240 section 4.1)."""
-    if first_fields(request.scope)[b"prefer"] == b"respond-async":
+def _prefers_async(first: bytes, request: Request) -> bool:
+    """By the request's Prefer fields (RFC 7240 section 4.1), of which this is the first."""
+    if first == b"respond-async":
         return True
     preferences = ",".join(request.headers.getlist("prefer")).split(",")
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
