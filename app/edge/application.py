@@ -33,6 +33,7 @@ _SECURE = (
 _SHORT_PATH = 200
 
 _random = RandomParts("8s")
+_Sending = Awaitable[None]  # by its name: what a function is annotated with is worked out wherever it is made
 _known_methods = lru_cache(maxsize=1024)(methods_across)
 
 
@@ -71,7 +72,7 @@ class Edge:
         path = scope["path"]
         app, methods = self._app, (_known_methods if len(path) <= _SHORT_PATH else methods_across)(path)
 
-        def answer(message: Message) -> Awaitable[None]:
+        def answer(message: Message) -> _Sending:
             nonlocal status, is_told
             kind = message["type"]
             if kind == WHOLE:

@@ -33,9 +33,9 @@ class Doors:
     def _endpoint(self, scope: Scope) -> ASGIApp | None:
         if scope.get("root_path"):
             return None
-        if (endpoint := self._named.get(scope["path"])) is not None:
-            return endpoint
         path = scope["path"]
+        if (endpoint := self._named.get(path)) is not None:
+            return endpoint
         service = _known_service(path) if len(path) <= _SHORT else _service(path)
         if service is None:
             return None
