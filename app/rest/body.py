@@ -43,9 +43,12 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
     variables: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, value in body.items():
-        if (field := _TEXTS.get(name)) is not None:
-            text = value if type(value) is str else _text(value, name, problems)
-            setattr(draft, field, text if text or field not in _FROM_AND_REPLY_TO else None)
+        if name in _TEXTS:
+            if isinstance(value, str):
+                if value or name not in _FROM_AND_REPLY_TO:
+                    setattr(draft, _TEXTS[name], value)
+            elif value is not None:
+                problems.append(_no_string(name, (name,)))
         elif name in _RECIPIENTS:
             setattr(draft, name, _mailboxes(value, name, problems))
         elif name in _TEMPLATE:
@@ -64,11 +67,8 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
     return draft
 
 
-def _text(value: Any, field: str, problems: list[Problem]) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    problems.append(Problem(ErrorCode.INVALID_INPUT, f"The field '{field}' must be a string.", (field,)))
-    return None
+def _no_string(field: str, path: tuple[str, ...]) -> Problem:
+    return Problem(ErrorCode.INVALID_INPUT, f"The field '{field}' must be a string.", path)
 
 
 def _template(value: Any, field: str, problems: list[Problem]) -> str | None:
@@ -134,7 +134,7 @@ def _attachment_text(entry: Mapping[str, Any], path: tuple[str, ...], problems: 
     value = entry.get(path[-1])
     if value is None or isinstance(value, str):
         return value or None
-    problems.append(Problem(ErrorCode.INVALID_INPUT, f"The field '{path[-1]}' must be a string.", path))
+    problems.append(_no_string(path[-1], path))
     return None
 
 
