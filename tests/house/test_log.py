@@ -317,6 +317,34 @@ def test_a_usual_line_comes_to_whoever_listens(where: str, root_logger: logging.
     assert (record.getMessage(), record.levelname, vars(record)["fields"]) == ("one of 7", "INFO", {"status": 7})
 
 
+async def test_who_begins_to_listen_within_a_turn_hears_the_next_usual_line_of_it(root_logger: logging.Logger) -> None:
+    stream, handler = _gathering(root_logger)
+    other = _Stream()
+    usual = UsualLine(logging.getLogger("app.x"), "%s of %d", _fields)
+    usual.write("one", 7)
+    root_logger.addHandler(logging.StreamHandler(other))
+    usual.write("two", 7)
+    root_logger.handlers[:] = [GatheredLines(other)]
+    usual.write("three", 7)
+    assert stream.writes == []
+    handler.flush()
+    await asyncio.sleep(0)
+    assert "".join(stream.writes) == "one of 7\ntwo of 7\n"
+    assert "".join(other.writes) == "two of 7\nthree of 7\n"
+
+
+async def test_a_usual_line_that_cannot_be_filled_is_no_failure_of_others(
+    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream, _ = _gathering(root_logger)
+    usual = UsualLine(logging.getLogger("app.x"), "%s of %d")
+    for count in (1, "two", 3):
+        usual.write("one", count)
+    await asyncio.sleep(0)
+    assert stream.writes == ["one of 1\none of 3\n"]
+    assert capsys.readouterr().err.count("--- Logging error ---") == 1
+
+
 @pytest.mark.parametrize("request_id", [None, "req_1"])
 def test_a_line_is_as_the_long_way_would_make_it(request_id: str | None) -> None:
     formatter = HumanFormatter()
