@@ -1,23 +1,21 @@
 """The only place that reads time."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
+now: Callable[[], datetime] = partial(datetime.now, UTC)
+"""The current instant, timezone-aware, in UTC."""
 
-def now() -> datetime:
-    """The current instant, timezone-aware, in UTC."""
-    return datetime.now(UTC)
+monotonic: Callable[[], float] = time.monotonic
+"""Seconds from some point on; never set, and standing still while the machine sleeps."""
 
 
 def milliseconds() -> int:
     """Of the current instant: whole ones since the beginning of 1970 in UTC."""
     return time.time_ns() // 1_000_000
-
-
-def monotonic() -> float:
-    """Seconds from some point on; never set, and standing still while the machine sleeps."""
-    return time.monotonic()
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
