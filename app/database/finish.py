@@ -86,11 +86,10 @@ class Pending(Generic[T]):
         if self._state == _OVER:
             return
         self._state = _OVER
-        if self._over is not None:
-            self._over.set_result(None)
-        if self._future.done():
-            return
-        if isinstance(result, BaseException):
+        if self._future.done():  # who waited for it was cancelled
+            if self._over is not None:
+                self._over.set_result(None)
+        elif isinstance(result, BaseException):
             self._future.set_exception(result)
             self._future.exception()  # who was cancelled does not ask for it
         else:

@@ -29,16 +29,17 @@ class Together(Generic[Item]):
         self._waiting: deque[_Asked[Item]] = deque()
         self._is_working = False
 
-    async def do(self, item: Item, *, surely: bool = False) -> None:
-        """Return once it is done; raises what the work with it, and with others, failed with. Cancelled before that has
-        begun, it is never done, unless it is to be done `surely`; else the cancellation is raised when it is over."""
+    def do(self, item: Item, *, surely: bool = False) -> Coroutine[Any, Any, None]:
+        """To be awaited at once, which returns when it is done; raises what the work with it, and with others, failed
+        with. Cancelled before that has begun, it is never done, unless it is to be done `surely`; else the cancellation
+        is raised when it is over."""
         asked = _Asked(item)
         self._waiting.append(asked)
         if not self._is_working:
             self._is_working = True
             # In a context of its own: it goes on for others than the one who happens to begin it.
             asyncio.get_running_loop().create_task(self._do_all(), context=Context())
-        await (asked.outlast() if surely else asked.wait())
+        return asked.outlast() if surely else asked.wait()
 
     async def _do_all(self) -> None:
         try:
