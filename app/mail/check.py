@@ -67,7 +67,7 @@ def is_media_type(text: str) -> bool:
 def _is_sound_letter(draft: Draft, limits: DraftLimits) -> bool:
     """Whether nothing is wrong with what every mail has besides its author, told at a straight look. It says no to some
     that is right."""
-    mailboxes = (*draft.to, *draft.cc, *draft.bcc)
+    mailboxes = draft.to + draft.cc + draft.bcc
     if not draft.to or len(mailboxes) > limits.max_recipients or not (draft.text or draft.html or draft.attachments):
         return False
     for mailbox in mailboxes:

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from types import NoneType
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from app.mail.draft import Draft
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _LITTLE = 16 * 1024
 """Characters of text that take about a millisecond to check and to compose."""
@@ -19,18 +19,18 @@ _VALUE = 16
 _CHAR_OF_HTML_TO_TEXT = 16
 
 
-async def at_once_if_little(draft: Draft, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def at_once_if_little(draft: Draft, work: Callable[[*Ts], T], *args: *Ts) -> T:
     """`work(*args)` on this draft; in a thread, so that nobody else waits for it, unless it is little."""
     if is_little(draft):
-        return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
+        return work(*args)
+    return await asyncio.to_thread(work, *args)
 
 
 def is_little(draft: Draft) -> bool:
     """Whether all that its author gave is little, and stays so when its placeholders are filled."""
     subject, text, html = draft.subject or "", draft.text or "", draft.html or ""
     size = len(text) + len(html) * (_CHAR_OF_HTML_TO_TEXT if draft.text is None else 1)
-    mailboxes = (*draft.to, *draft.cc, *draft.bcc) if draft.cc or draft.bcc else draft.to
+    mailboxes = draft.to + draft.cc + draft.bcc
     parts = len(mailboxes) + len(draft.attachments) + len(draft.links) + len(draft.headers)
     if size + _MAILBOX * parts > _LITTLE:
         return False
