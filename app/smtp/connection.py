@@ -195,9 +195,26 @@ class Connection:
 
     async def reply(self, phase: Phase, seconds: float) -> Reply:
         """The reply to the first command that has none yet; raises as `command` does."""
-        known = await self._arrival(phase, seconds, self._known.of_line)
+        await self.arrival(phase, seconds)
+        return self.take(phase)
+
+    async def arrival(self, phase: Phase, seconds: float) -> None:
+        """Return once that can be taken; raises as `command` does."""
+        if self._protocol.has_reply:
+            return
+        try:
+            await self._protocol.arrival(seconds)
+        except Exception as error:
+            raise self._ended(error, phase) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def take(self, phase: Phase) -> Reply:
+        """What `reply` returns, once it has arrived; raises as `command` does."""
+        known = self.at_hand()
         if known is not None:
-            return self._last(known)
+            return known
         line = self._protocol.first_line()
         try:
             response = self._protocol.take()
@@ -214,11 +231,9 @@ class Connection:
         known = self._protocol.take_known(self._known.of_line)
         return None if known is None else self._last(known)
 
-    async def take_acceptance(self, replies: int, seconds: float) -> bool:
-        """Take so many replies, to MAIL, RCPT and DATA, where they are what arrives at once, came before and accept:
-        most do. False tells nothing. Raises as `reply` to MAIL does."""
-        if not self._protocol.arrived:
-            await self._arrival(Phase.MAIL, seconds)
+    def take_acceptance(self, replies: int) -> bool:
+        """Take so many replies, to MAIL, RCPT and DATA, where they are what has arrived, came before and accept: most
+        do. False tells nothing."""
         if self._known.count_acceptance(self._protocol.arrived) != replies:
             return False
         self._protocol.take_all(replies)
@@ -265,16 +280,6 @@ class Connection:
             self._protocol.put_behind(chunk + behind, 1 + replies)
         except Exception as error:
             raise self._ended(error, Phase.CONTENT) from error
-
-    async def _arrival(self, phase: Phase, seconds: float, known: Mapping[bytes, Reply] | None = None) -> Reply | None:
-        """As the protocol has it; raises as `command` does."""
-        try:
-            return await self._protocol.arrival(seconds, known)
-        except Exception as error:
-            raise self._ended(error, phase) from error
-        except BaseException:
-            self.close()
-            raise
 
     def _ended(self, error: Exception, phase: Phase) -> SmtpFailure:
         """The failure that the error is; closes the connection."""

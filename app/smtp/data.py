@@ -9,16 +9,36 @@ from app.smtp.failure import Phase, SmtpFailure
 
 
 async def send_by_data(exchange: Exchange) -> None:
-    """MAIL, RCPT and DATA, in one write where PIPELINING is offered, then the content. Raises SmtpFailure."""
-    accepted = await (_pipelined(exchange) if exchange.connection.pipelining else _in_turn(exchange))
+    """MAIL, RCPT and DATA, in one write where PIPELINING is offered, then the content and the final dot; until the last
+    chunk is begun, the server cannot have taken the mail. Raises SmtpFailure.
+
+    A refusal amid the content is as good as one after it, though the connection is closed then.
+    """
+    connection, turn, timeouts = exchange.connection, exchange.turn, exchange.timeouts
+    accepted = await (_pipelined(exchange) if connection.pipelining else _in_turn(exchange))
     if not accepted:
         return
     try:
-        reply = await _content(exchange, accepted)
+        last = exchange.content.stuffed_whole()
+        if last is None:
+            last = await _upload(exchange)
+        if connection.invite():
+            await asyncio.sleep(0)  # so that its envelope goes in the same write
+        if not await exchange.may_finish(accepted):
+            connection.close()
+            raise SmtpFailure(WITHHELD)
+        connection.finish(turn, last + b".\r\n")
+        await connection.arrival(Phase.DOT, timeouts.dot)
+        reply = connection.take(Phase.DOT)
     except SmtpFailure as error:
+        connection.rides_badly = error.failure.in_doubt and turn.is_followed
         if error.failure.reply is None or error.failure.reply.code == 421:
             raise
         reply = error.failure.reply
+    else:
+        connection.in_transaction = False
+        connection.messages_sent += 1
+        exchange.is_positive(reply, 2, Phase.DOT)
     exchange.replies.update(dict.fromkeys(accepted, reply))
 
 
@@ -54,10 +74,12 @@ async def _pipelined(exchange: Exchange) -> list[str]:
     replies, in the same order. Returns as `_in_turn` does."""
     connection, turn, due = exchange.connection, exchange.turn, exchange.due
     connection.send(Phase.MAIL, turn, [*exchange.commands, b"DATA"])
-    await turn.wait()
+    if not turn.is_first:
+        await turn.wait()
     refusals: dict[str, Reply] = {}
     try:
-        if not turn.has_reset and await connection.take_acceptance(len(due) + 2, exchange.timeouts.mail):
+        await connection.arrival(Phase.MAIL, exchange.timeouts.mail)
+        if not turn.has_reset and connection.take_acceptance(len(due) + 2):
             connection.in_transaction = True
             exchange.accepted = due
             return due
@@ -92,29 +114,8 @@ async def _end_without_content(exchange: Exchange) -> None:
         exchange.connection.in_transaction = False
 
 
-async def _content(exchange: Exchange, accepted: list[str]) -> Reply:
-    """Send the content and the final dot; until the last chunk is begun, the server cannot have taken the mail.
-
-    A refusal amid the content is as good as one after it, though the connection is closed then.
-    """
-    connection, turn, timeouts = exchange.connection, exchange.turn, exchange.timeouts
-    last = exchange.content.stuffed_whole()
-    if last is None:
-        chunks = await exchange.content.stuffed().begin()
-        await connection.upload(chunks, timeouts.content)
-        last = chunks.last
-    if connection.invite():
-        await asyncio.sleep(0)  # so that its envelope goes in the same write
-    if not await exchange.may_finish(accepted):
-        connection.close()
-        raise SmtpFailure(WITHHELD)
-    try:
-        connection.finish(turn, last + b".\r\n")
-        reply = await connection.reply(Phase.DOT, timeouts.dot)
-    except SmtpFailure as error:
-        connection.rides_badly = error.failure.in_doubt and turn.is_followed
-        raise
-    connection.in_transaction = False
-    connection.messages_sent += 1
-    exchange.is_positive(reply, 2, Phase.DOT)
-    return reply
+async def _upload(exchange: Exchange) -> bytes:
+    """Send all chunks of the content but the last one, which is returned."""
+    chunks = await exchange.content.stuffed().begin()
+    await exchange.connection.upload(chunks, exchange.timeouts.content)
+    return chunks.last

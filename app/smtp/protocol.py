@@ -32,7 +32,6 @@ class Protocol(SMTPProtocol):
     _cause: Exception | None = None
     _flooded = False
     _looked_at = 0
-    _is_late = False
     _due: float | None = None
     _clock: asyncio.TimerHandle | None = None
 
@@ -90,28 +89,19 @@ class Protocol(SMTPProtocol):
             await self.arrival(timeout)
         return self.take()
 
-    async def arrival(self, seconds: float | None, known: Mapping[bytes, Known] | None = None) -> Known | None:
-        """Return once a reply can be taken, or what is `known` of it, which is taken then; one clock for all of its
-        pieces. Raises SMTPServerDisconnected once all that came before the end has been read, TimeoutError after
-        `seconds`."""
-        if known and (found := self.take_known(known)) is not None:
-            return found
-        self._is_late = False
-        if seconds is not None:
+    def arrival(self, seconds: float | None) -> asyncio.Future[None]:
+        """To be awaited where none can be taken yet: done once one can; one clock for all of its pieces. Raises
+        SMTPServerDisconnected where nothing more will come, TimeoutError after `seconds`. A future, because each
+        coroutine is walked through at each of a mail's waits."""
+        self._arrival = arrival = self._loop.create_future()
+        self._due = None
+        if self._is_too_long:
+            self._tell()
+        elif self._ended:
+            self._tell(self._disconnected())
+        elif seconds is not None:
             self._set_clock(seconds)
-        try:
-            while not self.has_reply and not self._is_too_long:
-                if self._ended:
-                    raise SMTPServerDisconnected("Connection lost") from self._cause
-                if self._is_late:
-                    raise TimeoutError
-                self._arrival = self._loop.create_future()
-                await self._arrival
-                if known and (found := self.take_known(known)) is not None:
-                    return found
-            return None
-        finally:
-            self._arrival = self._due = None
+        return arrival
 
     def take(self) -> SMTPResponse:
         """The reply that has arrived. Raises SMTPResponseException for what is no reply."""
@@ -183,12 +173,13 @@ class Protocol(SMTPProtocol):
             self._flooded = True
         else:
             self._buffer += data
-        self._wake()
+        if self._arrival is not None and (self.has_reply or self._is_too_long):
+            self._tell()
 
     def eof_received(self) -> bool:
         """Nothing more will come; the transport is closed."""
         self._ended = True
-        self._wake()
+        self._tell(self._disconnected())
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -198,7 +189,7 @@ class Protocol(SMTPProtocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
-        self._wake()
+        self._tell(self._disconnected())
 
     def _set_clock(self, seconds: float) -> None:
         """One clock for one reply after the other: it goes on from where it was set first, and is set again when it
@@ -208,17 +199,16 @@ class Protocol(SMTPProtocol):
         if clock is None or clock.when() > due:
             if clock is not None:
                 clock.cancel()
-            self._clock = None if self._ended else self._loop.call_at(due, self._strike)
+            self._clock = self._loop.call_at(due, self._strike)
 
     def _strike(self) -> None:
         self._clock = None
-        if self._due is None:
+        if self._due is None or self._arrival is None:
             return
         if self._loop.time() < self._due:
             self._clock = self._loop.call_at(self._due, self._strike)
         else:
-            self._is_late = True
-            self._wake()
+            self._tell(TimeoutError())
 
     def _next_reply(self) -> SMTPResponse | None:
         response = self._read_response_from_buffer() if self.has_reply else None
@@ -230,6 +220,17 @@ class Protocol(SMTPProtocol):
     def _is_too_long(self) -> bool:
         return self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH
 
-    def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+    def _disconnected(self) -> SMTPServerDisconnected:
+        error = SMTPServerDisconnected("Connection lost")
+        error.__cause__ = self._cause
+        return error
+
+    def _tell(self, error: Exception | None = None) -> None:
+        """What is waited for has come, or never will."""
+        arrival, self._arrival = self._arrival, None
+        if arrival is None or arrival.done():  # who waited was cancelled
+            return
+        if error is None:
+            arrival.set_result(None)
+        else:
+            arrival.set_exception(error)
