@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -35,6 +35,7 @@ from app.services.announced import is_new_size, note_announced_size
 from app.services.circuit import CircuitPolicy
 from app.services.known_services import KnownServices
 from app.services.models import Service
+from app.smtp.connection import Connection
 from app.smtp.failure import Cause, Failure, Phase, SmtpFailure
 from app.smtp.pool import Pool
 from app.smtp.server import Server
@@ -225,14 +226,27 @@ class Attempter:
 
     async def _send(self, dispatch: "_Dispatch", recipients: Sequence[ClaimedRecipient]) -> TransactionResult:
         """One transaction, and for those left without a verdict another one on a new connection, if that may help."""
+        claim, service, server = dispatch.claim, dispatch.service, dispatch.server
         replies: dict[str, Reply] = {}
         tries, rides = 0, True
         while True:
-            due = [recipient.address for recipient in recipients if recipient.address not in replies]
+            due = tuple([recipient.address for recipient in recipients if recipient.address not in replies])
+            envelope = Envelope(claim.reverse_path, due, claim.smtputf8)
+            dispatch.may_have_it = False
+            at_most, fresh = self._at_most(service), tries > 0
+            lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
             try:
-                result = await self._transact(dispatch, due, fresh=tries > 0, rides=rides)
+                async with lent as connection:
+                    dispatch.go_by(connection, at_most)
+                    result = await transact(
+                        connection, envelope, dispatch.content, server.timeouts, dispatch.may_finish
+                    )
             except SmtpFailure as failed:
                 return TransactionResult(replies, failed.failure)
+            except asyncio.CancelledError:
+                if not dispatch.may_have_it:
+                    await release(claim)
+                raise
             if not replies and not result.try_again:  # as nearly always
                 return result
             replies.update(result.replies)
@@ -244,41 +258,18 @@ class Attempter:
                 rides = False
                 continue
             tries += 1
-            logger.info("message %s: going on with a new connection", shown(dispatch.claim))
+            logger.info("message %s: going on with a new connection", shown(claim))
 
-    async def _transact(
-        self, dispatch: "_Dispatch", due: Sequence[str], *, fresh: bool, rides: bool
-    ) -> TransactionResult:
-        service, server, claim = dispatch.service, dispatch.server, dispatch.claim
-        envelope = Envelope(claim.reverse_path, tuple(due), claim.smtputf8)
-        may_have_it = False
-
-        async def may_finish(addresses: Collection[str]) -> bool:
-            nonlocal may_have_it
-            if not connection.chunking:  # with BDAT a window of mails is under way anyhow
-                await dispatch.slot.take(at_most)
-            lease = dispatch.lease
-            may_have_it = lease.lets_finish() or await lease.may_finish(addresses)
-            return may_have_it
-
+    def _at_most(self, service: Service) -> int:
+        """How many connections to its server there may be here."""
         at_most = service.max_connections or self._pool.max_connections
         here = self._connections(service.id)
-        if here is not None:
-            at_most = min(at_most, max(1, here))  # mail that is just moved may have none at its new service
-        lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
-        try:
-            async with lent as connection:
-                dispatch.said_size = connection.extensions.get("size", "")
-                return await transact(connection, envelope, dispatch.content, server.timeouts, may_finish)
-        except asyncio.CancelledError:
-            if not may_have_it:
-                await release(claim)
-            raise
+        return at_most if here is None else min(at_most, max(1, here))  # mail just moved may have none at its new one
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make
 class _Dispatch:
-    """What every transaction of one attempt needs."""
+    """What every transaction of one attempt needs. `may_have_it`: the end of the last one may have been sent."""
 
     claim: Claim
     lease: Lease
@@ -286,8 +277,24 @@ class _Dispatch:
     service: Service
     server: Server
     content: bytes | Content
+    may_have_it: bool = False
     said_size: str | None = None
     """What the last session's EHLO said about SIZE."""
+    _connection: Connection = field(init=False)
+    _at_most: int = field(init=False)
+
+    def go_by(self, connection: Connection, at_most: int) -> None:
+        """The next transaction goes by this connection, one of at most so many to its server."""
+        self._connection, self._at_most = connection, at_most
+        self.said_size = connection.extensions.get("size", "")
+
+    async def may_finish(self, addresses: Collection[str]) -> bool:
+        """See `transact`."""
+        lease = self.lease
+        if not self._connection.chunking:  # with BDAT a window of mails is under way anyhow
+            await self.slot.take(self._at_most)
+        self.may_have_it = lease.lets_finish() or await lease.may_finish(addresses)
+        return self.may_have_it
 
     @property
     def met_new_size(self) -> bool:
