@@ -161,6 +161,7 @@ class _Servers:
         if known is not None and known[0] is service:
             return known[1]
         server = self._described(service)
+        self._known.pop(service.id, None)  # or its key stays, and is compared with the new one's at each look
         self._known[service.id] = service, server
         if len(self._known) > self._settings.cache_entries:
             self._known.popitem(last=False)

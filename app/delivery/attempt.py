@@ -101,11 +101,11 @@ class Attempter:
     async def attempt(self, message_id: UUID) -> bool:
         """Try the due recipients of the message once. False, and nothing is tried, when it cannot be claimed: another
         worker holds it, or its service takes none."""
-        since, take_over = self._clock(), self._uptime.lasts
-        claim = await self._claim(message_id, since, take_over)
+        since = self._clock()
+        claim = await self._claim(message_id, since)
         self._wakeup.message_changed(message_id)
         if claim is None:
-            if not take_over:
+            if not self._uptime.lasts:
                 await asyncio.sleep(self._lease.pause)  # or a message that is due all along is tried in a circle
             return False
         lease, slot = Lease(claim, self._leases, since), self._unsettled.slot(claim.service_id)
@@ -120,7 +120,7 @@ class Attempter:
                 await lease.ended()
         return True
 
-    async def _claim(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
+    async def _claim(self, message_id: UUID, since: Instant) -> Claim | None:
         """Cancelled meanwhile, what was claimed is released."""
         wanted = Wanted(message_id, since.wall)
         try:
@@ -131,11 +131,11 @@ class Attempter:
             raise
         except Exception:
             wanted.claim = None  # nothing of it is written; what is wrong shows where it is alone
-        return wanted.claim or await self._claim_alone(message_id, since, take_over)
+        return wanted.claim or await self._claim_alone(message_id, since)
 
-    async def _claim_alone(self, message_id: UUID, since: Instant, take_over: bool) -> Claim | None:
+    async def _claim_alone(self, message_id: UUID, since: Instant) -> Claim | None:
         claims: list[Claim | None] = []
-        policy = self._lease
+        policy, take_over = self._lease, self._uptime.lasts
 
         async def claim() -> None:
             work = claim_message(
@@ -234,7 +234,7 @@ class Attempter:
             envelope = Envelope(claim.reverse_path, due, claim.smtputf8)
             dispatch.may_have_it = False
             at_most, fresh = self._at_most(service), tries > 0
-            lent = self._pool.borrow(service.id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
+            lent = self._pool.borrow(claim.service_id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
             try:
                 async with lent as connection:
                     dispatch.go_by(connection, at_most)

@@ -101,10 +101,10 @@ class Slot:
             self._places.free()
 
     async def _wait(self) -> None:
-        visitor = self._places.ask()
+        given = self._places.ask()
         try:
-            await visitor.given
+            await given
         except asyncio.CancelledError:
-            if not visitor.given.cancelled():
+            if not given.cancelled():
                 self._places.free()  # it was given in the same moment
             raise

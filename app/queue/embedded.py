@@ -123,14 +123,13 @@ class EmbeddedEngine:
     async def _start_arrived(self, handle: Handle, arrivals: Sequence[Arrival]) -> None:
         """Without asking the database, where nothing else is due that would have to go before."""
         for arrival in arrivals:
-            service_id = arrival.service_id
-            if service_id not in self._caps:
+            places = self._places.get(arrival.service_id)
+            if places is None:
                 continue
-            places = self._places[service_id]
             if not places.to_be_filled:
                 places.left_some = True
             elif places.left_some:
-                await self._start_due(handle, service_id)
+                await self._start_due(handle, arrival.service_id)
             elif arrival.message_id.int not in self._running:
                 self._start(handle, places, arrival.message_id)
 
@@ -160,7 +159,8 @@ class EmbeddedEngine:
         return [as_key(row["id"]) for row in await rows(_DUE, service_id, moment, limit)]
 
     def _start(self, handle: Handle, places: "_Places", message_id: UUID) -> None:
-        self._running[message_id.int] = task = asyncio.create_task(handle(message_id), context=Context())
+        task = asyncio.get_running_loop().create_task(handle(message_id), context=Context())
+        self._running[message_id.int] = task
         places.taken += 1
         task.add_done_callback(partial(self._ended, message_id, places))
 

@@ -143,7 +143,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another command may be sent: not closed by us, nor by the server as far as is known."""
-        return self.client.protocol is not None and self._protocol.is_usable
+        return self._protocol.is_usable
 
     @property
     def unread(self) -> bool:

@@ -14,7 +14,7 @@ class Places:
     def __init__(self, count: int) -> None:
         self._count = count
         self._taken = 0
-        self._waiting: deque[Visitor] = deque()
+        self._waiting: deque[tuple[Hashable, asyncio.Future[Loan | None]]] = deque()
 
     def resize(self, count: int) -> None:
         """From now on there are `count`; where more are taken, none is given until enough are free."""
@@ -39,28 +39,30 @@ class Places:
         """Whether somebody waits, and no place has to be given up."""
         return bool(self._waiting) and self._taken <= self._count
 
-    def ask(self, rides: Hashable = None) -> "Visitor":
-        """Who waits for a place, or with `rides` for a loan of that version; `free` is to be called for a place."""
-        visitor = Visitor(asyncio.get_running_loop().create_future(), rides)
-        self._waiting.append(visitor)
-        if not self.is_full:
+    def ask(self, rides: Hashable = None) -> "asyncio.Future[Loan | None]":
+        """Wait for a place of its own (None), for which `free` is to be called, or with `rides` for a loan of that
+        version to be shared."""
+        given: asyncio.Future[Loan | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((rides, given))
+        if self._taken < self._count:
             self._admit()
-        return visitor
+        return given
 
     def share(self, loan: Loan) -> bool:
         """Give the loan to the first one that waits for one; whether there was one."""
-        for visitor in self._waiting:
-            if visitor.rides == loan.version and not visitor.given.done():
-                self._waiting.remove(visitor)
-                visitor.given.set_result(loan)
+        for waiting in self._waiting:
+            rides, given = waiting
+            if rides == loan.version and not given.done():
+                self._waiting.remove(waiting)
+                given.set_result(loan)
                 return True
         return False
 
     def refuse(self, version: Hashable, failure: Failure) -> None:
         """Raise SmtpFailure for all that wait and would share a loan of that version."""
-        for visitor in self._waiting:
-            if visitor.rides == version and not visitor.given.done():
-                visitor.given.set_exception(SmtpFailure(failure))
+        for rides, given in self._waiting:
+            if rides == version and not given.done():
+                given.set_exception(SmtpFailure(failure))
 
     def free(self) -> None:
         """A place is free again."""
@@ -70,17 +72,7 @@ class Places:
 
     def _admit(self) -> None:
         while self._waiting and self._taken < self._count:
-            visitor = self._waiting.popleft()
-            if not visitor.given.done():
+            _, given = self._waiting.popleft()
+            if not given.done():
                 self._taken += 1
-                visitor.given.set_result(None)
-
-
-class Visitor:
-    """`given`: a place of its own (None), or a loan that it shares. `rides`: of which version that may be."""
-
-    __slots__ = ("given", "rides")
-
-    def __init__(self, given: "asyncio.Future[Loan | None]", rides: Hashable) -> None:
-        self.given = given
-        self.rides = rides
+                given.set_result(None)

@@ -12,7 +12,7 @@ from app.smtp.connection import Connection, connect
 from app.smtp.failure import Phase, SmtpFailure
 from app.smtp.faults import Fault, Faults
 from app.smtp.loan import Loan, Wish
-from app.smtp.places import Places, Visitor
+from app.smtp.places import Places
 from app.smtp.room import Room, turned_away
 from app.smtp.server import Server
 
@@ -131,11 +131,11 @@ class Pool:
     async def board(self, berth: Berth, wish: Wish) -> Loan:
         """A connection of its own, or one that is lent already. Raises as `borrow` says."""
         if not berth.places.take():
-            visitor = self._ask(berth, wish)
+            given = self._ask(berth, wish)
             try:
-                shared = await visitor.given
+                shared = await given
             except asyncio.CancelledError:
-                self._give_back(berth, visitor)
+                self._give_back(berth, given)
                 raise
             if shared is not None:
                 return shared
@@ -159,19 +159,19 @@ class Pool:
         berth.loans.append(loan)
         return loan
 
-    def _ask(self, berth: Berth, wish: Wish) -> Visitor:
-        """Who waits for a loan to be shared, or for a place of its own."""
-        visitor = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
-        if not visitor.given.done():
+    def _ask(self, berth: Berth, wish: Wish) -> asyncio.Future[Loan | None]:
+        """Wait for a loan to be shared, or for a place of its own."""
+        given = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
+        if not given.done():
             for loan in berth.loans:
                 if loan.connection.train.has_ended and self._share(berth, loan):
                     break
-        return visitor
+        return given
 
-    def _give_back(self, berth: Berth, visitor: Visitor) -> None:
+    def _give_back(self, berth: Berth, given: asyncio.Future[Loan | None]) -> None:
         """What was given to who was cancelled in the same moment."""
-        if visitor.given.done() and not visitor.given.cancelled() and visitor.given.exception() is None:
-            loan = visitor.given.result()
+        if given.done() and not given.cancelled() and given.exception() is None:
+            loan = given.result()
             if loan is None:
                 berth.places.free()
             else:

@@ -122,14 +122,11 @@ class Protocol(SMTPProtocol):
     def take_known(self, known: Mapping[bytes, Known]) -> Known | None:
         """What is known of the next reply, by its `first_line`; it is taken then."""
         buffer = self._buffer
-        if not buffer:
-            return None
         end = buffer.find(b"\n") + 1
-        line = bytes(buffer if end == len(buffer) else buffer[:end])
-        if (found := known.get(line)) is not None:
+        found = known.get(bytes(buffer[:end]))
+        if found is not None:
             del buffer[:end]
-            if self._awaited:
-                self._awaited -= 1
+            self._awaited = max(0, self._awaited - 1)
         return found
 
     @property

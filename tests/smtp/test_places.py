@@ -29,11 +29,11 @@ class Guests:
         await self._calm()
 
     async def _stay(self, number: int) -> None:
-        visitor = self._places.ask()
+        given = self._places.ask()
         try:
-            await visitor.given
+            await given
         except asyncio.CancelledError:
-            if not visitor.given.cancelled():
+            if not given.cancelled():
                 self._places.free()
             raise
         self.seated.append(number)
