@@ -195,7 +195,7 @@ class Attempter:
             if not await self._settling.settle(tried, result, started_at, last=not untried):
                 return
             slot.free()
-        if dispatch is not None and dispatch.met_new_size:
+        if dispatch is not None and dispatch.met_new_size():
             await _note_announced_size(dispatch)
 
     def _at_hand(self, claim: Claim, lease: Lease, slot: Slot) -> "_Dispatch | None":
@@ -233,8 +233,8 @@ class Attempter:
             due = tuple([recipient.address for recipient in recipients if recipient.address not in replies])
             envelope = Envelope(claim.reverse_path, due, claim.smtputf8)
             dispatch.may_have_it = False
-            at_most, fresh = self._at_most(service), tries > 0
-            lent = self._pool.borrow(claim.service_id, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
+            at_most, key, fresh = self._at_most(service), claim.service_id, tries > 0
+            lent = self._pool.borrow(key, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
             try:
                 async with lent as connection:
                     dispatch.go_by(connection, at_most)
@@ -290,13 +290,13 @@ class _Dispatch:
 
     async def may_finish(self, addresses: Collection[str]) -> bool:
         """See `transact`."""
-        lease = self.lease
-        if not self._connection.chunking:  # with BDAT a window of mails is under way anyhow
-            await self.slot.take(self._at_most)
+        slot, lease = self.slot, self.lease
+        # With BDAT a window of mails is under way anyhow.
+        if not self._connection.chunking and not slot.take_free(self._at_most):
+            await slot.take(self._at_most)
         self.may_have_it = lease.lets_finish() or await lease.may_finish(addresses)
         return self.may_have_it
 
-    @property
     def met_new_size(self) -> bool:
         """Whether that is not noted yet."""
         return self.said_size is not None and is_new_size(self.service, self.said_size)

@@ -79,13 +79,18 @@ class Slot:
     async def take(self, connections: int) -> None:
         """Wait until one of those that a service with so many connections has is free, first come, first served; it is
         taken once. From then on an answer is awaited."""
-        if self._is_taken:
-            return
-        self._places.resize(connections * self._per_connection)
-        if not self._places.take():
+        if not self.take_free(connections):
             await self._wait()
-        self._is_taken = self._is_unanswered = True
-        self._unsettled._asked()
+            self._note_taken()
+
+    def take_free(self, connections: int) -> bool:
+        """As `take`, where there is nothing to wait for; whether it is taken."""
+        if not self._is_taken:
+            self._places.resize(connections * self._per_connection)
+            if not self._places.take():
+                return False
+            self._note_taken()
+        return True
 
     def answered(self) -> None:
         """The server has answered, or never will."""
@@ -99,6 +104,10 @@ class Slot:
             self.answered()
             self._is_taken = False
             self._places.free()
+
+    def _note_taken(self) -> None:
+        self._is_taken = self._is_unanswered = True
+        self._unsettled._asked()
 
     async def _wait(self) -> None:
         given = self._places.ask()

@@ -126,7 +126,7 @@ class EmbeddedEngine:
             places = self._places.get(arrival.service_id)
             if places is None:
                 continue
-            if not places.to_be_filled:
+            if not places.to_be_filled():
                 places.left_some = True
             elif places.left_some:
                 await self._start_due(handle, arrival.service_id)
@@ -136,7 +136,7 @@ class EmbeddedEngine:
     async def _start_due(self, handle: Handle, service_id: UUID) -> None:
         places = self._places[service_id]
         places.left_some = True
-        if free := places.to_be_filled:
+        if free := places.to_be_filled():
             due = await self._due(service_id, now(), free)
             places = self._places[service_id]
             for message_id in due[:free]:
@@ -171,7 +171,7 @@ class EmbeddedEngine:
         if error is not None:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
-        elif task.cancelled() or (places.left_some and places.to_be_filled):
+        elif task.cancelled() or (places.left_some and places.to_be_filled()):
             self._wakeup.work_arrived()
 
 
@@ -185,7 +185,6 @@ class _Places:
     at_once: int = 1
     left_some: bool = True
 
-    @property
     def to_be_filled(self) -> int:
         """How many may be filled now."""
         free = self.count - self.taken

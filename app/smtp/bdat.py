@@ -21,7 +21,7 @@ async def send_at_once(exchange: Exchange) -> None:
     if not await exchange.may_finish(exchange.due):
         raise SmtpFailure(WITHHELD)
     payload = (await exchange.content.chunks().begin()).last
-    connection.send(Phase.MAIL, turn, [*exchange.commands, _bdat(payload, last=True)], payload)
+    connection.send(Phase.MAIL, turn, [*exchange.commands(), _bdat(payload, last=True)], payload)
     turn.pass_on()
     connection.invite()
     await turn.wait()
@@ -59,7 +59,7 @@ async def send_in_chunks(exchange: Exchange) -> None:
 async def _introduce(exchange: Exchange, octet: bytes) -> list[str]:
     """Those of the recipients for whom the server takes content; the others have their reply."""
     connection = exchange.connection
-    connection.send(Phase.MAIL, exchange.turn, [*exchange.commands, _bdat(octet, last=False)], octet)
+    connection.send(Phase.MAIL, exchange.turn, [*exchange.commands(), _bdat(octet, last=False)], octet)
     await exchange.turn.wait()
     refusals: dict[str, Reply] = {}
     try:

@@ -143,12 +143,12 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another command may be sent: not closed by us, nor by the server as far as is known."""
-        return self._protocol.is_usable
+        return self._protocol.is_usable()
 
     @property
     def unread(self) -> bool:
         """Whether the server sent more replies than it was sent commands."""
-        return self._protocol.unread
+        return self._protocol.has_unread()
 
     async def noop(self) -> None:
         """Ask whether the server is still there. Raises SmtpFailure, closed then."""
@@ -200,7 +200,7 @@ class Connection:
 
     async def arrival(self, phase: Phase, seconds: float) -> None:
         """Return once that can be taken; raises as `command` does."""
-        if self._protocol.has_reply:
+        if self._protocol.has_reply():
             return
         try:
             await self._protocol.arrival(seconds)
@@ -234,7 +234,7 @@ class Connection:
     def take_acceptance(self, replies: int) -> bool:
         """Take so many replies, to MAIL, RCPT and DATA, where they are what has arrived, came before and accept: most
         do. False tells nothing."""
-        if self._known.count_acceptance(self._protocol.arrived) != replies:
+        if self._known.count_acceptance(self._protocol.arrived()) != replies:
             return False
         self._protocol.take_all(replies)
         return True
@@ -372,7 +372,7 @@ class Connection:
     def _last(self, reply: Reply) -> Reply:
         """The reply. More replies than commands (a 421 behind the last one, or nonsense) is where the session ends: the
         one too many would be taken for the next command's."""
-        if self._protocol.unread:
+        if self._protocol.has_unread():
             self.close()
         return reply
 

@@ -47,7 +47,7 @@ async def _in_turn(exchange: Exchange) -> list[str]:
     content, if any; the others have their reply."""
     connection, timeouts, replies = exchange.connection, exchange.timeouts, exchange.replies
     await exchange.turn.wait()
-    mail, *rcpts = exchange.commands
+    mail, *rcpts = exchange.commands()
     reply = await connection.command(Phase.MAIL, timeouts.mail, mail)
     if not exchange.is_positive(reply, 2, Phase.MAIL):
         replies.update(dict.fromkeys(exchange.due, reply))
@@ -73,8 +73,8 @@ async def _pipelined(exchange: Exchange) -> list[str]:
     """All commands in one write, DATA last (RFC 2920 section 3.1), behind the end of the transaction before; then the
     replies, in the same order. Returns as `_in_turn` does."""
     connection, turn, due = exchange.connection, exchange.turn, exchange.due
-    connection.send(Phase.MAIL, turn, [*exchange.commands, b"DATA"])
-    if not turn.is_first:
+    connection.send(Phase.MAIL, turn, [*exchange.commands(), b"DATA"])
+    if turn.before is not None:
         await turn.wait()
     refusals: dict[str, Reply] = {}
     try:

@@ -32,7 +32,6 @@ class Exchange:
     replies: dict[str, Reply]
     accepted: list[str] = field(default_factory=list)
 
-    @property
     def is_settled(self) -> bool:
         """Whether all have their reply."""
         replies = self.replies
@@ -41,7 +40,6 @@ class Exchange:
                 return False
         return True
 
-    @property
     def commands(self) -> list[bytes]:
         """MAIL and RCPT, without CRLF."""
         mail = mail_command(self.connection.extensions, self.envelope, self.due, self.content)

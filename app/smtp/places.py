@@ -34,7 +34,6 @@ class Places:
         """Whether the next one has to wait."""
         return self._taken >= self._count
 
-    @property
     def may_be_shared(self) -> bool:
         """Whether somebody waits, and no place has to be given up."""
         return bool(self._waiting) and self._taken <= self._count

@@ -179,7 +179,7 @@ class Pool:
 
     def _share(self, berth: Berth, loan: Loan, *, is_ending: bool = False) -> bool:
         """Let another one come aboard, if there is a seat and somebody who waits; whether one does."""
-        if self._closed or not berth.places.may_be_shared or not self._faults.is_over(loan.key, Fault.RIDING):
+        if self._closed or not berth.places.may_be_shared() or not self._faults.is_over(loan.key, Fault.RIDING):
             return False
         if not loan.has_seat(is_ending=is_ending) or not berth.places.share(loan):
             return False

@@ -35,14 +35,12 @@ class Protocol(SMTPProtocol):
     _due: float | None = None
     _clock: asyncio.TimerHandle | None = None
 
-    @property
     def is_usable(self) -> bool:
-        """Whether another command may be written: the transport is open, and nothing is `unread`."""
+        """Whether another command may be written: the transport is open, and nothing is unread."""
         transport = self.transport
         return transport is not None and not transport.is_closing() and (self._awaited > 0 or not self._buffer)
 
-    @property
-    def unread(self) -> bool:
+    def has_unread(self) -> bool:
         """Whether the server sent more replies than there were commands: what comes next cannot be told apart."""
         return bool(self._buffer) and not self._awaited
 
@@ -57,7 +55,7 @@ class Protocol(SMTPProtocol):
     def check(self, lines: Iterable[bytes]) -> None:
         """Whether these command lines may be written. Raises SMTPResponseException for a reply to nothing, ValueError
         for a line that holds control characters."""
-        if self._buffer and self.unread:
+        if self.has_unread():
             raise SMTPResponseException(_NO_REPLY_CODE, "a reply to no command")
         octets = b"".join(lines)
         if octets.translate(None, _CONTROL) != octets:
@@ -85,7 +83,7 @@ class Protocol(SMTPProtocol):
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:  # noqa: ASYNC109 - aiosmtplib's
         """The next reply. Raises as `arrival` and `take` do."""
-        if not self.has_reply:
+        if not self.has_reply():
             await self.arrival(timeout)
         return self.take()
 
@@ -95,7 +93,7 @@ class Protocol(SMTPProtocol):
         coroutine is walked through at each of a mail's waits."""
         self._arrival = arrival = self._loop.create_future()
         self._due = None
-        if self._is_too_long:
+        if self._is_too_long():
             self._tell()
         elif self._ended:
             self._tell(self._disconnected())
@@ -129,7 +127,6 @@ class Protocol(SMTPProtocol):
             self._awaited = max(0, self._awaited - 1)
         return found
 
-    @property
     def arrived(self) -> bytes:
         """All that has arrived and was not taken."""
         return bytes(self._buffer)
@@ -139,7 +136,6 @@ class Protocol(SMTPProtocol):
         self._buffer.clear()
         self._awaited = max(0, self._awaited - replies)
 
-    @property
     def has_reply(self) -> bool:
         """Whether a reply can be taken: a line has come that ends one, or is none. Each line is looked at once:
         aiosmtplib parses from the beginning every time, which takes seconds where a long reply comes in little
@@ -170,7 +166,7 @@ class Protocol(SMTPProtocol):
             self._flooded = True
         else:
             self._buffer += data
-        if self._arrival is not None and (self.has_reply or self._is_too_long):
+        if self._arrival is not None and (self.has_reply() or self._is_too_long()):
             self._tell()
 
     def eof_received(self) -> bool:
@@ -208,12 +204,11 @@ class Protocol(SMTPProtocol):
             self._tell(TimeoutError())
 
     def _next_reply(self) -> SMTPResponse | None:
-        response = self._read_response_from_buffer() if self.has_reply else None
-        if response is None and self._is_too_long:
+        response = self._read_response_from_buffer() if self.has_reply() else None
+        if response is None and self._is_too_long():
             raise SMTPResponseException(_NO_REPLY_CODE, "Response too long")
         return response
 
-    @property
     def _is_too_long(self) -> bool:
         return self._flooded or len(self._buffer) > MAX_RESPONSE_LENGTH
 

@@ -44,7 +44,7 @@ class Train:
             self._break(failure, behind)
         elif before is None and behind is not None:
             self._begin(behind)
-        if behind is not None and behind.has_kept and self._broken is None and behind.is_clear:
+        if behind is not None and behind.has_kept() and self._broken is None and behind.is_clear():
             with contextlib.suppress(SMTPServerDisconnected):  # it will find out when it reads
                 behind.flush(after_refusal=in_transaction)
 
@@ -83,31 +83,38 @@ class Turn:
     `has_reset`: RSET goes before its commands, and has a reply. `is_abandoned`: it was given up with replies to
     come."""
 
-    behind: "Turn | None" = None
-    has_ended = False
-    has_reset = False
-    is_abandoned = False
-    is_sent = False
-    is_clean = True
-    _gate: "asyncio.Future[None] | None" = None
-    _kept = b""
-    _replies = 0
+    __slots__ = (
+        "_gate",
+        "_kept",
+        "_replies",
+        "_train",
+        "before",
+        "behind",
+        "has_ended",
+        "has_reset",
+        "is_abandoned",
+        "is_clean",
+        "is_sent",
+    )
 
     def __init__(self, train: Train, before: "Turn | None") -> None:
         self._train = train
         self.before = before
+        self.behind: Turn | None = None
+        self.has_ended = self.has_reset = self.is_abandoned = self.is_sent = False
+        self.is_clean = True
+        self._gate: asyncio.Future[None] | None = None
+        self._kept, self._replies = b"", 0
 
     @property
     def is_first(self) -> bool:
         """Whether the next reply is its own."""
         return self.before is None
 
-    @property
     def has_kept(self) -> bool:
         """Whether it has commands that are not written."""
         return bool(self._kept)
 
-    @property
     def is_clear(self) -> bool:
         """Whether it may write: all before it have written their end."""
         return self.before is None or self.before.has_ended

@@ -73,9 +73,9 @@ async def transact(
         finally:
             is_lost = failure is not None and not connection.client.is_connected
             turn.leave(failure if is_lost else None, in_transaction=connection.in_transaction)
-        if exchange.is_settled and (exchange.accepted or not _can_do_without(exchange)):
+        if exchange.is_settled() and (exchange.accepted or not _can_do_without(exchange)):
             return TransactionResult(exchange.replies)
-        verdicts = {} if exchange.is_settled else exchange.replies
+        verdicts = {} if exchange.is_settled() else exchange.replies
 
 
 def _exchange(
@@ -102,7 +102,7 @@ def _way_of(exchange: Exchange) -> Callable[[Exchange], Coroutine[Any, Any, None
         return _send_after_reset
     if not connection.chunking:
         return send_by_data
-    if exchange.content.is_small and turn.is_clear and not turn.is_first:
+    if exchange.content.is_small and turn.is_clear() and not turn.is_first:
         return send_at_once
     return send_in_chunks
 
@@ -138,7 +138,7 @@ _PARAMETERS_REFUSED = frozenset({504, 555})
 def _broken(exchange: Exchange, error: SmtpFailure) -> TransactionResult:
     """The result of a transaction that the failure ended."""
     replies, failure = exchange.replies, error.failure
-    if exchange.is_settled:
+    if exchange.is_settled():
         return TransactionResult(replies)
     if not isinstance(error, Unseated):
         return TransactionResult(replies, failure, _may_try_again(exchange.connection, failure))

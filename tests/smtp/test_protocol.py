@@ -82,4 +82,4 @@ async def test_a_reply_that_is_known_is_taken_when_it_is_whole(pieces: list[byte
         protocol.data_received(piece)
     await arrival
     assert protocol.take_known({b"250 yes\r\n": "yes"}) == found
-    assert bool(protocol.arrived) is (found is None)
+    assert bool(protocol.arrived()) is (found is None)
