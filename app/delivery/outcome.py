@@ -39,7 +39,8 @@ def judge_attempt(
     4yz itself (421 in its greeting, 454 to AUTH). A deferral past the policy's end, or past the mail's own, is expired.
     """
 
-    def judge(recipient: ClaimedRecipient) -> Settlement:
+    settlements: list[Settlement] = []
+    for recipient in claim.recipients:
         reply = result.replies.get(recipient.address)
         if reply is not None:
             state = _STATES[reply.severity]
@@ -51,7 +52,8 @@ def judge_attempt(
             if in_doubt and claim.on_doubt is OnDoubt.FAIL:
                 fails, detail = True, uncertain(failure.message)
             if not fails and fault_of(result, policy) is not None:
-                return _untried(recipient, failure)
+                settlements.append(_untried(recipient, failure))
+                continue
             state = RecipientState.FAILED if fails else _DEFERRED
         due_at = None
         if state is _DEFERRED:
@@ -65,9 +67,8 @@ def judge_attempt(
                 expires_at=claim.expires_at,
             )
             state = _DEFERRED if due_at else RecipientState.EXPIRED
-        return Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt)
-
-    return [judge(recipient) for recipient in claim.recipients]
+        settlements.append(Settlement(recipient.id, recipient.number, state, due_at, reply, detail, phase, in_doubt))
+    return settlements
 
 
 def over_the_limit(result: TransactionResult, recipients: Sequence[ClaimedRecipient]) -> list[ClaimedRecipient]:
