@@ -18,8 +18,8 @@ def mail_command(extensions: Mapping[str, str], envelope: Envelope, due: Iterabl
     """MAIL with the parameters that these extensions allow, without CRLF."""
     parameters = ""
     if "size" in extensions:
-        parameters = f" SIZE={content.size}"
-    if "8bitmime" in extensions and not content.is_ascii:
+        parameters = f" SIZE={content.size()}"
+    if "8bitmime" in extensions and not content.is_ascii():
         parameters += " BODY=8BITMIME"
     if needs_smtputf8(envelope, due):
         parameters += " SMTPUTF8"
@@ -58,8 +58,8 @@ _NO_SMTPUTF8 = Reply(550, "The server does not offer SMTPUTF8, which this addres
 
 def _content_problem(extensions: Mapping[str, str], content: Content) -> Reply | None:
     limit = _limit(extensions.get("size", ""))
-    if limit and limit < content.size:
-        return Reply(552, f"The message has {content.size} octets; the server takes at most {limit}.", "5.3.4")
+    if limit and limit < content.size():
+        return Reply(552, f"The message has {content.size()} octets; the server takes at most {limit}.", "5.3.4")
     if not content.is_well_formed:
         return Reply(554, "The content has a line that does not end in CRLF.", "5.6.0")
     return None

@@ -16,12 +16,10 @@ class Content:
     octets: bytes | StoredContent
     is_well_formed: bool
 
-    @property
     def size(self) -> int:
         """How many octets it has, as SIZE counts them (RFC 1870)."""
         return len(self.octets)
 
-    @property
     def is_ascii(self) -> bool:
         """Whether it needs no 8BITMIME."""
         return self.octets.isascii()

@@ -42,7 +42,7 @@ def test_mail_says_what_the_transaction_needs(
     needed = smtputf8 or any(not address.isascii() for address in (sender, *recipients))
     assert needs_smtputf8(envelope, recipients) is needed
     said = mail_command(extensions, envelope, recipients, CONTENT)
-    size = f" SIZE={CONTENT.size}" if "size" in extensions else ""
+    size = f" SIZE={CONTENT.size()}" if "size" in extensions else ""
     assert said.decode() == f"MAIL FROM:<{sender}>{size}" + " SMTPUTF8" * needed
 
 
