@@ -264,7 +264,8 @@ class Attempter:
         """How many connections to its server there may be here."""
         at_most = service.max_connections or self._pool.max_connections
         here = self._connections(service.id)
-        return at_most if here is None else min(at_most, max(1, here))  # mail just moved may have none at its new one
+        # Mail that is just moved may have none at its new service.
+        return at_most if here is None else min(at_most, max(1, here))
 
 
 @dataclass(slots=True)  # frozen, it would take several times as long to make

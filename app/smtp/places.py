@@ -39,8 +39,8 @@ class Places:
         return bool(self._waiting) and self._taken <= self._count
 
     def ask(self, rides: Hashable = None) -> "asyncio.Future[Loan | None]":
-        """Wait for a place of its own (None), for which `free` is to be called, or with `rides` for a loan of that
-        version to be shared."""
+        """What is given once it is there: a place (None), for which `free` is to be called, or with `rides` a loan of
+        that version to be shared."""
         given: asyncio.Future[Loan | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((rides, given))
         if self._taken < self._count:

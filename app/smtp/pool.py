@@ -160,7 +160,7 @@ class Pool:
         return loan
 
     def _ask(self, berth: Berth, wish: Wish) -> asyncio.Future[Loan | None]:
-        """Wait for a loan to be shared, or for a place of its own."""
+        """What is given once it is there: a loan to be shared, or a place of its own (None)."""
         given = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
         if not given.done():
             for loan in berth.loans:
