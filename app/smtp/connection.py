@@ -200,10 +200,9 @@ class Connection:
 
     async def arrival(self, phase: Phase, seconds: float) -> None:
         """Return once that can be taken; raises as `command` does."""
-        if self._protocol.has_reply():
-            return
         try:
-            await self._protocol.arrival(seconds)
+            if not self._protocol.has_reply():
+                await self._protocol.arrival(seconds)
         except Exception as error:
             raise self._ended(error, phase) from error
         except BaseException:
@@ -212,8 +211,7 @@ class Connection:
 
     def take(self, phase: Phase) -> Reply:
         """What `reply` returns, once it has arrived; raises as `command` does."""
-        known = self.at_hand()
-        if known is not None:
+        if (known := self.at_hand()) is not None:
             return known
         line = self._protocol.first_line()
         try:
@@ -221,19 +219,16 @@ class Connection:
         except Exception as error:
             raise self._ended(error, phase) from error
         reply = self._judged(response.code, response.message, phase)
-        if line:
-            self._known.learn(line, reply)
+        self._known.learn(line, reply)
         return reply
 
     def at_hand(self) -> Reply | None:
-        """What `reply` would return at once, where it has arrived and is one that came before: most have. None tells
-        nothing."""
+        """What `reply` would return at once, where it is one that came before: most are. None tells nothing."""
         known = self._protocol.take_known(self._known.of_line)
         return None if known is None else self._last(known)
 
     def take_acceptance(self, replies: int) -> bool:
-        """Take so many replies, to MAIL, RCPT and DATA, where they are what has arrived, came before and accept: most
-        do. False tells nothing."""
+        """Take so many replies, to MAIL, RCPT and DATA, if they are what has arrived, came before and accept."""
         if self._known.count_acceptance(self._protocol.arrived()) != replies:
             return False
         self._protocol.take_all(replies)

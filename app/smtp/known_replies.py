@@ -14,8 +14,8 @@ class KnownReplies:
         self._acceptances: dict[bytes, int] = {}
 
     def learn(self, line: bytes, reply: Reply) -> None:
-        """Remember what this line says, if there is room for more."""
-        if len(self.of_line) < _MOST:
+        """Remember what this line says, if there is one, and room for more."""
+        if line and len(self.of_line) < _MOST:
             self.of_line[line] = reply
 
     def clear(self) -> None:
