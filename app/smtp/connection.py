@@ -204,7 +204,8 @@ class Connection:
             if not self._protocol.has_reply():
                 await self._protocol.arrival(seconds)
         except Exception as error:
-            raise self._ended(error, phase) from error
+            if not self._protocol.has_reply():  # it may have come in the very turn in which its time was over
+                raise self._ended(error, phase) from error
         except BaseException:
             self.close()
             raise

@@ -329,6 +329,19 @@ async def test_a_cancelled_command_closes_the_connection(server_for: MakeServer)
         assert not connection.usable
 
 
+async def test_a_reply_counts_though_its_time_is_over_in_the_same_turn(server_for: MakeServer) -> None:
+    """Else a mail that was taken would be sent again."""
+    async with Receiver(script=Script().on(Stage.NOOP, Hang())) as receiver:
+        connection = await connect(server_for(receiver))
+        asking = asyncio.ensure_future(connection.command(Phase.DOT, 60, b"NOOP"))
+        await asyncio.sleep(0)
+        connection._protocol._tell(TimeoutError())
+        connection._protocol.data_received(b"250 taken\r\n")
+        assert (await asking).code == 250
+        assert connection.usable
+        connection.close()
+
+
 async def test_quit_is_said_and_not_waited_for(server_for: MakeServer, eventually: Eventually) -> None:
     async with Receiver(keep=True, script=Script().on(Stage.QUIT, Hang())) as receiver:
         connection = await connect(server_for(receiver))
