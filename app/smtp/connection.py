@@ -91,15 +91,14 @@ async def _connect(server: Server, credentials: Credentials | None, resolve: Res
 class Connection:
     """One session with one server, lent to one transaction at a time.
 
-    aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the
-    greeting under one clock. Any command that is refused the time to end, or is cancelled, closes the
-    connection: its reply would be taken for the next command's. `extensions`: what the last EHLO offered and is
-    believed, keyword in lower case to its parameters. `pipelining`: several commands may be sent at once (RFC 2920), as
-    is offered and was not found to be untrue; `chunking`: so may content by BDAT (RFC 3030), with `pipelining` only.
-    `train`: the transactions under way; `invite`: let another one come on board, and say whether one did.
-    `out_of_step`: the server did not answer pipelined commands as it should; `rides_badly`: the connection was lost at
-    the end of a transaction with another one behind it; `chunks_badly`: it offered CHUNKING and refused BDAT.
-    `has_quit`: we left, with QUIT.
+    aiosmtplib's client is driven command by command; its `connect` is not used, as that puts TCP, TLS and the greeting
+    under one clock. Any command that is refused the time to end, or is cancelled, closes the connection: its reply
+    would be taken for the next command's. `extensions`: what the last EHLO offered and is believed, keyword in lower
+    case to its parameters. `pipelining`: several commands may be sent at once (RFC 2920), as offered and not found to
+    be untrue; `chunking`: so may content by BDAT (RFC 3030), with `pipelining` only. `train`: the transactions under
+    way; `invite`: let another one come on board, and say whether one did. `out_of_step`: the server did not answer
+    pipelined commands as it should; `rides_badly`: the connection was lost at the end of a transaction with another one
+    behind it; `chunks_badly`: it offered CHUNKING and refused BDAT. `has_quit`: we left, with QUIT.
     """
 
     def __init__(self, server: Server) -> None:
@@ -204,7 +203,7 @@ class Connection:
             if not self._protocol.has_reply():
                 await self._protocol.arrival(seconds)
         except Exception as error:
-            if not self._protocol.has_reply():  # it may have come in the very turn in which its time was over
+            if not self._protocol.has_reply():  # in the very turn in which its time was over
                 raise self._ended(error, phase) from error
         except BaseException:
             self.close()
