@@ -89,6 +89,7 @@ class GatheredLines(logging.StreamHandler[TextIO]):
                     text = self.format(UsualRecord(line, told, request_id))
                 self._gather(text + self.terminator)
             except Exception:
+                _sole.clear()  # nothing is there to be flushed
                 self.handleError(UsualRecord(line, told, request_id))
 
     def _gather(self, line: str) -> None:
@@ -169,7 +170,7 @@ class UsualLine:
         logger = self._logger
         handler = _sole.get(logger)
         if handler is None or logging.root.handlers != [handler]:
-            handler = _find_sole(logger)
+            handler = _note_sole(logger)
         if handler is not None:
             handler.take(self, told)
         elif logger.isEnabledFor(logging.INFO):
@@ -199,16 +200,19 @@ class UsualRecord(logging.LogRecord):
 
 
 _sole: dict[logging.Logger, GatheredLines] = {}
-"""Who alone listens to a logger, at INFO; found out once per turn, since that takes longer than the line."""
+"""Who alone listens to a logger, at INFO; found out once per turn, since that takes longer than the line. So of root's
+handlers a change counts at once, of anything else from the next turn on."""
 
 
-def _find_sole(logger: logging.Logger) -> GatheredLines | None:
-    """None where it is not alone, or does not listen."""
+def _note_sole(logger: logging.Logger) -> GatheredLines | None:
+    """Who that is, noted in `_sole`; None where it is not alone, or does not listen."""
     root = logging.root
+    if not logger.isEnabledFor(logging.INFO):
+        return None
     if logger.parent is not root or logger.handlers or logger.filters or logger.disabled or not logger.propagate:
         return None
     only = root.handlers[0] if len(root.handlers) == 1 else None
-    if not isinstance(only, GatheredLines) or only.level or only.filters or not logger.isEnabledFor(logging.INFO):
+    if not isinstance(only, GatheredLines) or only.level or only.filters:
         return None
     _sole[logger] = only
     return only

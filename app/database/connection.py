@@ -174,8 +174,9 @@ async def insert_if(verdict: str, asked: str, *parts: tuple[Insert, Rows]) -> st
 
 
 async def data_version() -> Hashable:
-    """In a unit of work on SQLite, what is another one as soon as somebody else has written to the database: another
-    process, or another connection of this one (PRAGMA data_version). Elsewhere None, which tells nothing."""
+    """In a unit of work on SQLite, what is another one as soon as somebody else has written to the database, another
+    process or another connection of this one (PRAGMA data_version), or work of this process was undone. Elsewhere None,
+    which tells nothing."""
     unit = current_unit.get()
     return None if unit is None else await unit.data_version()
 

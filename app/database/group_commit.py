@@ -10,6 +10,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -169,14 +170,24 @@ class Unit:
             raise translated(error) from error
 
     async def data_version(self) -> Hashable:
-        """See connection.data_version. Each connection counts for itself."""
+        """See connection.data_version. Each connection counts for itself, and no ROLLBACK."""
         ((version,),) = listed(self._connection, "PRAGMA data_version", ())
-        return self._connection, version
+        return self._connection, version, _rollbacks.count
 
     def transaction(self) -> "_Savepoint":
         """A transaction inside the unit's."""
         self._depth += 1
         return _Savepoint(self._connection, f"inner_{self._depth}")
+
+
+@dataclass(slots=True)
+class _Rollbacks:
+    """How often something was undone, by whichever connection."""
+
+    count: int = 0
+
+
+_rollbacks = _Rollbacks()
 
 
 def running_unit() -> Unit:
@@ -200,6 +211,7 @@ class _Savepoint:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
+            _rollbacks.count += 1
             self._connection.execute(f"ROLLBACK TO {self._name}")
         self._connection.execute(f"RELEASE {self._name}")
 
@@ -228,6 +240,7 @@ def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> 
                 _run_in_savepoint(connection, entry)
         connection.execute("COMMIT")
     except BaseException as error:
+        _rollbacks.count += 1
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.Error):
@@ -243,6 +256,7 @@ def _run_in_savepoint(connection: sqlite3.Connection, entry: _Entry[Any]) -> Non
         if not connection.in_transaction:  # SQLite undid all of it: the disk is full, say
             raise
         entry.error = error
+        _rollbacks.count += 1
         connection.execute("ROLLBACK TO unit")
     connection.execute("RELEASE unit")
 

@@ -292,8 +292,8 @@ class _Dispatch:
     async def may_finish(self, addresses: Collection[str]) -> bool:
         """See `transact`."""
         slot, lease = self.slot, self.lease
-        # With BDAT a window of mails is under way anyhow.
-        if not self._connection.chunking and not slot.take_free(self._at_most):
+        # With BDAT a window of mails is under way anyhow. And mostly there is nothing to wait for.
+        if not self._connection.chunking and not slot.take_at_once(self._at_most):
             await slot.take(self._at_most)
         self.may_have_it = lease.lets_finish() or await lease.may_finish(addresses)
         return self.may_have_it

@@ -50,7 +50,7 @@ class Unsettled:
     async def before_claiming(self) -> None:
         """On SQLite, claims have time to share the results' commit while a service has as many mails as it may, and its
         next one waits for them."""
-        if any(places.is_full for places in self._places.values()) and dialect() == "sqlite":
+        if any(places.is_full() for places in self._places.values()) and dialect() == "sqlite":
             await self.joint_commit.wait(self._policy.claim_wait)
 
     def _asked(self) -> None:
@@ -79,11 +79,11 @@ class Slot:
     async def take(self, connections: int) -> None:
         """Wait until one of those that a service with so many connections has is free, first come, first served; it is
         taken once. From then on an answer is awaited."""
-        if not self.take_free(connections):
+        if not self.take_at_once(connections):
             await self._wait()
             self._note_taken()
 
-    def take_free(self, connections: int) -> bool:
+    def take_at_once(self, connections: int) -> bool:
         """As `take`, where there is nothing to wait for; whether it is taken."""
         if not self._is_taken:
             self._places.resize(connections * self._per_connection)

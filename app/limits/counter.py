@@ -167,6 +167,7 @@ async def forget_old_counts(moment: datetime) -> None:
             span.value,
             counts_after(moment, span),
         )
+    forget_sums()
     # A row that somebody holds is left alone: who waits for it here, with others deleted, could be waited for.
     unlocked = " FOR UPDATE SKIP LOCKED" if dialect() == "postgres" else ""
     await execute(

@@ -19,15 +19,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Sums:
-    """Of each subject, in the order of Span: how much counts; and where a clock is ahead, or was, the last bucket, as
-    the database has it, None: there is none."""
+    """Of each subject, in the order of Span: how much counts; and where a clock is ahead, or was, the last bucket
+    beside that of now, as the database has it, None: there is none. `latest` may hold other subjects as well."""
 
     used: Mapping[str, Sequence[int]]
     latest: Mapping[str, Sequence[datetime | str | None]]
 
 
 async def read_sums(subjects: Sequence[str], moment: datetime) -> Sums:
-    """What counts at `moment` of each subject. Call it inside the transaction that takes of them, before it does."""
+    """What counts at `moment` of each subject. Call it inside the transaction that takes of them, before it does, with
+    the moment at which it will."""
     second = second_of(moment)
     bounds, others = bounds_of(second, dialect()), await _others_of(second)
     used: dict[str, Sequence[int]] = {}
@@ -70,7 +71,7 @@ _kept: _Others | None = None
 
 
 async def _others_of(second: float) -> _Others:
-    """Where nothing tells who has written, they are read each time."""
+    """Where nothing tells who has written (PostgreSQL), they are read each time."""
     global _kept
     seen = await data_version()
     if _kept is None or seen is None or (_kept.second, _kept.seen) != (second, seen):

@@ -30,9 +30,9 @@ class Together(Generic[Item]):
         self._is_working = False
 
     def do(self, item: Item, *, surely: bool = False) -> Coroutine[Any, Any, None]:
-        """To be awaited at once, which returns when it is done; raises what the work with it, and with others, failed
-        with. Cancelled before that has begun, it is never done, unless it is to be done `surely`; else the cancellation
-        is raised when it is over."""
+        """What is returned is to be awaited at once: it returns when the item is done, and raises what the work with
+        it, and with others, failed with. Cancelled before that has begun, it is never done, unless it is to be done
+        `surely`; else the cancellation is raised when it is over."""
         asked = _Asked(item)
         self._waiting.append(asked)
         if not self._is_working:

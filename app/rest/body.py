@@ -48,7 +48,7 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
                 if value or name not in _FROM_AND_REPLY_TO:
                     setattr(draft, _TEXTS[name], value)
             elif value is not None:
-                problems.append(_no_string(name, (name,)))
+                problems.append(_no_string((name,)))
         elif name in _RECIPIENTS:
             setattr(draft, name, _mailboxes(value, name, problems))
         elif name in _TEMPLATE:
@@ -67,8 +67,8 @@ def read_draft(body: Mapping[str, Any], files: tuple[Attachment, ...] = ()) -> D
     return draft
 
 
-def _no_string(field: str, path: tuple[str, ...]) -> Problem:
-    return Problem(ErrorCode.INVALID_INPUT, f"The field '{field}' must be a string.", path)
+def _no_string(path: tuple[str, ...]) -> Problem:
+    return Problem(ErrorCode.INVALID_INPUT, f"The field '{path[-1]}' must be a string.", path)
 
 
 def _template(value: Any, field: str, problems: list[Problem]) -> str | None:
@@ -134,7 +134,7 @@ def _attachment_text(entry: Mapping[str, Any], path: tuple[str, ...], problems: 
     value = entry.get(path[-1])
     if value is None or isinstance(value, str):
         return value or None
-    problems.append(_no_string(path[-1], path))
+    problems.append(_no_string(path))
     return None
 
 

@@ -94,7 +94,7 @@ async def _content(exchange: Exchange, accepted: list[str], chunks: Chunks | Lar
         if refusals and verdicts[-1] not in refusals:
             raise connection.protocol_failure(verdicts[-1], Phase.DOT)
     except SmtpFailure as error:
-        connection.rides_badly = error.failure.in_doubt and turn.is_followed
+        connection.rides_badly = error.failure.in_doubt and turn.is_followed()
         raise
     connection.in_transaction = bool(refusals)
     connection.messages_sent += 1

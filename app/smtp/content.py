@@ -24,7 +24,6 @@ class Content:
         """Whether it needs no 8BITMIME."""
         return self.octets.isascii()
 
-    @property
     def is_small(self) -> bool:
         """Whether it is one chunk."""
         return isinstance(self.octets, bytes) and len(self.octets) <= CHUNK

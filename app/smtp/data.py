@@ -33,7 +33,7 @@ async def send_by_data(exchange: Exchange) -> None:
         await connection.arrival(_DOT, timeouts.dot)
         reply = connection.take(_DOT)
     except SmtpFailure as error:
-        connection.rides_badly = error.failure.in_doubt and turn.is_followed
+        connection.rides_badly = error.failure.in_doubt and turn.is_followed()
         if error.failure.reply is None or error.failure.reply.code == 421:
             raise
         reply = error.failure.reply

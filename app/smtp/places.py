@@ -29,7 +29,6 @@ class Places:
         self._taken += 1
         return True
 
-    @property
     def is_full(self) -> bool:
         """Whether the next one has to wait."""
         return self._taken >= self._count

@@ -106,7 +106,6 @@ class Turn:
         self._gate: asyncio.Future[None] | None = None
         self._kept, self._replies = b"", 0
 
-    @property
     def is_first(self) -> bool:
         """Whether the next reply is its own."""
         return self.before is None
@@ -119,7 +118,6 @@ class Turn:
         """Whether it may write: all before it have written their end."""
         return self.before is None or self.before.has_ended
 
-    @property
     def is_followed(self) -> bool:
         """Whether another one has written behind its end."""
         return self.behind is not None and self.behind.is_sent

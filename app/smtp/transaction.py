@@ -67,7 +67,7 @@ async def transact(
             failure = error.failure
             return _broken(exchange, error)
         except BaseException:
-            if turn.is_first:
+            if turn.is_first():
                 connection.close()
             raise
         finally:
@@ -98,11 +98,11 @@ def _exchange(
 def _way_of(exchange: Exchange) -> Callable[[Exchange], Coroutine[Any, Any, None]]:
     """What notes the replies of those for whom it comes to a verdict, and raises SmtpFailure."""
     connection, turn = exchange.connection, exchange.turn
-    if connection.chunks_badly and connection.in_transaction and turn.is_first:
+    if connection.chunks_badly and connection.in_transaction and turn.is_first():
         return _send_after_reset
     if not connection.chunking:
         return send_by_data
-    if exchange.content.is_small and turn.is_clear() and not turn.is_first:
+    if exchange.content.is_small() and turn.is_clear() and not turn.is_first():
         return send_at_once
     return send_in_chunks
 

@@ -137,7 +137,7 @@ def test_who_was_not_asked_for_longest_makes_room() -> None:
     assert none.get("a") is None
 
 
-def test_what_was_asked_for_last_is_what_was_kept_last() -> None:
+def test_what_is_kept_anew_is_what_is_found() -> None:
     kept, key, other = Kept[UUID, str](2), UUID(int=1), UUID(int=2)
     kept.keep(key, "old", 1)
     assert [kept.get(key, 1), kept.get(key, 1), kept.get(other, 1)] == ["old", "old", None]
@@ -149,7 +149,7 @@ def test_what_was_asked_for_last_is_what_was_kept_last() -> None:
     assert kept.get(other, 2) is None
 
 
-def test_what_was_asked_for_last_goes_last() -> None:
+def test_what_was_asked_for_longest_ago_goes_first() -> None:
     kept, keys = Kept[UUID, int](2), [UUID(int=number) for number in range(3)]
     kept.keep(keys[0], 0, 1)
     kept.keep(keys[1], 1, 1)

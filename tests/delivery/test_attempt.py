@@ -10,7 +10,7 @@ import pytest
 from app.clock import now
 from app.database.connection import execute
 from app.delivery.attempt import Attempter
-from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage
+from app.inbox.receiver import Drop, Hang, Receiver, Script, Stage, Wait
 from app.queue.lookup import StoredRecipient, list_attempts, list_recipients
 from app.queue.states import RecipientState
 from app.queue.wakeup import Wakeup
@@ -216,6 +216,27 @@ async def test_cancelled_after_the_final_dot_the_lease_is_left_to_run_out(
     assert await count("attempt") == 0
 
 
+async def test_cancelled_before_the_next_final_dot_after_421_the_claim_is_given_back(
+    put_mail: Put, attempter: Attempter, receiver: Receiver, script: Script
+) -> None:
+    """The server did not take the mail, though its end was sent once."""
+    answer = asyncio.Event()
+    script.on(Stage.DOT, Wait(answer)).on(Stage.DOT, "421 4.3.2 bye")
+    message_id = await put_mail()
+    attempting = asyncio.create_task(attempter.attempt(message_id))
+    await until(lambda: _got_the_dot(receiver))
+    script.on(Stage.GREETING, Hang())
+    answer.set()
+    await until(lambda: _is_open_twice(receiver))
+    attempting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempting
+
+    recipient = await only_recipient(message_id)
+    assert (recipient.state, recipient.attempt_number) == ("queued", 0)
+    assert (await message_row(message_id))["lease_owner"] is None
+
+
 async def test_no_log_line_holds_an_address_or_a_subject(
     put_mail: Put, attempter: Attempter, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -233,6 +254,10 @@ async def _is(message_id: UUID, state: str) -> bool:
 
 async def _came_to(receiver: Receiver, stage: Stage) -> bool:
     return any(stage is Stage.GREETING or stage.value.upper() in session.verbs for session in receiver.sessions)
+
+
+async def _is_open_twice(receiver: Receiver) -> bool:
+    return len(receiver.sessions) == 2
 
 
 async def _got_the_dot(receiver: Receiver) -> bool:

@@ -345,6 +345,21 @@ async def test_a_usual_line_that_cannot_be_filled_is_no_failure_of_others(
     assert capsys.readouterr().err.count("--- Logging error ---") == 1
 
 
+async def test_after_a_usual_line_that_cannot_be_filled_who_listens_is_asked_again(root_logger: logging.Logger) -> None:
+    stream, _ = _gathering(root_logger)
+    logger = logging.getLogger("app.x")
+    usual = UsualLine(logger, "%s of %d")
+    usual.write("one", "two")
+    await asyncio.sleep(0)
+    logger.setLevel(logging.WARNING)
+    try:
+        usual.write("one", 1)
+        await asyncio.sleep(0)
+        assert stream.writes == []
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
 @pytest.mark.parametrize("request_id", [None, "req_1"])
 def test_a_line_is_as_the_long_way_would_make_it(request_id: str | None) -> None:
     formatter = HumanFormatter()

@@ -1,17 +1,21 @@
 """Sums that are kept for a second are those of the database, whoever writes meanwhile."""
 
+import asyncio
 import random
+import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from app.database.configuration import sqlite_path
-from app.database.connection import dialect, in_transaction, insert, rows
+from app.database.connection import close_database, dialect, execute, in_transaction, insert, open_database, rows
 from app.database.key import new_key
 from app.database.values import moment_text
 from app.limits import sums
@@ -126,3 +130,41 @@ async def test_the_future_that_is_forgotten_counts_no_more(sqlite_database: Sett
     assert await summed([subject], after(0)) == {str(subject): (1, 1, 1)}
     await forget_the_future(after(0))
     assert await summed([subject], after(0)) == {str(subject): (0, 0, 0)}
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_what_is_undone_with_its_group_is_not_kept(sqlite_database: Settings, written: bool) -> None:
+    """What another unit of the group has seen: what was taken, or given back, and never was."""
+    subject, minute = new_key(), after(0)
+    before = Taken(subject, tuple(Span), after(-70 if written else -0.1), 5)
+
+    async def take() -> None:
+        await insert(count_rows([before]))
+
+    async def look() -> Sequence[int]:
+        return (await read_sums([str(subject)], minute)).used[str(subject)]
+
+    async def full_disk() -> None:
+        await execute("ROLLBACK")  # as SQLite does by itself
+        raise OSError
+
+    if written:
+        await in_transaction(take)
+    change = partial(give_back, before, 5) if written else take
+    group: list[Callable[[], Coroutine[Any, Any, object]]] = [change, look, full_disk]
+    outcomes = await asyncio.gather(*map(in_transaction, group), return_exceptions=True)
+    assert all(isinstance(outcome, Exception) for outcome in outcomes)
+    assert await in_transaction(look) == ((0, 5, 5) if written else (0, 0, 0))
+
+
+async def test_another_database_has_sums_of_its_own(sqlite_database: Settings, sqlite_template: Path) -> None:
+    subject = new_key()
+    await taken(subject, 5, after(0))
+    assert await summed([subject], after(1)) == {str(subject): (5, 5, 5)}
+    await close_database()
+    path = Path(sqlite_path(sqlite_database.database_url))
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    shutil.copyfile(sqlite_template, path)
+    await open_database(sqlite_database)
+    assert await summed([subject], after(1)) == {str(subject): (0, 0, 0)}
