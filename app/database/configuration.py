@@ -39,12 +39,11 @@ def tortoise_config(
 
     `busy_timeout`: seconds to wait for a lock, or for a free connection of the pool (of at most `pool_size`).
     `command_timeout`: seconds one statement may take on PostgreSQL. `foreign_keys`: SQLite enforces them.
-    `checkpoint_commits`: see app.database.checkpoint. `checkpoint_pages`: from so many pages of log on, SQLite does a
-    checkpoint within COMMIT.
+    `checkpoint_commits`, `checkpoint_pages`: see app.database.checkpoint.
     Raises DatabaseUrlError for any other scheme, or for PostgreSQL when its driver is not installed.
     """
     if is_sqlite(database_url):
-        commits: dict[str, Any] = {"checkpoint_commits": checkpoint_commits, "wal_autocheckpoint": checkpoint_pages}
+        commits: dict[str, Any] = {"checkpoint_commits": checkpoint_commits, "checkpoint_pages": checkpoint_pages}
         name, connection = "sqlite", _sqlite(database_url, busy_timeout, foreign_keys, commits)
     elif is_postgres(database_url):
         name, connection = "postgres", _postgres(database_url, pool_size, busy_timeout, command_timeout)
@@ -86,6 +85,7 @@ def _sqlite(database_url: str, busy_timeout: float, foreign_keys: bool, commits:
             "synchronous": "FULL",
             "foreign_keys": "ON" if foreign_keys else "OFF",
             "journal_size_limit": 64 * 1024 * 1024,
+            "wal_autocheckpoint": 0,
             **commits,
             # What a savepoint would undo is else written to a file, beyond 16 pages.
             "temp_store": "MEMORY",

@@ -9,8 +9,8 @@ import asyncio
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import lru_cache, partial
 from types import TracebackType
@@ -91,17 +91,19 @@ class Client(_PlainSql):
     """One connection with its thread, lent to one transaction or one statement at a time.
 
     `busy_timeout`: milliseconds to wait for the lock of another process, and to wait here for the connection: while
-    another process holds its lock, each that comes would else wait for all who came before it. `checkpoint_commits`:
-    see Checkpointer; what shares a commit counts as one.
+    another process holds its lock, each that comes would else wait for all who came before it. `checkpoint_commits`,
+    `checkpoint_pages`: see Checkpointer; what shares a commit counts as one.
     """
 
-    def __init__(self, file_path: str, busy_timeout: int, checkpoint_commits: int, **pragmas: Any) -> None:
+    def __init__(
+        self, file_path: str, busy_timeout: int, checkpoint_commits: int, checkpoint_pages: int, **pragmas: Any
+    ) -> None:
         super().__init__(file_path, busy_timeout=busy_timeout, **pragmas)
         self._patience = busy_timeout / 1000
         self._lock: PriorityLock = PriorityLock()
         self._closed = False
         self._reader = LazyConnection(file_path, busy_timeout=busy_timeout, query_only="ON")
-        self._checkpointer = Checkpointer(file_path, busy_timeout, checkpoint_commits)
+        self._checkpointer = Checkpointer(file_path, busy_timeout, checkpoint_commits, checkpoint_pages, self._quiet)
         self._group_commit = GroupCommit(self, self._checkpointer.count_commit)
 
     async def borrow(self, *, urgent: bool = False) -> None:
@@ -116,6 +118,15 @@ class Client(_PlainSql):
     def give_back(self) -> None:
         """Let the next one have what was borrowed."""
         self._lock.release()
+
+    @asynccontextmanager
+    async def _quiet(self) -> AsyncIterator[None]:
+        """In this block nothing is written by this connection."""
+        await self.borrow(urgent=True)
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def begin_on_thread(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Let it run on the connection's thread; the connection is open and borrowed. Nobody waits for `work`, which
@@ -293,7 +304,11 @@ class _TransactionContext(TransactionContext):
         try:
             self._connections.reset(self._token)
             if not self._transaction._finalized:
-                await (self._transaction.commit() if exc_type is None else self._transaction.rollback())
+                if exc_type is None:
+                    await self._transaction.commit()
+                    self._parent._checkpointer.count_commit()
+                else:
+                    await self._transaction.rollback()
         finally:
             self._lock.release()
 

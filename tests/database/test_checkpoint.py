@@ -1,6 +1,7 @@
 """SQLite's log is copied into the database beside who writes, is begun anew under load, and fails nobody's commit."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import resource
@@ -8,7 +9,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from app.clock import now
 from app.database.checkpoint import Checkpointer
 from app.database.configuration import sqlite_path
-from app.database.connection import close_database, execute, in_transaction, open_database, rows
+from app.database.connection import close_database, execute, in_transaction, open_database, rows, transaction
 from app.database.key import new_key
 from app.settings import Settings
 from tests.database.conftest import ROOT
@@ -85,6 +86,17 @@ async def test_the_log_stays_short_however_much_is_written(sqlite_settings: Sett
         assert await rows("SELECT count(*) AS n FROM worker") == [{"n": 3000}]
 
 
+async def test_the_log_is_begun_anew_though_somebody_always_writes(sqlite_settings: Settings) -> None:
+    async def keep_writing() -> None:
+        for pid in range(500):
+            await write(pid)
+
+    async with opened(sqlite_settings, commits=4, pages=50) as log:
+        await asyncio.gather(*(keep_writing() for _ in range(3)))
+        assert log.stat().st_size < 2 * MIB
+        assert await rows("SELECT count(*) AS n FROM worker") == [{"n": 1500}]
+
+
 async def test_it_is_copied_beside_who_writes(sqlite_settings: Settings, other: sqlite3.Connection) -> None:
     path = sqlite_path(sqlite_settings.database_url)
     before = size(path)
@@ -92,7 +104,7 @@ async def test_it_is_copied_beside_who_writes(sqlite_settings: Settings, other: 
     assert size(path) == before
     other.execute("BEGIN IMMEDIATE")
     note(other, 1)
-    checkpointer = Checkpointer(path, 1000, commits=2)
+    checkpointer = Checkpointer(path, 1000, commits=2, pages=NEVER, quiet=nullcontext)
     checkpointer.count_commit()
     assert checkpointer._under_way is None
     checkpointer.count_commit()
@@ -101,6 +113,37 @@ async def test_it_is_copied_beside_who_writes(sqlite_settings: Settings, other: 
     other.execute("COMMIT")
     await checkpointer.close()
     assert other.execute("SELECT count(*) FROM note").fetchone() == (2,)
+
+
+async def test_a_log_that_is_copied_and_one_that_another_process_copies_are_let_be(
+    sqlite_settings: Settings, other: sqlite3.Connection
+) -> None:
+    """A checkpoint that begins while the log is begun anew would lose what is written then."""
+    path = sqlite_path(sqlite_settings.database_url)
+    checkpointer = Checkpointer(path, 1000, commits=1, pages=NEVER, quiet=nullcontext)
+    made: list[str] = []
+    elsewhere = os.open(path, os.O_RDONLY)
+    with closing(sqlite3.connect(path, isolation_level=None)) as copying:
+        copying.set_trace_callback(made.append)
+        for _ in range(2):
+            note(other, 1)
+            for _ in range(3):
+                checkpointer._copy(copying)
+        assert made == ["PRAGMA wal_checkpoint(PASSIVE)"] * 2
+        note(other, 1)
+        fcntl.flock(elsewhere, fcntl.LOCK_EX)
+        checkpointer._copy(copying)
+        assert len(made) == 2
+        fcntl.flock(elsewhere, fcntl.LOCK_UN)
+        checkpointer._copy(copying)
+        assert len(made) == 3
+    os.close(elsewhere)
+    await checkpointer.close()
+
+
+async def test_who_commits_makes_none(sqlite_database: Settings) -> None:
+    async with transaction():
+        assert await rows("PRAGMA wal_autocheckpoint") == [{"wal_autocheckpoint": 0}]
 
 
 async def _is_over(checkpointer: Checkpointer) -> None:
