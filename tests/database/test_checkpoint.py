@@ -86,15 +86,33 @@ async def test_the_log_stays_short_however_much_is_written(sqlite_settings: Sett
         assert await rows("SELECT count(*) AS n FROM worker") == [{"n": 3000}]
 
 
-async def test_the_log_is_begun_anew_though_somebody_always_writes(sqlite_settings: Settings) -> None:
-    async def keep_writing() -> None:
-        for pid in range(500):
-            await write(pid)
+@pytest.mark.parametrize("pages", [1, NEVER])
+async def test_what_is_left_of_a_long_log_is_copied_while_nobody_here_writes(
+    sqlite_settings: Settings, other: sqlite3.Connection, pages: int
+) -> None:
+    quiet: list[str] = []
 
-    async with opened(sqlite_settings, commits=4, pages=50) as log:
-        await asyncio.gather(*(keep_writing() for _ in range(3)))
-        assert log.stat().st_size < 2 * MIB
-        assert await rows("SELECT count(*) AS n FROM worker") == [{"n": 1500}]
+    @asynccontextmanager
+    async def block() -> AsyncIterator[None]:
+        quiet.append("begins")
+        reader.execute("COMMIT")
+        yield
+        quiet.append("ends")
+
+    path = sqlite_path(sqlite_settings.database_url)
+    checkpointer = Checkpointer(path, 1000, commits=1, pages=pages, quiet=block)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        note(other, MIB)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM note").fetchone() == (1,)
+        note(other, MIB)
+        grown = size(f"{path}-wal")
+        checkpointer.count_commit()
+        await _is_over(checkpointer)
+        assert quiet == (["begins", "ends"] if pages == 1 else [])
+        note(other, MIB)
+        assert (size(f"{path}-wal") == grown) is (pages == 1)  # begun anew, in the same file
+    await checkpointer.close()
 
 
 async def test_it_is_copied_beside_who_writes(sqlite_settings: Settings, other: sqlite3.Connection) -> None:
