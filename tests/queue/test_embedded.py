@@ -47,12 +47,11 @@ async def test_mail_that_arrives_is_started_without_a_look(
     first = await put_mail()
     async with running(engine, calls.handle):
         await calls.until(lambda: calls.ended == [first])
-        looks.clear()
-        for number in range(2, 7):
+        for number in range(2, 12):
             wakeup.mail_arrived(Arrival(await put_mail(), service.id))
             await calls.until(lambda number=number: len(calls.ended) == number)  # type: ignore[misc]
 
-    assert looks == []
+    assert 1 <= len(looks) <= 3, "as it begins, for the services, and once more for those it had started"
 
 
 async def test_what_arrives_while_all_places_are_taken_waits_behind_what_was_due_before(
