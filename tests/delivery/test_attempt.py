@@ -29,6 +29,16 @@ async def only_recipient(message_id: UUID) -> StoredRecipient:
     return recipient
 
 
+async def is_given_back_when_cancelled(attempting: asyncio.Task[bool], message_id: UUID) -> None:
+    attempting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempting
+
+    recipient = await only_recipient(message_id)
+    assert (recipient.state, recipient.attempt_number) == ("queued", 0)
+    assert (await message_row(message_id))["lease_owner"] is None
+
+
 async def open_circuits() -> list[Circuit]:
     services = await Service.all()
     return list((await read_circuits([service.id for service in services])).values())
@@ -190,13 +200,7 @@ async def test_cancelled_before_the_final_dot_the_claim_is_given_back(
     attempting = asyncio.create_task(attempter.attempt(message_id))
     await until(lambda: _is(message_id, "sending"))
     await until(lambda: _came_to(receiver, stage))
-    attempting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await attempting
-
-    recipient = await only_recipient(message_id)
-    assert (recipient.state, recipient.attempt_number) == ("queued", 0)
-    assert (await message_row(message_id))["lease_owner"] is None
+    await is_given_back_when_cancelled(attempting, message_id)
 
 
 async def test_cancelled_after_the_final_dot_the_lease_is_left_to_run_out(
@@ -228,13 +232,7 @@ async def test_cancelled_before_the_next_final_dot_after_421_the_claim_is_given_
     script.on(Stage.GREETING, Hang())
     answer.set()
     await until(lambda: _is_open_twice(receiver))
-    attempting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await attempting
-
-    recipient = await only_recipient(message_id)
-    assert (recipient.state, recipient.attempt_number) == ("queued", 0)
-    assert (await message_row(message_id))["lease_owner"] is None
+    await is_given_back_when_cancelled(attempting, message_id)
 
 
 async def test_no_log_line_holds_an_address_or_a_subject(
