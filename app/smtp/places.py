@@ -42,7 +42,7 @@ class Places:
         that version to be shared."""
         given: asyncio.Future[Loan | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((rides, given))
-        if self._taken < self._count:
+        if not self.is_full():
             self._admit()
         return given
 
