@@ -26,7 +26,7 @@ PRIORITIES = tuple(Priority)
 _DUE_BY_PRIORITY = " UNION ALL ".join(
     "SELECT * FROM (SELECT id, priority, due_at FROM message"  # noqa: S608 - constants
     f" WHERE route_id = $1 AND priority = {priority:d} AND due_at <= $2 AND {OWN_IS_OPEN}"
-    f" ORDER BY due_at LIMIT $3) AS due_{priority:d}"
+    f" ORDER BY due_at, id LIMIT $3) AS due_{priority:d}"
     for priority in PRIORITIES
 )
 # The caps say which services are paused, over their limits, or have an open circuit, but late; no claim takes their
@@ -35,7 +35,7 @@ _DUE = (
     f"SELECT id FROM ({_DUE_BY_PRIORITY}) AS due WHERE EXISTS"  # noqa: S608 - constants
     " (SELECT 1 FROM service WHERE id = $1 AND is_active AND paused_at IS NULL) AND NOT EXISTS"
     " (SELECT 1 FROM circuit WHERE service_id = $1 AND probe_at > $2)"
-    f" AND {IS_OPEN.format(service='$1', moment='$2')} ORDER BY priority, due_at LIMIT $3"
+    f" AND {IS_OPEN.format(service='$1', moment='$2')} ORDER BY priority, due_at, id LIMIT $3"
 )
 
 

@@ -12,7 +12,7 @@ _WITHOUT_JOB = (
     f" FROM {JOBS_TABLE} AS job WHERE job.dedupe_key = message.id::text AND (job.status = 'picked' OR"
     " job.status = 'queued' AND job.entrypoint = 'send:' || message.route_id"
     " AND job.execute_after <= NOW() + INTERVAL '1 minute'))"
-    " ORDER BY due_at LIMIT $2"
+    " ORDER BY due_at, id LIMIT $2"
 )
 
 

@@ -45,6 +45,17 @@ async def test_what_no_job_knows_of_is_handed_back(service: Service, put_mail: P
     assert len(await jobs()) == 4
 
 
+async def test_mail_that_is_due_at_one_time_keeps_its_order(service: Service, engine: PgQueuerEngine) -> None:
+    """Wherever its rows are: PostgreSQL moves one that changes."""
+    principal = await make_principal("other")
+    other_engine = EmbeddedEngine(Wakeup(), 1)
+    lost = [(await put(new_message(service, principal), NOW, other_engine)).message_id for _ in range(3)]
+    for change in (timedelta(seconds=1), -timedelta(seconds=1)):
+        await execute("UPDATE message SET due_at = due_at + $2 WHERE id = $1", lost[0], change)
+    assert await recover(engine, now(), 10) == 3
+    assert [UUID(job["dedupe_key"]) for job in await jobs()] == lost
+
+
 async def test_a_job_that_is_late_for_its_mail_is_replaced(put_mail: Put, engine: PgQueuerEngine) -> None:
     due = await put_mail()
     await execute(f"UPDATE {JOBS_TABLE} SET execute_after = NOW() + INTERVAL '4 hours'")
