@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from msgspec import Struct
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -13,14 +14,11 @@ WHOLE = "heliograph.response"
 """An ASGI extension, and the type of its message: a whole response, with its `status`, its `header` and its `body`."""
 
 
-class Header:
+class Header(Struct, eq=False):
     """The names of header fields, which are the same in many answers, and the values. Iterates over the fields."""
 
-    __slots__ = ("names", "values")
-
-    def __init__(self, names: Names, values: Sequence[bytes]) -> None:
-        self.names = names
-        self.values = values
+    names: Names
+    values: Sequence[bytes]
 
     def __iter__(self) -> Iterator[Field]:
         return zip(self.names, self.values, strict=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
+from msgspec import Struct
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
@@ -38,13 +39,10 @@ _FILES = frozenset({"attachments", "attachment"})
 _CONTENT = "content"
 
 
-class WholeBody:
+class WholeBody(Struct, eq=False):
     """A small body, which came at once: its octets are the `document`. As JsonBody is, once that has read."""
 
-    __slots__ = ("document",)
-
-    def __init__(self, octets: bytes) -> None:
-        self.document = octets
+    document: bytes
 
     @property
     def size(self) -> int:

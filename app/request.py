@@ -1,11 +1,11 @@
 """The request that the running code answers, for the log's lines."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class RequestNotes:
+class RequestNotes(Struct):
     """Its id, and what becomes known of it. Tasks made meanwhile see the same notes; once it `ended`, those that live
     on belong to no request any more. `key_origins`: of the pages that its API key is for."""
 

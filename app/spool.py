@@ -6,9 +6,10 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from msgspec import Struct
 
 from app.errors import Unavailable
 from app.settings import Settings
@@ -16,8 +17,7 @@ from app.settings import Settings
 _PIECE = 256 * 1024
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Spooling:
+class Spooling(Struct, frozen=True):
     """From which size on octets go to a file, and in which folder that is made; of a JSON body that large, strings from
     which size on."""
 

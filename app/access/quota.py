@@ -12,6 +12,8 @@ from itertools import groupby
 from operator import itemgetter
 from uuid import UUID, uuid5
 
+from msgspec import Struct
+
 from app.access.policy import rule_for
 from app.access.principal import Principal
 from app.database.connection import as_moment, insert
@@ -46,8 +48,7 @@ class Quota:
         object.__setattr__(self, "subject_text", str(self.subject))
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Standing:
+class Standing(Struct, frozen=True):
     """How much of one limit is used. `reset_at`: when all of it is free again if nothing more is taken; None: it is."""
 
     scope: Scope

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
+
+from msgspec import structs
 
 from app.clock import Instant, instant, now
 from app.database.connection import is_transient
@@ -191,7 +193,7 @@ class Attempter:
             untried = again + untried[len(part) :]
             tried = claim
             if again or len(part) != len(claim.recipients):
-                tried = replace(claim, recipients=tuple([each for each in part if each not in again]))
+                tried = structs.replace(claim, recipients=tuple([each for each in part if each not in again]))
             if not await self._settling.settle(tried, result, started_at, last=not untried):
                 return
             slot.free()

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
@@ -78,14 +79,16 @@ class HttpError(Exception):
         self.headers = dict(headers or {})
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class GraphQLRequest:
+class GraphQLRequest(Struct, frozen=True):
     """The parameters of a well-formed request. Query and variables may hold secrets and stay out of the repr."""
 
-    query: str = field(repr=False)
+    query: str
     operation_name: str | None = None
-    variables: dict[str, Any] | None = field(default=None, repr=False)
-    extensions: dict[str, Any] | None = field(default=None, repr=False)
+    variables: dict[str, Any] | None = None
+    extensions: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"GraphQLRequest(operation_name={self.operation_name!r})"
 
 
 def response_type(headers: Headers) -> str:

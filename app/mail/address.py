@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
+from msgspec import Struct
 
 from app.errors import ErrorCode, Problem
 from app.mail.characters import header_breaking, poses_as_encoded_word, shown
@@ -35,8 +36,7 @@ _PLAIN = re.compile(r'[^"(<,;]+')
 _NOT_IN_LOCAL_PART = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Mailbox:
+class Mailbox(Struct, frozen=True):
     """An address and, where there is one, its display name. As given: not yet checked."""
 
     email: str

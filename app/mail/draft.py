@@ -1,8 +1,10 @@
 """What the author asked for, before anything is resolved."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Self
+
+from msgspec import Struct, field
 
 from app.mail.address import Mailbox
 from app.mail.octets import Octets
@@ -36,8 +38,7 @@ class Unsubscribe:
     one_click: bool = False
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Draft:
+class Draft(Struct):
     """A mail as asked for. Strings are as they came; `check` tells what is wrong with them.
 
     A sender or reply-to field that is None takes the service's default; an empty string means "none at all".

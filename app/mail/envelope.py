@@ -1,8 +1,9 @@
 """Draft to Envelope: reverse-path and recipients (RFC 5321)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from app.mail.address import Mailbox, mailbox_key, needs_smtputf8, wire_address
 from app.mail.draft import Draft
@@ -10,8 +11,7 @@ from app.mail.draft import Draft
 RecipientKind = Literal["to", "cc", "bcc"]
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Envelope:
+class Envelope(Struct, frozen=True):
     """What MAIL and RCPT carry. Addresses are in wire form: domains as A-labels (RFC 5890).
 
     `smtputf8`: the content's header section holds a non-ASCII local part, so the whole transaction needs the
@@ -23,8 +23,7 @@ class Envelope:
     smtputf8: bool = False
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class EnvelopeRecipient:
+class EnvelopeRecipient(Struct, frozen=True):
     """One mailbox that gets one copy. `email` and `name` as the author wrote them, `address` in wire form."""
 
     kind: RecipientKind

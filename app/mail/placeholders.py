@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
+from msgspec import structs
+
 from app.errors import TooLarge
 from app.mail.draft import Draft, DraftLimits, Unsubscribe
 
@@ -38,7 +40,7 @@ def fill(
     raw = draft.variables.keys() - draft.template_data
     used = _names_in(draft.html)
     escaped = {name: word if name in raw else html.escape(word) for name, word in words.items() if name in used}
-    return replace(
+    return structs.replace(
         draft,
         subject=subject,
         text=_fill_text(draft.text, words, "text", most),

@@ -1,10 +1,11 @@
 """Due recipients of one message, leased and fenced."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct
 
 from app.database.connection import as_key, as_moment, execute, execute_many, in_transaction, rows
 from app.database.revision import REVISION
@@ -53,8 +54,7 @@ TAKE_RECIPIENTS = "UPDATE recipient SET state = 'claimed', attempt_number = atte
 """How the claim of its recipients begins; in doubt is none of them."""
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class ClaimedRecipient:
+class ClaimedRecipient(Struct, frozen=True):
     """One recipient to be tried now; `id` is its key as the database has it, `number` the attempt's number for it, from
     1.
 
@@ -68,8 +68,7 @@ class ClaimedRecipient:
     tried_since: datetime | None = None
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Claim:
+class Claim(Struct):
     """The right to try these recipients while the lease holds. Only `fence` proves it: see `settle`.
 
     `service_version`: which version of the service is tried. `probing`: it is the one probe of the service's circuit.

@@ -5,13 +5,13 @@ says the same; whatever else there is, it decides.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec import Struct
 
 from app.database.connection import as_key, as_moment, dialect, in_transaction, rows
 from app.database.group_commit import running_unit
@@ -117,8 +117,7 @@ class PlainClaims:
         return claim
 
 
-@dataclass(slots=True, eq=False)
-class Wanted:
+class Wanted(Struct, eq=False):
     """A message that is to be claimed, and when that was found; then its claim, if it was made."""
 
     message_id: UUID

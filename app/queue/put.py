@@ -1,10 +1,12 @@
 """Accept a mail: message, recipients, content, idempotency key and event in one transaction."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from msgspec import Struct, field
 from tortoise.exceptions import IntegrityError
 
 from app.access.quota import Quota, Standing, lock_quotas, take_in_turn
@@ -41,8 +43,7 @@ class Idempotency:
     named: str | None = None
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class NewMessage:
+class NewMessage(Struct, frozen=True):
     """A mail, checked and composed, ready to be accepted. `content`: the final bytes, or the slices of a large one.
     `fallbacks`: the services by which its author lets it leave while its own one's server cannot be talked to, in this
     order. `revision`: of the facts that it was checked by; None: they may be any."""
@@ -83,8 +84,8 @@ class Receipt:
     verdict_awaited: bool = False
     is_shown: bool = True
     tightest: Standing | None = None
-    accepted: NewMessage | None = field(default=None, repr=False, compare=False)
-    accepted_at: datetime | None = field(default=None, compare=False)
+    accepted: NewMessage | None = dataclasses.field(default=None, repr=False, compare=False)
+    accepted_at: datetime | None = dataclasses.field(default=None, compare=False)
 
 
 Outcome = Receipt | Refusal | Outdated
@@ -257,7 +258,7 @@ async def _fail_at_once(placed: Sequence[Placed], circuits: Mapping[UUID, Circui
         if message_id in circuits:
             await _fail(message_id, circuits[message_id], moment)
             if isinstance(place.outcome, Receipt):
-                place.outcome = replace(place.outcome, accepted=None, accepted_at=None)
+                place.outcome = dataclasses.replace(place.outcome, accepted=None, accepted_at=None)
 
 
 async def _verdicts(placed: Sequence[Placed], moment: datetime) -> dict[UUID, Circuit]:

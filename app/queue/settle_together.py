@@ -8,11 +8,11 @@ written is what `settle` writes.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
 import orjson
+from msgspec import Struct
 
 from app.database.connection import dialect, in_transaction
 from app.database.group_commit import running_unit
@@ -85,8 +85,7 @@ class Unwritten(asyncio.CancelledError):
     """Who waited was cancelled, and the result is to be written yet."""
 
 
-@dataclass(slots=True, eq=False)
-class _Final:
+class _Final(Struct, eq=False):
     claim: Claim
     settlements: Sequence[Settlement]
     started_at: datetime

@@ -1,9 +1,10 @@
 """What one attempt made of one recipient, and how that is written down."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from msgspec import Struct
 
 from app.database.connection import execute_many
 from app.events.record import EventType, Happening
@@ -15,8 +16,7 @@ _DEFERRED = RecipientState.DEFERRED
 _OUTCOMES = (RecipientState.SENT, RecipientState.FAILED, _DEFERRED, RecipientState.EXPIRED)
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Settlement:
+class Settlement(Struct, frozen=True):
     """What one attempt made of one recipient. `due_at` is set when, and only when, it is to be tried again.
 
     `untried`: through no fault of the mail nothing was tried. The attempt does not count, and it is due as before.

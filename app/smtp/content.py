@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Self, cast
+
+from msgspec import Struct
 
 from app.mail.content import Content as StoredContent
 from app.smtp.large import CHUNK, LargeChunks, doubled
 
 
-@dataclass(slots=True, eq=False)
-class Content:
+class Content(Struct, eq=False):
     """`octets`: all of them, or where they are read from. `is_well_formed`: every line ends in CRLF."""
 
     octets: bytes | StoredContent

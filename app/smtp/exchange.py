@@ -1,7 +1,8 @@
 """What one transaction says and hears, whichever way its content goes: MAIL, RCPT, and whom the server accepts."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from app.mail.envelope import Envelope
 from app.mail.reply import Reply, Severity
@@ -18,8 +19,7 @@ WITHHELD = Failure(Phase.CONTENT, Cause.WITHHELD, "The end of the mail was withh
 BAD_SEQUENCE = 503
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(Struct, eq=False):
     """A transaction with the `due` recipients; `replies` gets those that are known, `accepted` who was accepted."""
 
     connection: Connection

@@ -3,6 +3,8 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from app.smtp.connection import Connection
 from app.smtp.server import Server
 
@@ -19,8 +21,7 @@ class Wish:
     rides: bool
 
 
-@dataclass(slots=True, eq=False)
-class Loan:
+class Loan(Struct, eq=False):
     """`aboard` have borrowed it, one behind the other: up to `window` of them with BDAT, with DATA two, and
     `max_messages` one after the other. `is_spoiled`: one of them failed, so that it is closed after the last one."""
 

@@ -1,8 +1,10 @@
 """MAIL, RCPT, content and its end: one Reply per recipient (RFC 5321 section 3.3)."""
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from msgspec import Struct
 
 from app.mail.content import Content as StoredContent
 from app.mail.envelope import Envelope
@@ -22,8 +24,7 @@ async def _always(_: Collection[str]) -> bool:
     return True
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class TransactionResult:
+class TransactionResult(Struct, frozen=True):
     """What became of each recipient. One with a reply has its verdict: the reply to its RCPT, to MAIL or DATA, to
     the end of the content, or our own where the server's extensions rule it out. `failure` is that of all the others;
     with `try_again` the server took nothing for them, and a new connection may do better at once. `is_bumped`: that is

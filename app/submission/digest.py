@@ -5,6 +5,8 @@ import json
 from dataclasses import fields
 from datetime import datetime
 
+from msgspec import Struct, structs
+
 from app.access.principal import Principal
 from app.errors import InvalidInput
 from app.mail.draft import Attachment, Draft
@@ -20,7 +22,7 @@ def digest_request(
 
     Raises InvalidInput where a value nests too deeply to be written down.
     """
-    request = {field.name: getattr(draft, field.name) for field in fields(draft)}
+    request = structs.asdict(draft)
     request["service"] = service_name.lower()
     request["schedule"] = schedule
     request["on_doubt"] = on_doubt
@@ -48,4 +50,6 @@ def _attachment(attachment: Attachment) -> list[str | None]:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, Struct):
+        return structs.asdict(value)
     return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+from msgspec import structs
+
 from app.errors import ErrorCode, InvalidInput, Problem, Refusal
 from app.mail.draft import Attachment, Draft, Link
 from app.outbound.fetch import Fetcher, Session
@@ -27,7 +29,7 @@ async def attach_links(draft: Draft, fetcher: Fetcher, max_attachments: int) -> 
     if problems := [problem for found in fetched if not isinstance(found, Attachment) for problem in found]:
         raise InvalidInput(problems=problems)
     files = [found for found in fetched if isinstance(found, Attachment)]
-    return replace(draft, attachments=(*draft.attachments, *files), links=())
+    return structs.replace(draft, attachments=(*draft.attachments, *files), links=())
 
 
 def _refused(draft: Draft, fetcher: Fetcher) -> list[Problem]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from msgspec import structs
+
 from app.access.mail_policy import AskedMail, Path, Violation, restrictions, violations
 from app.access.policy import allows
 from app.access.principal import Action, Principal
@@ -76,7 +78,7 @@ async def answer(question: MailQuestion, principal: Principal, settings: Setting
 
 def _without_fixed_sender(given: Draft, service: Service, template: UsedTemplate | None, settings: Settings) -> Draft:
     """The question names a sender in any case: the one that mail of a browser key has counts as left out."""
-    unsigned = replace(given, from_email=None)
+    unsigned = structs.replace(given, from_email=None)
     if template is None:
         return unsigned
     fixed = resolve_author(apply_template(unsigned, template.content), service, settings).sender
@@ -134,12 +136,12 @@ def fix_recipients(draft: Draft, principal: Principal) -> Draft:
     """The draft with the recipients of a browser key, where it has some: nobody else gets the mail."""
     if principal.browser is None or not principal.browser.recipients:
         return draft
-    return replace(draft, to=tuple(map(Mailbox, principal.browser.recipients)), cc=(), bcc=())
+    return structs.replace(draft, to=tuple(map(Mailbox, principal.browser.recipients)), cc=(), bcc=())
 
 
 def escape_variables(draft: Draft) -> Draft:
     """The draft with its variables among the template data: raw ones would bring HTML that is in no template."""
-    return replace(draft, template_data={**draft.variables, **draft.template_data}, variables={})
+    return structs.replace(draft, template_data={**draft.variables, **draft.template_data}, variables={})
 
 
 def permitted_fallbacks(principal: Principal, service: Service, mail: AskedMail) -> tuple[UUID, ...]:

@@ -1,10 +1,12 @@
 """The guard steps before anything is stored, the same for a mail that is to be sent and for one that is looked at."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
+
+from msgspec import Struct, structs
 
 from app.access.mail_policy import AskedMail, Path
 from app.access.policy import require
@@ -32,8 +34,7 @@ from app.templates.content import UsedTemplate, apply_template, check_values
 MAX_MESSAGE_ID_DOMAIN_CHARS = 200
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Submission:
+class Submission(Struct, frozen=True):
     """What a door asks for. `verdict_wanted`: the client waits for the first attempt, and a server that cannot be
     talked to then fails the mail instead of deferring it; unless the service answers at once (`respond_async`).
     `values_required`: a template's required variables without a value, and values of another type, are refused; else
@@ -53,8 +54,7 @@ class Submission:
     with_fallbacks: bool = True
 
 
-@dataclass(slots=True)  # frozen, it would take several times as long to make
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A draft that passed every guard, composed. `draft`: with its placeholders filled, and the text that it got.
     `content`: in memory only where it is no larger than a slice of stored content."""
 
@@ -99,7 +99,7 @@ class Preparer:
         draft, principal = submission.draft, submission.principal
         draft = fix_recipients(apply_template(draft, template.content) if template else draft, principal)
         draft = escape_variables(draft) if rules.templates else draft
-        return submission if draft is submission.draft else replace(submission, draft=draft)
+        return submission if draft is submission.draft else structs.replace(submission, draft=draft)
 
     def asked(self, given: Submission, applied: Submission, author: Author, template: UsedTemplate | None) -> AskedMail:
         """What the role is to be asked about a mail: `given` as the author wrote it, and `applied`."""
@@ -145,7 +145,7 @@ class Preparer:
         if draft.text is not None or not draft.html or len(draft.html) > most:
             return draft
         text = text_of(draft.html)
-        return replace(draft, text=text) if 0 < len(text) <= self._limits.max_body_chars else draft
+        return structs.replace(draft, text=text) if 0 < len(text) <= self._limits.max_body_chars else draft
 
 
 def sender_fields(sender: Mailbox | None, reply_to: Mailbox | None) -> dict[str, str | None]:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from msgspec import structs
 
 from app.access.mail_policy import AskedMail, Violation, refusal_of, restrictions, violations
 from app.domains.signing import CannotSign, ContentSigner
@@ -106,7 +108,7 @@ class Previewer:
             refusal = refusal_of(broken) if broken else None
             if refusal is None:
                 draft = await attach_links(applied.draft, self._fetcher, self._settings.max_attachments)
-                applied = replace(applied, draft=draft)
+                applied = structs.replace(applied, draft=draft)
             key, moment = self._make_key(), self._clock()
             try:
                 prepared = await asyncio.to_thread(self._preparer.prepare, applied, author, template, key, moment)

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from uuid import UUID
 
+from msgspec import structs
+
 from app.access.client_address import client_subject
 from app.access.known_keys import KnownKeys
 from app.access.mail_policy import require_mail
@@ -91,7 +93,7 @@ class Submitter:
                 principal = await self.keys.confirm(principal)
                 if principal is submission.principal:
                     raise
-            submission = replace(submission, principal=principal)
+            submission = structs.replace(submission, principal=principal)
 
     async def _submit(self, submission: Submission) -> Receipt:
         principal = submission.principal
@@ -118,7 +120,7 @@ class Submitter:
         draft, submission = applied.draft, applied
         if draft.links:
             draft = await attach_links(draft, self._fetcher, self._settings.max_attachments)
-            submission = replace(applied, draft=draft)
+            submission = structs.replace(applied, draft=draft)
         key = submission.key or self._make_key()
         asked = (submission, known.author, template, key, moment)
         prepared = await at_once_if_little(draft, self._preparer.prepare, *asked)
@@ -137,7 +139,7 @@ class Submitter:
             receipt = await self._put(message, principal, service)
         else:
             async with in_storage(prepared.content, self._settings.content_slice_bytes) as sliced:
-                receipt = await self._put(replace(message, content=sliced), principal, service)
+                receipt = await self._put(structs.replace(message, content=sliced), principal, service)
         self._tell_engine(receipt.accepted)
         receipt.verdict_awaited, receipt.is_shown = awaited, is_shown
         return receipt
@@ -158,7 +160,7 @@ class Submitter:
                 revision = principal.revision or 0
                 if principal != before or not await self._permits.is_same(service, revision):
                     raise
-                message = replace(message, revision=revision)
+                message = structs.replace(message, revision=revision)
 
     def quotas(self, principal: Principal, service_id: UUID | None, service_name: str = "") -> tuple[Quota, ...]:
         """What limits the principal's mail through this service; None: through any service."""

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
+
 from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox
 from app.mail.draft import Draft
@@ -90,7 +92,7 @@ def apply_template(draft: Draft, content: TemplateContent) -> Draft:
         variable.name: variable.default for variable in content.variables if _value(draft, variable.name) is None
     }
     given = {name: default for name, default in defaults.items() if default is not None}
-    return replace(draft, **taken, template_data={**draft.template_data, **given})
+    return structs.replace(draft, **taken, template_data={**draft.template_data, **given})
 
 
 def check_values(draft: Draft, template: UsedTemplate) -> tuple[Problem, ...]:
@@ -127,7 +129,7 @@ def is_same(one: TemplateContent, other: TemplateContent) -> bool:
 
 def stored_recipients(content: TemplateContent) -> dict[str, list[dict[str, Any]]]:
     """The default recipients as the JSON column holds them."""
-    return {field: [asdict(mailbox) for mailbox in getattr(content, field)] for field in RECIPIENT_FIELDS}
+    return {field: [structs.asdict(mailbox) for mailbox in getattr(content, field)] for field in RECIPIENT_FIELDS}
 
 
 def stored_variables(content: TemplateContent) -> list[dict[str, Any]]:

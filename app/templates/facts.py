@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from msgspec import structs
+
 from app.audit.record import Subject
 from app.templates.content import RECIPIENT_FIELDS, TEXT_FIELDS, TemplateContent
 from app.templates.models import Template
@@ -28,6 +30,6 @@ def template_facts(template: Template, version: int, content: TemplateContent) -
         "description": template.description,
         "version": version,
         **{_FIELDS.get(name, name): getattr(content, name) for name in TEXT_FIELDS},
-        **{name: [asdict(mailbox) for mailbox in getattr(content, name)] or None for name in RECIPIENT_FIELDS},
+        **{name: [structs.asdict(mailbox) for mailbox in getattr(content, name)] or None for name in RECIPIENT_FIELDS},
         "variables": [asdict(variable) for variable in content.variables] or None,
     }

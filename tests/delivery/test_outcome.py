@@ -1,12 +1,13 @@
 """What the replies and the failure of one transaction mean for each recipient."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.delivery.backoff import RetryPolicy
 from app.delivery.outcome import fault_of, judge_attempt
@@ -85,7 +86,11 @@ def test_in_doubt_fails_where_the_author_asked_for_it() -> None:
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.DOT])
 def test_what_is_not_in_doubt_is_retried_whatever_the_author_asked_for(phase: Phase) -> None:
     claim = replace(claim_of("a@x"), on_doubt=OnDoubt.FAIL)
-    for failure in (Failure(phase, Cause.DISCONNECTED, "Lost."), CLOSING, replace(CLOSING, phase=Phase.DOT)):
+    for failure in (
+        Failure(phase, Cause.DISCONNECTED, "Lost."),
+        CLOSING,
+        dataclasses.replace(CLOSING, phase=Phase.DOT),
+    ):
         (settlement,) = judged(claim, TransactionResult({}, failure))
         assert (settlement.state, settlement.in_doubt) == (DEFERRED, False)
 

@@ -1,9 +1,10 @@
 """sendEmail by its compiled operation answers what the full executor answers, to the byte."""
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -235,7 +236,7 @@ async def test_what_a_receipt_does_not_show_is_not_shown(doors: Doors, monkeypat
     submit = Submitter.submit
 
     async def unshown(self: Submitter, submission: Any) -> Any:
-        return replace(await submit(self, submission), is_shown=False)
+        return dataclasses.replace(await submit(self, submission), is_shown=False)
 
     monkeypatch.setattr(Submitter, "submit", unshown)
     compiled, full, walked = await doors.answers(EVERYTHING, {"i": MAIL})

@@ -1,8 +1,9 @@
+import dataclasses
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from app.access.policy import ServiceScope
 from app.database.connection import rows
@@ -107,9 +108,9 @@ async def test_nobody_without_the_password_of_this_process_can_deliver(inbox: In
     other = Inbox(max_message_bytes=10_000).server_for(service.id, "client.example")
     for credentials in (other.credentials, Credentials(service.id.hex, "")):
         with pytest.raises(SmtpFailure) as refused:
-            await deliver(replace(server, credentials=credentials))
+            await deliver(dataclasses.replace(server, credentials=credentials))
         assert refused.value.failure.cause is Cause.AUTHENTICATION
-    await deliver(replace(server, credentials=None))
+    await deliver(dataclasses.replace(server, credentials=None))
     assert await captured() == []
 
 

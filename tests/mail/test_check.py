@@ -1,10 +1,11 @@
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.errors import ErrorCode, Problem
 from app.mail.address import Mailbox
@@ -284,7 +285,7 @@ def test_data_nests_only_so_deep(field: str, levels: int, kind: type) -> None:
         change: dict[str, Any] = {field: {"k": value}}
         return replace(GOOD, **change)
 
-    limits = replace(LIMITS, max_json_depth=3)
+    limits = dataclasses.replace(LIMITS, max_json_depth=3)
     assert check_draft(nested(levels), limits) == ()
     for depth in (levels + 1, 5000):
         (problem,) = check_draft(nested(depth), limits)
@@ -375,7 +376,7 @@ def test_data_that_is_told_to_be_right_by_its_json_is_right(
     metadata: dict[str, Any], template_data: dict[str, Any], variables: dict[str, Any], tags: tuple[str, ...]
 ) -> None:
     draft = replace(GOOD, metadata=metadata, template_data=template_data, variables=variables, tags=tags)
-    limits = replace(LIMITS, max_json_depth=4)
+    limits = dataclasses.replace(LIMITS, max_json_depth=4)
     problems = tuple(_data(draft, limits))
     assert not (problems and _is_sound_data(draft, limits))
     assert check_draft(draft, limits) == problems

@@ -1,13 +1,15 @@
 """Each rule finds what it is for, where it is, and nothing in a good mail."""
 
+import dataclasses
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.mail.address import Mailbox
 from app.mail.draft import Attachment, Draft, Unsubscribe
@@ -87,7 +89,7 @@ FOUND: dict[str, Row] = {
     "a list": ({"headers": (("List-Id", "<a.b>"),)}, {}, ["NO_UNSUBSCRIBE: unsubscribe"]),
     "a list with a header field": ({"headers": (("List-Unsubscribe", "<a>"),)}, {}, ["NO_ONE_CLICK: unsubscribe"]),
     "bulk without one click": (
-        {"tags": ("bulk",), "unsubscribe": replace(ONE_CLICK, one_click=False)},
+        {"tags": ("bulk",), "unsubscribe": dataclasses.replace(ONE_CLICK, one_click=False)},
         {},
         ["NO_ONE_CLICK: unsubscribe"],
     ),
@@ -100,7 +102,7 @@ FOUND: dict[str, Row] = {
 @pytest.mark.parametrize("name", FOUND)
 def test_a_rule_finds_what_it_is_for(name: str) -> None:
     draft, mail, found = FOUND[name]
-    outgoing = replace(GOOD, draft=replace(GOOD.draft, **draft), **mail)
+    outgoing = dataclasses.replace(GOOD, draft=replace(GOOD.draft, **draft), **mail)
     findings = lint(outgoing, LIMITS)
     assert [f"{finding.code}: {'.'.join(finding.field)}" for finding in findings] == found
     assert all(finding.message.isprintable() and finding.message.endswith(".") for finding in findings)
@@ -110,7 +112,7 @@ def test_every_code_is_found_and_the_worst_comes_first() -> None:
     found = {row.partition(":")[0] for _, _, rows in FOUND.values() for row in rows}
     assert found == set(LintCode) - {"REPLY_TO_LOOK_ALIKE"}
     draft = replace(GOOD.draft, subject="", html=f"{HTML}<img src=cid:none alt=a>")
-    codes = [finding.code for finding in lint(replace(GOOD, draft=draft, smtputf8=True), LIMITS)]
+    codes = [finding.code for finding in lint(dataclasses.replace(GOOD, draft=draft, smtputf8=True), LIMITS)]
     assert codes == [LintCode.MISSING_INLINE_IMAGE, LintCode.NO_SUBJECT, LintCode.NEEDS_SMTPUTF8]
 
 
@@ -119,7 +121,7 @@ def test_the_page_lists_every_code_with_its_severity() -> None:
     listed = dict(re.findall(r"^\| `([A-Z_0-9]+)` \| (\w+) \|", page, re.MULTILINE))
     assert set(listed) == set(LintCode)
     for draft, mail, _ in FOUND.values():
-        for finding in lint(replace(GOOD, draft=replace(GOOD.draft, **draft), **mail), LIMITS):
+        for finding in lint(dataclasses.replace(GOOD, draft=replace(GOOD.draft, **draft), **mail), LIMITS):
             assert listed[finding.code] == finding.severity.lower()
 
 
@@ -163,7 +165,7 @@ def test_domains_of_one_owner_are_related(one: str, other: str) -> None:
 def test_a_double_is_told_from_a_relative(own: str, other: str) -> None:
     one, two = domain_of(f"a@{own}"), domain_of(f"a@{other}")
     assert look_alike(one, two) == look_alike(two, one) == ALIKE[own, other]
-    mail = replace(GOOD, sender=Mailbox(f"a@{own}"), reply_to=Mailbox(f"a@{other}"), service_domains=())
+    mail = dataclasses.replace(GOOD, sender=Mailbox(f"a@{own}"), reply_to=Mailbox(f"a@{other}"), service_domains=())
     codes = [finding.code for finding in lint(mail, LIMITS)]
     kind = LintCode.REPLY_TO_LOOK_ALIKE if ALIKE[own, other] else LintCode.REPLY_TO_NOT_ALIGNED
     assert codes == ([] if are_related(one, two) else [kind])

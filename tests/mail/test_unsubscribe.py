@@ -1,8 +1,7 @@
 """What recipients' mail programs read to unsubscribe them, and what is refused to stand there."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from app.errors import ErrorCode
 from app.mail.check import check_draft

@@ -1,15 +1,16 @@
 """Mails that come at the same time share transactions, and each has the answer that it would have had alone."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import Context
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.access.principal import Principal
 from app.access.quota import Quota, Scope
@@ -60,7 +61,7 @@ async def test_each_has_its_own_answer(service: Service, principal: Principal, a
         new_message(service, principal, idempotency=other),
         new_message(service, principal, *EMAILS, quotas=[quota]),
         new_message(service, principal, idempotency=keyed),
-        new_message(service, principal, idempotency=replace(other, digest="another")),
+        new_message(service, principal, idempotency=dataclasses.replace(other, digest="another")),
         new_message(service, principal, revision=await read_revision() - 1),
         new_message(service, principal, revision=await read_revision()),
     ]

@@ -1,10 +1,10 @@
 """On PostgreSQL, what one statement accepts is what the transaction that decides would have accepted, row by row."""
 
 import asyncio
+import dataclasses
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, event, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.access.principal import Principal
 from app.access.quota import Quota, Scope, read_standings
@@ -175,7 +176,7 @@ async def test_it_accepts_what_the_transaction_that_decides_accepts(
             assert await stored() == stored_then
             accepted = [Receipt(m.id, tightest=s) for m, s in zip(messages, standings, strict=True)]
             assert [told(outcome) for outcome in outcomes] == [
-                replace(receipt, accepted_at=NOW) for receipt in accepted
+                dataclasses.replace(receipt, accepted_at=NOW) for receipt in accepted
             ]
         else:
             event("decided")
@@ -248,7 +249,7 @@ async def test_a_key_that_another_transaction_uses_meanwhile_is_a_replay(
 ) -> None:
     keyed = Idempotency("order 1", "d1", NOW - DAY)
     messages = [new_message(service, principal, idempotency=keyed) for _ in range(3)]
-    messages[2] = replace(messages[2], idempotency=replace(keyed, digest="d2"))
+    messages[2] = replace(messages[2], idempotency=dataclasses.replace(keyed, digest="d2"))
     async with transaction():
         assert [type(outcome) for outcome in await _put(messages[:1], NOW, engine)] == [Receipt]
         waiting = [outside(put(message, NOW, engine)) for message in messages[1:]]
@@ -275,7 +276,7 @@ async def test_lanes_of_several_processes_never_take_more_than_the_limit(
     service: Service, principal: Principal, engine: PgQueuerEngine, quotas: tuple[Quota, ...]
 ) -> None:
     """Everybody locks in one order, whoever decides: nobody waits for one who waits for him."""
-    grown = tuple(replace(quota, limits={Span.MINUTE: 150, Span.HOUR: 200}) for quota in quotas)
+    grown = tuple(dataclasses.replace(quota, limits={Span.MINUTE: 150, Span.HOUR: 200}) for quota in quotas)
     lanes = [Acceptance(engine, most=7, lanes=3, clock=lambda: NOW) for _ in range(3)]
     mails = [
         new_message(

@@ -1,12 +1,12 @@
 """Outcomes, attempts and events are written together, and only while the lease holds."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from app.database.connection import as_document, rows
 from app.mail.reply import Reply

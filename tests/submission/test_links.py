@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from email import message_from_bytes
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.access.check import GrantValues
 from app.access.principal import Principal

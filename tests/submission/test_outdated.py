@@ -1,10 +1,11 @@
 """Keys, roles and services are in memory, and changed elsewhere: each mail is judged by what is stored as it is
 accepted."""
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import pytest
@@ -187,7 +188,7 @@ async def test_a_repeated_request_is_not_answered_to_a_key_that_is_revoked(
     submitter: Submitter, key: str, elsewhere: Elsewhere
 ) -> None:
     first = await send(submitter, key, idempotency_key="once")
-    assert await send(submitter, key, idempotency_key="once") == replace(first, replayed=True)
+    assert await send(submitter, key, idempotency_key="once") == dataclasses.replace(first, replayed=True)
     elsewhere.change("UPDATE service SET label = 'nothing to it'")
     assert (await send(submitter, key, idempotency_key="once")).replayed
     elsewhere.change(REVOKED)
@@ -286,7 +287,7 @@ async def _answer(
 async def _plain_answer(plain: Submitter, key: str) -> tuple[str, ...]:
     """By the stored facts alone, all read anew."""
     try:
-        principal = replace(await authenticate(key, origin=HERE), revision=None)
+        principal = dataclasses.replace(await authenticate(key, origin=HERE), revision=None)
         return await _sender(await plain.submit(Submission("email", DRAFT, principal)))
     except Refusal as refusal:
         return type(refusal).__name__, refusal.problems[0].code, str(refusal)

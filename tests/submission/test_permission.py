@@ -1,10 +1,11 @@
 """A mail that a grant does not cover is refused as a whole, by name of the rule, before anything is done for it."""
 
-from dataclasses import replace
+import dataclasses
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from app.access.check import GrantValues
 from app.access.principal import Principal
@@ -150,8 +151,8 @@ async def test_raw_variables_bring_no_html_into_a_template(submitter: Submitter)
 async def test_a_mail_accepted_before_is_answered_again_after_the_grant_changed(submitter: Submitter) -> None:
     shop = await make_principal("shop", [GrantValues(None, ["SEND"])])
     first = await submit(submitter, shop, DRAFT, idempotency_key="k")
-    rule = replace(shop.grants[0], restrictions=Restrictions(denied_senders=("*",)))
-    narrowed = replace(shop, grants=(rule,))
+    rule = dataclasses.replace(shop.grants[0], restrictions=Restrictions(denied_senders=("*",)))
+    narrowed = dataclasses.replace(shop, grants=(rule,))
     again = await submit(submitter, narrowed, DRAFT, idempotency_key="k")
     assert (again.message_id, again.replayed) == (first.message_id, True)
     with pytest.raises(Forbidden):

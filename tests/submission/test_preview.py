@@ -1,12 +1,13 @@
 """A preview is the mail that would leave, to the octet, and leaves nothing behind."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from app.access.check import GrantValues
 from app.access.mail_policy import MailRule
@@ -131,7 +132,7 @@ async def test_the_receiver_gets_the_preview_to_the_octet(
 
 
 async def test_nothing_is_left_behind(submitter: Submitter, principal: Principal, service: Service) -> None:
-    limited = replace(principal, role_limits={Span.MINUTE: 1})
+    limited = dataclasses.replace(principal, role_limits={Span.MINUTE: 1})
     tables = ("message", "recipient", "event", "idempotency_key", "counter", "pace", "audit_entry")
     before = [await count(table) for table in tables]
     for _ in range(2):

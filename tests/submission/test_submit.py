@@ -1,12 +1,12 @@
 """The use case behind both doors: which refusal comes first, who is the sender, what is stored."""
 
 import asyncio
-from dataclasses import replace
 from email import message_from_bytes
 from email.policy import default
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.access.check import GrantValues
 from app.access.principal import Principal
@@ -165,7 +165,7 @@ async def test_everything_wrong_with_a_draft_is_named_at_once(submitter: Submitt
 async def test_each_field_of_the_sender_comes_from_the_draft_else_from_the_service(
     submitter: Submitter, principal: Principal, own: dict[str, str], sender: str, reply_to: str | None
 ) -> None:
-    receipt = await submit(submitter, principal, replace(DRAFT, **{"from_email": None, **own}))  # type: ignore[arg-type]
+    receipt = await submit(submitter, principal, replace(DRAFT, **{"from_email": None, **own}))
     mail = message_from_bytes(await stored_content(receipt.message_id))
 
     assert (mail["From"], mail["Reply-To"]) == (sender, reply_to)

@@ -1,8 +1,8 @@
 """Mail made from a stored template: what comes from where, what is refused, what is remembered."""
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message
 from email.policy import default
@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from app.access.check import GrantValues
 from app.access.principal import Principal
@@ -190,9 +191,9 @@ async def test_a_replay_answers_whatever_became_of_the_template(
 ) -> None:
     first = await submit(submitter, principal, DRAFT, idempotency_key="k")
     await change(template, {"variables": (Variable("other", required=True),), "name": "Farewell"})
-    assert await submit(submitter, principal, DRAFT, idempotency_key="k") == replace(first, replayed=True)
+    assert await submit(submitter, principal, DRAFT, idempotency_key="k") == dataclasses.replace(first, replayed=True)
     await delete_template(template.id, None)
-    assert await submit(submitter, principal, DRAFT, idempotency_key="k") == replace(first, replayed=True)
+    assert await submit(submitter, principal, DRAFT, idempotency_key="k") == dataclasses.replace(first, replayed=True)
     with pytest.raises(Conflict):
         await submit(submitter, principal, replace(DRAFT, template="Farewell"), idempotency_key="k")
     assert await count("message") == 1
