@@ -36,7 +36,7 @@ _PLAIN = re.compile(r'[^"(<,;]+')
 _NOT_IN_LOCAL_PART = frozenset({"Cc", "Cs", "Zl", "Zp", "Zs"})
 
 
-class Mailbox(Struct, frozen=True):
+class Mailbox(Struct, frozen=True, forbid_unknown_fields=True):
     """An address and, where there is one, its display name. As given: not yet checked."""
 
     email: str

@@ -18,6 +18,7 @@ from app.mail.nesting import is_deeper
 from app.rest.body import read_draft
 from app.rest.form import nest, read_pairs, too_deep
 from app.rest.multipart import read_multipart
+from app.rest.usual_body import USUAL_DEPTH, read_usual_draft
 from app.settings import Settings
 from app.spool import Spooling
 
@@ -101,7 +102,13 @@ def _is_form(octets: bytes | bytearray, media_type: str) -> bool:
 
 
 def _read(body: WholeBody | JsonBody, media_type: str, query: bytes, settings: Settings) -> Draft:
-    fields, octets = _fields(body, media_type, settings), body.document
+    octets = body.document
+    # What is shorter has no more values.
+    if not query and isinstance(octets, bytes) and len(octets) < settings.max_json_values:
+        draft = read_usual_draft(octets) if settings.max_json_depth >= USUAL_DEPTH else None
+        if draft is not None:
+            return draft
+    fields = _fields(body, media_type, settings)
     is_flat = octets.startswith(b"{") and _brackets(octets) <= settings.max_json_depth
     return _draft(fields, (), query, settings, may_be_deep=bool(query) or not is_flat)
 

@@ -122,6 +122,15 @@ async def test_what_cannot_be_read_is_refused(body: bytes, content_type: str | N
     assert len(refused.value.problems) == (2 if b'"b"' in body else 1)
 
 
+async def test_a_usual_mail_is_held_to_the_limits_as_well() -> None:
+    usual = b'{"to": [{"email": "a@x.example"}], "subject": "Hello"}'
+    await asked(usual, JSON, "", max_json_depth=2, max_json_values=5)
+    with pytest.raises(InvalidInput, match="The field 'to' must be at most 1 levels deep"):
+        await asked(usual, JSON, "", max_json_depth=1)
+    with pytest.raises(TooLarge, match="more than 4 values"):
+        await asked(usual, JSON, "", max_json_values=4)
+
+
 @pytest.mark.parametrize("content_type", [JSON, FORM, MULTIPART, "text/plain", None])
 async def test_a_body_is_bounded_in_every_form(content_type: str | None) -> None:
     part = b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * 700 + b"\r\n"
