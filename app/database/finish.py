@@ -7,7 +7,11 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct, field
+
 T = TypeVar("T")
+
+_WAITING, _WITHDRAWN, _BEGUN, _OVER = range(4)  # the members of an Enum take several times as long to get
 
 
 async def finish(work: Coroutine[Any, Any, T]) -> T:
@@ -46,16 +50,17 @@ def _ended(awaited: "asyncio.Future[Any]") -> "asyncio.Future[None]":
     return waiter
 
 
-class Pending(Generic[T]):
+def _new_future() -> "asyncio.Future[Any]":
+    return asyncio.get_running_loop().create_future()
+
+
+class Pending(Struct, Generic[T], kw_only=True, eq=False):
     """A result that one task waits for, and others work for. Who is cancelled while it waits has it never begun, or
     waits until it is over: then it is sure what was done."""
 
-    __slots__ = ("_future", "_over", "_state")
-
-    def __init__(self) -> None:
-        self._future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._over: asyncio.Future[None] | None = None
-        self._state = _WAITING
+    _future: asyncio.Future[T] = field(default_factory=_new_future)
+    _over: asyncio.Future[None] | None = None
+    _state: int = _WAITING
 
     async def wait(self) -> T:
         """The result; raises what it failed with."""
@@ -106,8 +111,6 @@ class Pending(Generic[T]):
                 self._state = _WITHDRAWN
             return self._state == _WITHDRAWN
 
-
-_WAITING, _WITHDRAWN, _BEGUN, _OVER = range(4)  # the members of an Enum take several times as long to get
 
 _turning = threading.Lock()
 

@@ -15,6 +15,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from msgspec import field
+
 from app.database.finish import Pending, begin_next
 from app.database.insert import Insert, Rows
 from app.database.statement import fetched, listed, numbered, touched, translated
@@ -52,7 +54,7 @@ class GroupCommit:
 
         Cancelled while it waits, it never runs; once begun, it runs to its end, and then the cancellation is raised.
         """
-        entry = _Entry(work)
+        entry = _Entry(work=work)
         (self._urgent if urgent else self._patient).append(entry)
         if not self._is_busy:
             self._is_busy = True
@@ -216,17 +218,13 @@ class _Savepoint:
         self._connection.execute(f"RELEASE {self._name}")
 
 
-class _Entry(Pending[T]):
+class _Entry(Pending[T], kw_only=True, eq=False):
     """One unit, whose turn comes; and what came of it."""
 
-    __slots__ = ("context", "error", "result", "work")
-
-    def __init__(self, work: Work[T]) -> None:
-        super().__init__()
-        self.work = work
-        self.context: Context = copy_context()
-        self.result: Any = None
-        self.error: BaseException | None = None
+    work: Work[T]
+    context: Context = field(default_factory=copy_context)
+    result: Any = None
+    error: BaseException | None = None
 
 
 def _run_group(connection: sqlite3.Connection, group: Sequence[_Entry[Any]]) -> None:

@@ -43,7 +43,9 @@ class Acceptance:
 
     async def put(self, message: NewMessage) -> Receipt:
         """See queue.put. Cancelled before its transaction begins, nothing is accepted; else once it has ended."""
-        waiting = _Waiting(message)
+        idempotency = message.idempotency
+        key = None if idempotency is None else (message.role_id, idempotency.key)
+        waiting = _Waiting(message=message, key=key)
         self._waiting.append(waiting)
         self._intake.begin()
         try:
@@ -126,13 +128,8 @@ class Acceptance:
         return group
 
 
-class _Waiting(Pending[Receipt]):
+class _Waiting(Pending[Receipt], kw_only=True, eq=False):
     """A mail, and what comes of it. `key`: what two of one transaction must not share."""
 
-    __slots__ = ("key", "message")
-
-    def __init__(self, message: NewMessage) -> None:
-        super().__init__()
-        self.message = message
-        idempotency = message.idempotency
-        self.key = None if idempotency is None else (message.role_id, idempotency.key)
+    message: NewMessage
+    key: tuple[UUID, str] | None

@@ -33,7 +33,7 @@ class Together(Generic[Item]):
         """What is returned is to be awaited at once: it returns when the item is done, and raises what the work with
         it, and with others, failed with. Cancelled before that has begun, it is never done, unless it is to be done
         `surely`; else the cancellation is raised when it is over."""
-        asked = _Asked(item)
+        asked = _Asked(item=item)
         self._waiting.append(asked)
         if not self._is_working:
             self._is_working = True
@@ -68,11 +68,7 @@ class Together(Generic[Item]):
                 asked.tell(error)
 
 
-class _Asked(Pending[None], Generic[Item]):
+class _Asked(Pending[None], Generic[Item], kw_only=True, eq=False):
     """An item, and who waits until it is done."""
 
-    __slots__ = ("item",)
-
-    def __init__(self, item: Item) -> None:
-        super().__init__()
-        self.item = item
+    item: Item
