@@ -17,7 +17,7 @@ async def expire_message(message_id: UUID, moment: datetime, grace: float = LEAS
     seconds after the lease.
     """
     message = await lock_message(message_id, moment, grace)
-    if message is None or message.is_leased or message.expires_at is None or message.expires_at > moment:
+    if message is None or message.expires_at is None or message.expires_at > moment:
         return False
     return any(change.changed for change in await change_recipients(message, EXPIRE, moment))
 

@@ -73,6 +73,30 @@ async def test_what_is_being_sent_when_it_expires_is_left_to_its_attempt(put_mai
     assert await settle(claim, lambda _: [settlement], after(90), after(149))
 
 
+async def test_what_is_not_being_sent_expires_beside_what_is(put_mail: Put, worker: UUID) -> None:
+    message_id = await put_mail("a@example.com", "b@example.com", schedule=SOON)
+    first = await claim_message(worker, message_id, NOW, 60)
+    assert first is not None
+    a, b = first.recipients
+    tried = [
+        Settlement(a.id, a.number, RecipientState.DEFERRED, after(30)),
+        Settlement(b.id, b.number, RecipientState.DEFERRED, after(200)),
+    ]
+    await settle(first, lambda _: tried, NOW, NOW)
+    second = await claim_message(worker, message_id, after(90), 60)
+    assert second is not None
+    assert await expire_overdue(after(100)) == 1
+    assert await recipient_states(message_id) == ["claimed", "expired"]
+    row = await message_row(message_id)
+    assert (row["state"], row["due_at"], str(row["lease_owner"])) == ("sending", after(150), str(worker))
+    assert await expire_overdue(after(100)) == 0
+
+    sent = [Settlement(each.id, each.number, RecipientState.SENT) for each in second.recipients]
+    assert await settle(second, lambda _: sent, after(101), after(101))
+    assert await recipient_states(message_id) == ["sent", "expired"]
+    assert (await message_row(message_id))["settled_at"] == after(101)
+
+
 async def test_a_worker_that_an_outage_kept_from_writing_its_result_writes_it_though_the_mail_is_overdue(
     put_mail: Put, worker: UUID
 ) -> None:
