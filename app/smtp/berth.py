@@ -44,15 +44,14 @@ class Refused:
 
 @dataclass(slots=True)
 class Berth:
-    """The connections of one key. `users` are those who borrow or wait to borrow; the last one lent is lent
-    first, so that those not needed grow idle. `version`: of all that are idle, None where that is not known. `making`:
-    the one being made that needs AUTH; the next one waits."""
+    """The connections of one key. The last one lent is lent first, so that those not needed grow idle. `version`: of
+    all that are idle, None where that is not known. `inviting`: the loans that may be shared by the next one who asks.
+    `making`: the one being made that needs AUTH; the next one waits."""
 
     places: Places
     idle: list[Idle] = field(default_factory=list)
     version: int | None = None
-    loans: list[Loan] = field(default_factory=list)
-    users: int = 0
+    inviting: dict[Loan, None] = field(default_factory=dict)
     making: Making | None = None
     refused: Refused | None = None
 

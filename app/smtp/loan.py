@@ -40,13 +40,11 @@ class Loan(Struct, eq=False):
         if self.aboard == 1:
             self.connection.close()
 
-    def has_seat(self, *, is_ending: bool) -> bool:
-        """Whether another transaction may come aboard: behind one whose end is written, or is about to be
-        (`is_ending`)."""
+    def has_seat(self) -> bool:
+        """Whether another transaction may come aboard, once the last one has written its end."""
         connection, aboard = self.connection, self.aboard
         return (
-            (is_ending or connection.train.has_ended)
-            and aboard < self.window
+            aboard < self.window
             and (aboard < 2 or connection.chunking)
             and connection.messages_sent + aboard < self.max_messages
             and not self.is_spoiled

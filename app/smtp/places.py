@@ -12,6 +12,7 @@ class Places:
     """Each has a place of its own, or shares one that another has. Their number may change meanwhile."""
 
     def __init__(self, count: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self._count = count
         self._taken = 0
         self._waiting: deque[tuple[Hashable, asyncio.Future[Loan | None]]] = deque()
@@ -33,6 +34,10 @@ class Places:
         """Whether the next one has to wait."""
         return self._taken >= self._count
 
+    def are_wanted(self) -> bool:
+        """Whether anybody has one, or waits."""
+        return bool(self._taken or self._waiting)
+
     def may_be_shared(self) -> bool:
         """Whether somebody waits, and no place has to be given up."""
         return bool(self._waiting) and self._taken <= self._count
@@ -40,7 +45,7 @@ class Places:
     def ask(self, rides: Hashable = None) -> "asyncio.Future[Loan | None]":
         """What is given once it is there: a place (None), for which `free` is to be called, or with `rides` a loan of
         that version to be shared."""
-        given: asyncio.Future[Loan | None] = asyncio.get_running_loop().create_future()
+        given: asyncio.Future[Loan | None] = self._loop.create_future()
         self._waiting.append((rides, given))
         if not self.is_full():
             self._admit()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from app.clock import now
 from app.smtp.berth import Berth, Idle, Making, Refused
@@ -15,6 +16,8 @@ from app.smtp.loan import Loan, Wish
 from app.smtp.places import Places
 from app.smtp.room import Room, turned_away
 from app.smtp.server import Server
+
+_OUT_OF_STEP, _RIDING, _CHUNKING = Fault  # the members of an Enum take several times as long to get
 
 
 class Pool:
@@ -58,6 +61,7 @@ class Pool:
         self._max_messages = max_messages
         self._idle_limit = idle_limit
         self._noop_after = noop_after
+        self._surely_well = min(noop_after, idle_limit)
         self._chunking = chunking
         self._window = window
         self._faults = Faults(pipelining_pause, clock)
@@ -89,21 +93,6 @@ class Pool:
         """
         return _Borrowed(key, version, server, fresh, rides and not fresh, self, at_most or self.max_connections)
 
-    def enter(self, key: Hashable, at_most: int) -> Berth:
-        """Where a loan of this key is to be had by `board` and given back by `leave`; then `exit` is to be called."""
-        berth = self._berths.get(key)
-        if berth is None:
-            berth = self._berths[key] = Berth(Places(self.max_connections))
-        berth.places.resize(at_most)
-        berth.users += 1
-        return berth
-
-    def exit(self, key: Hashable, berth: Berth) -> None:
-        """Who has entered is through."""
-        berth.users -= 1
-        if not berth.users:
-            self._forget(key, berth)
-
     def close_idle(self) -> float:
         """Close what has been idle for too long, and forget what is over. To be called every few seconds, and once as
         many seconds are over as it returns: until then nothing will have been idle for too long."""
@@ -128,47 +117,44 @@ class Pool:
             room.tell()
         await asyncio.sleep(0)
 
-    async def board(self, berth: Berth, wish: Wish) -> Loan:
-        """A connection of its own, or one that is lent already. Raises as `borrow` says."""
-        if not berth.places.take():
-            given = self._ask(berth, wish)
-            try:
-                shared = await given
-            except asyncio.CancelledError:
-                self._give_back(berth, given)
-                raise
-            if shared is not None:
-                return shared
-        return await self._take_own(berth, wish)
+    def berth(self, key: Hashable, at_most: int) -> Berth:
+        """Where loans of this key are to be had: by `at_hand` or `take` with one of its places, or by `ask`."""
+        berth = self._berths.get(key)
+        if berth is None:
+            berth = self._berths[key] = Berth(Places(self.max_connections))
+        berth.places.resize(at_most)
+        return berth
 
-    async def _take_own(self, berth: Berth, wish: Wish) -> Loan:
-        key, version, server = wish.key, wish.version, wish.server
+    def at_hand(self, berth: Berth, wish: Wish) -> Loan | None:
+        """What `take` returns, where there is nothing to wait for."""
+        idle = berth.idle
+        if not idle or wish.fresh or berth.version != wish.version or self._idle_for(idle[0]) > self._surely_well:
+            return None
+        connection = idle[-1].connection
+        if not connection.usable or connection.in_transaction:
+            return None
+        idle.pop()
+        return self._lend(berth, wish, connection)
+
+    async def take(self, berth: Berth, wish: Wish) -> Loan:
+        """A loan of its own. The place is given up where it raises, as `borrow` says."""
         try:
-            connection = await self._take(berth, version, server, wish.fresh)
+            return self._lend(berth, wish, await self._take(berth, wish.version, wish.server, wish.fresh))
         except BaseException as error:
             if isinstance(error, SmtpFailure):
-                berth.places.refuse(version, error.failure)
+                berth.places.refuse(wish.version, error.failure)
             berth.places.free()
             raise
-        loan = Loan(key, version, server, connection, self._window, self._max_messages)
-        connection.permit(
-            pipelining=self._faults.is_over(key, Fault.OUT_OF_STEP),
-            chunking=self._chunking and self._faults.is_over(key, Fault.CHUNKING),
-        )
-        connection.invite = lambda: self._share(berth, loan, is_ending=True)
-        berth.loans.append(loan)
-        return loan
 
-    def _ask(self, berth: Berth, wish: Wish) -> asyncio.Future[Loan | None]:
+    def ask(self, berth: Berth, wish: Wish) -> asyncio.Future[Loan | None]:
         """What is given once it is there: a loan to be shared, or a place of its own (None)."""
         given = berth.places.ask(wish.version if wish.rides and self._window > 1 else None)
-        if not given.done():
-            for loan in berth.loans:
-                if loan.connection.train.has_ended and self._share(berth, loan):
-                    break
+        for loan in berth.inviting:
+            if self._share(berth, loan):
+                break
         return given
 
-    def _give_back(self, berth: Berth, given: asyncio.Future[Loan | None]) -> None:
+    def give_back(self, berth: Berth, given: asyncio.Future[Loan | None]) -> None:
         """What was given to who was cancelled in the same moment."""
         if given.done() and not given.cancelled() and given.exception() is None:
             loan = given.result()
@@ -177,12 +163,20 @@ class Pool:
             else:
                 self.leave(berth, loan)
 
-    def _share(self, berth: Berth, loan: Loan, *, is_ending: bool = False) -> bool:
-        """Let another one come aboard, if there is a seat and somebody who waits; whether one does."""
-        if self._closed or not berth.places.may_be_shared() or not self._faults.is_over(loan.key, Fault.RIDING):
+    def _invite(self, berth: Berth, loan: Loan) -> bool:
+        """Its last transaction has written its end, or is about to: let another one come aboard, now or as soon as
+        somebody asks. Whether one does now."""
+        if self._share(berth, loan):
+            return True
+        berth.inviting[loan] = None
+        return False
+
+    def _share(self, berth: Berth, loan: Loan) -> bool:
+        if self._closed or not berth.places.may_be_shared() or not self._faults.is_over(loan.key, _RIDING):
             return False
-        if not loan.has_seat(is_ending=is_ending) or not berth.places.share(loan):
+        if not loan.has_seat() or not berth.places.share(loan):
             return False
+        berth.inviting.pop(loan, None)
         loan.aboard += 1
         return True
 
@@ -193,15 +187,16 @@ class Pool:
         loan.aboard -= 1
         if loan.aboard:
             if connection.train.has_ended:
-                self._share(berth, loan)
+                self._invite(berth, loan)
             return
-        berth.loans.remove(loan)
+        berth.inviting.pop(loan, None)
         self._lent.discard(connection)
-        if loan.is_spoiled:
-            connection.close()
+        room = self._room_at(loan.server)
+        if self._is_worth_keeping(loan):
+            berth.put(Idle(connection, loan.version, self._clock()))
+            room.wake()
         else:
-            self._put_back(berth, connection, loan.version)
-        self._room_at(loan.server).give_back(connection)
+            room.tell()
         berth.places.free()
 
     async def _take(self, berth: Berth, version: int, server: Server, fresh: bool) -> Connection:
@@ -221,7 +216,7 @@ class Pool:
                     raise
             else:
                 if connection is not None:
-                    return self._lend(connection)
+                    return connection
 
     async def _take_now(self, berth: Berth, version: int, server: Server, fresh: bool, room: Room) -> Connection | None:
         """None: there may be none right now, but something has changed since. Raises SmtpFailure."""
@@ -294,12 +289,18 @@ class Pool:
             room = self._rooms[address] = Room(self._limit_memory, self._limit_pause, self._clock)
         return room
 
-    def _lend(self, connection: Connection) -> Connection:
+    def _lend(self, berth: Berth, wish: Wish, connection: Connection) -> Loan:
         if self._closed:
             connection.close()
             raise RuntimeError("the pool is closed")
         self._lent.add(connection)
-        return connection
+        loan = Loan(wish.key, wish.version, wish.server, connection, self._window, self._max_messages)
+        connection.permit(
+            pipelining=self._faults.is_over(wish.key, _OUT_OF_STEP),
+            chunking=self._chunking and self._faults.is_over(wish.key, _CHUNKING),
+        )
+        connection.invite = partial(self._invite, berth, loan)
+        return loan
 
     def _is_at_hand(self, idle: Idle) -> bool:
         """Whether it can be lent without being asked."""
@@ -318,16 +319,20 @@ class Pool:
             return False
         return True
 
-    def _put_back(self, berth: Berth, connection: Connection, version: int) -> None:
-        worn_out = connection.messages_sent >= self._max_messages
-        if self._closed or worn_out or not connection.usable:
+    def _is_worth_keeping(self, loan: Loan) -> bool:
+        """Whether another one may have its connection, which is closed if not."""
+        connection = loan.connection
+        if loan.is_spoiled:
+            connection.close()
+            return False
+        if self._closed or connection.messages_sent >= self._max_messages or not connection.usable:
             connection.quit_soon()
-        else:
-            berth.put(Idle(connection, version, self._clock()))
+            return False
+        return True
 
     def _forget(self, key: Hashable, berth: Berth) -> None:
         remembered = berth.refused is not None and self._still_counts(berth.refused)
-        if not berth.users and not berth.idle and not remembered:
+        if not berth.places.are_wanted() and not berth.idle and not remembered:
             self._berths.pop(key, None)
 
     def _is_fresh(self, idle: Idle) -> bool:
@@ -347,18 +352,20 @@ class _Borrowed(Wish):
     loan: Loan = field(init=False)
 
     async def __aenter__(self) -> Connection:
-        self.berth = self.pool.enter(self.key, self.at_most)
-        try:
-            self.loan = await self.pool.board(self.berth, self)
-        except BaseException:
-            self.pool.exit(self.key, self.berth)
-            raise
-        return self.loan.connection
+        pool = self.pool
+        self.berth = berth = pool.berth(self.key, self.at_most)
+        shared = None
+        if not berth.places.take():
+            given = pool.ask(berth, self)
+            try:
+                shared = await given
+            except asyncio.CancelledError:
+                pool.give_back(berth, given)
+                raise
+        self.loan = loan = shared or pool.at_hand(berth, self) or await pool.take(berth, self)
+        return loan.connection
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        try:
-            if error is not None:
-                self.loan.spoil()
-            self.pool.leave(self.berth, self.loan)
-        finally:
-            self.pool.exit(self.key, self.berth)
+        if error is not None:
+            self.loan.spoil()
+        self.pool.leave(self.berth, self.loan)

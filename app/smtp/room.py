@@ -89,18 +89,13 @@ class Room:
         self._is_awaited = True
         await self._change.wait()
 
-    def give_back(self, connection: Connection) -> None:
-        """Nobody has this one any more. Of the others nothing has changed of which `tell` was not called."""
-        if not connection.usable:
-            self._open()
-        self._wake()
-
     def tell(self) -> None:
         """One may have been closed: wake who waits for a change."""
         self._open()
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """One was given back, and none was closed of which `tell` was not called: wake who waits for a change."""
         if self._is_awaited:
             self._is_awaited = False
             self._change.set()

@@ -18,15 +18,18 @@ class Unseated(SmtpFailure):
 class Train:
     """Replies come in the order of the commands (RFC 2920), so a transaction may write its envelope as soon as the one
     before it has written its end, and reads once that one has its last reply. `write` takes octets and how many replies
-    they have; `close` closes the connection. `has_ended`: transactions are under way, and all have written their
-    end."""
+    they have; `close` closes the connection."""
 
     def __init__(self, write: Callable[[bytes, int], None], close: Callable[[], None]) -> None:
         self._write = write
         self._close = close
         self._last: Turn | None = None
         self._broken: Failure | None = None
-        self.has_ended = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether transactions are under way, and all have written their end."""
+        return self._last is not None and self._last.has_ended
 
     def board(self) -> "Turn":
         """The turn of another transaction, behind all that are there."""
@@ -34,7 +37,6 @@ class Train:
         self._last = turn = Turn(self, before)
         if before is not None:
             before.behind = turn
-        self.has_ended = False
         return turn
 
     def _remove(self, turn: "Turn", failure: Failure | None, *, in_transaction: bool) -> None:
@@ -56,7 +58,6 @@ class Train:
             behind.before = before
         else:
             self._last = before
-            self.has_ended = before is not None and before.has_ended
         turn.before = turn.behind = None
 
     def _begin(self, turn: "Turn") -> None:
@@ -144,10 +145,9 @@ class Turn:
         `is_clean`: nothing of the transaction is left afterwards, whatever the reply."""
         self.has_ended, self.is_clean, self.is_sent = True, is_clean, True
         behind = self.behind
-        if behind is None:
-            self._train.has_ended = True
+        if behind is None or not behind._kept:
             return b"", 0
-        return behind._take(after_refusal=not is_clean) if behind._kept else (b"", 0)
+        return behind._take(after_refusal=not is_clean)
 
     def pass_on(self) -> None:
         """All of it is written, and nothing else is: what is right behind it goes now."""
