@@ -153,16 +153,17 @@ class _Servers:
         self._settings = settings
         self._sealer = sealer
         self._inbox = inbox
-        self._known: OrderedDict[UUID, tuple[Service, Server]] = OrderedDict()
+        self._known: OrderedDict[int, tuple[Service, Server]] = OrderedDict()
+        """By the number that the id is: of that a hash is quickly worked out."""
 
     def resolve(self, service: Service) -> Server:
         """The server of the service. Raises SmtpFailure."""
-        known = self._known.get(service.id)
+        key = service.id.int
+        known = self._known.get(key)
         if known is not None and known[0] is service:
             return known[1]
         server = self._described(service)
-        self._known.pop(service.id, None)  # or its key stays, and is compared with the new one's at each look
-        self._known[service.id] = service, server
+        self._known[key] = service, server
         if len(self._known) > self._settings.cache_entries:
             self._known.popitem(last=False)
         return server

@@ -235,7 +235,7 @@ class Attempter:
             due = tuple([recipient.address for recipient in recipients if recipient.address not in replies])
             envelope = Envelope(claim.reverse_path, due, claim.smtputf8)
             dispatch.may_have_it = False
-            at_most, key, fresh = self._at_most(service), claim.service_id, tries > 0
+            at_most, key, fresh = self._at_most(service), claim.service_id.int, tries > 0
             lent = self._pool.borrow(key, service.version, server, fresh=fresh, rides=rides, at_most=at_most)
             try:
                 async with lent as connection:
@@ -295,8 +295,8 @@ class _Dispatch:
         """See `transact`."""
         slot, lease = self.slot, self.lease
         # With BDAT a window of mails is under way anyhow. And mostly there is nothing to wait for.
-        if not self._connection.chunking and not slot.take_at_once(self._at_most):
-            await slot.take(self._at_most)
+        if not self._connection.chunking and not slot.take(self._at_most):
+            await slot.wait()
         self.may_have_it = lease.lets_finish() or await lease.may_finish(addresses)
         return self.may_have_it
 

@@ -70,14 +70,12 @@ class Lease:
     """That of one claim. `confirmed`: when the database was asked that last said so, at first when the claim was made;
     read before it was asked. It is kept from `begin` to `end`."""
 
-    __slots__ = ("_claim", "_clock", "_leases", "_policy", "_renewing", "confirmed")
+    __slots__ = ("_claim", "_leases", "_renewing", "confirmed")
 
     def __init__(self, claim: Claim, leases: Leases, since: Instant) -> None:
         self.confirmed = since
         self._claim = claim
         self._leases = leases
-        self._policy = leases.policy
-        self._clock = leases.clock
         self._renewing: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -126,26 +124,27 @@ class Lease:
         if self._claim.on_doubt is _RETRY:
             return await self._renew()
         keys = [recipient.id for recipient in self._claim.recipients if recipient.address in addresses]
-        asked = self._clock()
-        held = await begin_dot(self._claim, keys, asked.wall, self._policy.duration)
+        asked = self._leases.clock()
+        held = await begin_dot(self._claim, keys, asked.wall, self._leases.policy.duration)
         self._note(asked, held=held)
         return held
 
     async def _keep(self) -> None:
         """A renewal that took long is no reason to wait with the next: the lease counts from when it was asked for."""
+        clock, policy = self._leases.clock, self._leases.policy
         while True:
-            asked, pause = self._clock(), self._policy.renewal
+            asked, pause = clock(), policy.renewal
             try:
                 if not await self._renew():
                     return
             except Exception as error:
                 self._log(error)
-                pause = self._policy.pause
-            await asyncio.sleep(pause - asked.seconds_to(self._clock()))
+                pause = policy.pause
+            await asyncio.sleep(pause - asked.seconds_to(clock()))
 
     async def _renew(self) -> bool:
-        asked = self._clock()
-        held = await renew_lease(self._claim, asked.wall, self._policy.duration)
+        asked = self._leases.clock()
+        held = await renew_lease(self._claim, asked.wall, self._leases.policy.duration)
         self._note(asked, held=held)
         return held
 
@@ -154,7 +153,8 @@ class Lease:
             self.confirmed = asked
 
     def _is_sure(self) -> bool:
-        return self.confirmed.seconds_to(self._clock()) <= self._policy.duration / 2
+        leases = self._leases
+        return self.confirmed.seconds_to(leases.clock()) <= leases.policy.duration / 2
 
     def _log(self, error: Exception) -> None:
         log_trouble(logger, error, "message %s: lease not renewed", public_id("msg", self._claim.message_id))

@@ -27,7 +27,7 @@ class Unsettled:
 
     def __init__(self, policy: UnsettledPolicy = UnsettledPolicy()) -> None:
         self._policy = policy
-        self._places: dict[UUID, Places] = {}
+        self._places: dict[int, Places] = {}
         self._unanswered = 0
         self._all_answered = asyncio.Event()
         self._all_answered.set()
@@ -35,9 +35,10 @@ class Unsettled:
 
     def slot(self, service_id: UUID) -> "Slot":
         """For the transactions of one attempt."""
-        places = self._places.get(service_id)
+        key = service_id.int  # of that a hash is quickly worked out
+        places = self._places.get(key)
         if places is None:
-            places = self._places[service_id] = Places(1)
+            places = self._places[key] = Places(1)
         return Slot(self, places, self._policy.per_connection)
 
     async def before_settling(self) -> None:
@@ -76,21 +77,26 @@ class Slot:
         self._is_taken = False
         self._is_unanswered = False
 
-    async def take(self, connections: int) -> None:
-        """Wait until one of those that a service with so many connections has is free, first come, first served; it is
-        taken once. From then on an answer is awaited."""
-        if not self.take_at_once(connections):
-            await self._wait()
-            self._note_taken()
-
-    def take_at_once(self, connections: int) -> bool:
-        """As `take`, where there is nothing to wait for; whether it is taken."""
+    def take(self, connections: int) -> bool:
+        """Take one of those that a service with so many connections has, if one is free; whether it is taken, which it
+        is once. From then on an answer is awaited."""
         if not self._is_taken:
             self._places.resize(connections * self._per_connection)
             if not self._places.take():
                 return False
             self._note_taken()
         return True
+
+    async def wait(self) -> None:
+        """Take the next one that is free, first come, first served, as `take` could not."""
+        given = self._places.ask()
+        try:
+            await given
+        except asyncio.CancelledError:
+            if not given.cancelled():
+                self._places.free()  # it was given in the same moment
+            raise
+        self._note_taken()
 
     def answered(self) -> None:
         """The server has answered, or never will."""
@@ -109,11 +115,3 @@ class Slot:
         self._is_taken = self._is_unanswered = True
         self._unsettled._asked()
 
-    async def _wait(self) -> None:
-        given = self._places.ask()
-        try:
-            await given
-        except asyncio.CancelledError:
-            if not given.cancelled():
-                self._places.free()  # it was given in the same moment
-            raise

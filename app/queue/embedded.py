@@ -167,11 +167,12 @@ class EmbeddedEngine:
     def _ended(self, message_id: UUID, places: "_Places", task: asyncio.Task[None]) -> None:
         del self._running[message_id.int]
         places.taken -= 1
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if task.cancelled():
+            self._wakeup.work_arrived()
+        elif (error := task.exception()) is not None:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
-        elif task.cancelled() or (places.left_some and places.to_be_filled()):
+        elif places.left_some and places.to_be_filled():
             self._wakeup.work_arrived()
 
 

@@ -225,7 +225,9 @@ class Connection:
     def at_hand(self) -> Reply | None:
         """What `reply` would return at once, where it is one that came before: most are. None tells nothing."""
         known = self._protocol.take_known(self._known.of_line)
-        return None if known is None else self._last(known)
+        if known is not None:
+            self._heed_excess()
+        return known
 
     def take_acceptance(self, replies: int) -> bool:
         """Take so many replies, to MAIL, RCPT and DATA, if they are what has arrived, came before and accept."""
@@ -364,16 +366,16 @@ class Connection:
             self.close()
             raise SmtpFailure(refused(reply, phase, self.server))
 
-    def _last(self, reply: Reply) -> Reply:
-        """The reply. More replies than commands (a 421 behind the last one, or nonsense) is where the session ends: the
-        one too many would be taken for the next command's."""
+    def _heed_excess(self) -> None:
+        """More replies than commands (a 421 behind the last one, or nonsense) is where the session ends: the one too
+        many would be taken for the next command's."""
         if self._protocol.has_unread():
             self.close()
-        return reply
 
     def _judged(self, code: int, text: str, phase: Phase) -> Reply:
         """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all."""
-        reply = self._last(reply_from(code, text, self.server))
+        reply = reply_from(code, text, self.server)
+        self._heed_excess()
         if not is_reply_code(code):
             raise self.protocol_failure(reply, phase)
         if code == 421:

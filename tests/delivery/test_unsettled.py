@@ -14,7 +14,12 @@ LONG = 60
 
 async def take(slot: Slot, at_most: int = 2) -> asyncio.Task[None]:
     """Let it be asked for."""
-    taking = asyncio.create_task(slot.take(at_most))
+
+    async def ask() -> None:
+        if not slot.take(at_most):
+            await slot.wait()
+
+    taking = asyncio.create_task(ask())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return taking
@@ -37,7 +42,7 @@ async def test_one_too_many_waits_until_another_is_freed() -> None:
 async def test_who_is_cancelled_while_it_waits_keeps_none() -> None:
     unsettled = Unsettled(ONE_EACH)
     held = unsettled.slot(SERVICE)
-    await held.take(1)
+    assert held.take(1)
     waiting = [await take(unsettled.slot(SERVICE), 1) for _ in range(2)]
     waiting[0].cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -49,7 +54,7 @@ async def test_who_is_cancelled_while_it_waits_keeps_none() -> None:
 async def test_who_is_cancelled_as_it_is_given_hands_it_on() -> None:
     unsettled = Unsettled(ONE_EACH)
     held = unsettled.slot(SERVICE)
-    await held.take(1)
+    assert held.take(1)
     waiting = [await take(unsettled.slot(SERVICE), 1) for _ in range(2)]
     held.free()
     waiting[0].cancel()
@@ -76,7 +81,7 @@ async def test_results_wait_until_every_server_has_answered() -> None:
     assert (await _settling(unsettled)).done(), "nothing is under way"
     first, second, third = (unsettled.slot(key) for key in (SERVICE, SERVICE, new_key()))
     for slot in (first, second, third):
-        await slot.take(1)
+        assert slot.take(1)
     first.answered()
     settling = await _settling(unsettled)
     second.answered()
@@ -91,5 +96,5 @@ async def test_results_wait_until_every_server_has_answered() -> None:
 
 async def test_results_wait_no_longer_than_they_may() -> None:
     unsettled = Unsettled(UnsettledPolicy(settle_wait=0.01))
-    await unsettled.slot(SERVICE).take(1)
+    assert unsettled.slot(SERVICE).take(1)
     await unsettled.before_settling()
