@@ -90,15 +90,15 @@ class Pending(Struct, Generic[T], kw_only=True, eq=False):
         """It is over; told again, nothing changes. Call it in the event loop."""
         if self._state == _OVER:
             return
-        self._state = _OVER
-        if self._future.done():  # who waited for it was cancelled
+        self._state, future = _OVER, self._future
+        if future.done():  # who waited for it was cancelled
             if self._over is not None:
                 self._over.set_result(None)
         elif isinstance(result, BaseException):
-            self._future.set_exception(result)
-            self._future.exception()  # who was cancelled does not ask for it
+            future.set_exception(result)
+            future.exception()  # who was cancelled does not ask for it
         else:
-            self._future.set_result(result)
+            future.set_result(result)
 
     async def _until_over(self) -> None:
         if self._state != _OVER:

@@ -60,8 +60,7 @@ class Pool:
         self.max_connections = max_connections
         self._max_messages = max_messages
         self._idle_limit = idle_limit
-        self._noop_after = noop_after
-        self._surely_well = min(noop_after, idle_limit)
+        self._noop_after = min(noop_after, idle_limit)
         self._chunking = chunking
         self._window = window
         self._faults = Faults(pipelining_pause, clock)
@@ -128,13 +127,9 @@ class Pool:
     def at_hand(self, berth: Berth, wish: Wish) -> Loan | None:
         """What `take` returns, where there is nothing to wait for."""
         idle = berth.idle
-        if not idle or wish.fresh or berth.version != wish.version or self._idle_for(idle[0]) > self._surely_well:
+        if not idle or wish.fresh or berth.version != wish.version or not self._is_at_hand(idle[-1]):
             return None
-        connection = idle[-1].connection
-        if not connection.usable or connection.in_transaction:
-            return None
-        idle.pop()
-        return self._lend(berth, wish, connection)
+        return self._lend(berth, wish, idle.pop().connection)
 
     async def take(self, berth: Berth, wish: Wish) -> Loan:
         """A loan of its own. The place is given up where it raises, as `borrow` says."""

@@ -92,12 +92,13 @@ class Protocol(SMTPProtocol):
         SMTPServerDisconnected where nothing more will come, TimeoutError after `seconds`. A future, because each
         coroutine is walked through at each of a mail's waits."""
         self._arrival = arrival = self._loop.create_future()
-        self._due = None
         if self._is_too_long():
             self._tell()
         elif self._ended:
             self._tell(self._disconnected())
-        elif seconds is not None:
+        elif seconds is None:
+            self._due = None
+        else:
             self._set_clock(seconds)
         return arrival
 
