@@ -114,4 +114,3 @@ class Slot:
     def _note_taken(self) -> None:
         self._is_taken = self._is_unanswered = True
         self._unsettled._asked()
-

@@ -30,9 +30,9 @@ class Pool:
     for `pipelining_pause` seconds; so long it gets no BDAT after it refused that, and no mail behind another one after
     that went wrong.
 
-    While all connections are out, one whose transaction has written its end is lent to the next who waits, behind that
-    (RFC 2920); with CHUNKING (RFC 3030), done without where `chunking` is false, up to `window` of them. A connection
-    that cannot be made is a failure of all who wait for one.
+    While all connections are out, one whose transaction has written its end, or is about to, is lent to the next who
+    waits, behind that (RFC 2920); with CHUNKING (RFC 3030), done without where `chunking` is false, up to `window` of
+    them. A connection that cannot be made is a failure of all who wait for one.
 
     A server that turns a connection away beside others of ours has no room for more: who borrows waits for one of
     those, and the server gets no more at a time for `limit_memory` seconds. It may be slow to notice that one was
@@ -60,7 +60,7 @@ class Pool:
         self.max_connections = max_connections
         self._max_messages = max_messages
         self._idle_limit = idle_limit
-        self._noop_after = min(noop_after, idle_limit)
+        self._noop_after = min(noop_after, idle_limit)  # idle for longer, it is not at hand
         self._chunking = chunking
         self._window = window
         self._faults = Faults(pipelining_pause, clock)
@@ -187,8 +187,7 @@ class Pool:
         berth.inviting.pop(loan, None)
         self._lent.discard(connection)
         room = self._room_at(loan.server)
-        if self._is_worth_keeping(loan):
-            berth.put(Idle(connection, loan.version, self._clock()))
+        if self._put_back(berth, loan):
             room.wake()
         else:
             room.tell()
@@ -314,16 +313,17 @@ class Pool:
             return False
         return True
 
-    def _is_worth_keeping(self, loan: Loan) -> bool:
-        """Whether another one may have its connection, which is closed if not."""
+    def _put_back(self, berth: Berth, loan: Loan) -> bool:
+        """Keep its connection for the next one, or close it; whether it is kept."""
         connection = loan.connection
         if loan.is_spoiled:
             connection.close()
-            return False
-        if self._closed or connection.messages_sent >= self._max_messages or not connection.usable:
+        elif self._closed or connection.messages_sent >= self._max_messages or not connection.usable:
             connection.quit_soon()
-            return False
-        return True
+        else:
+            berth.put(Idle(connection, loan.version, self._clock()))
+            return True
+        return False
 
     def _forget(self, key: Hashable, berth: Berth) -> None:
         remembered = berth.refused is not None and self._still_counts(berth.refused)

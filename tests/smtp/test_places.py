@@ -57,6 +57,17 @@ async def test_places_are_given_in_order() -> None:
     assert guests.seated == [3, 4]
 
 
+async def test_they_are_wanted_until_the_last_guest_has_left() -> None:
+    places = Places(1)
+    guests = Guests(places)
+    assert not places.are_wanted()
+    await guests.ask(1, 2)
+    await guests.give_up(2)
+    assert places.are_wanted()
+    await guests.leave(1)
+    assert not places.are_wanted()
+
+
 async def test_who_gives_up_waiting_takes_no_place() -> None:
     guests = Guests(Places(1))
     await guests.ask(1, 2, 3)

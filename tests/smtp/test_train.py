@@ -59,6 +59,44 @@ async def test_the_next_envelope_is_in_one_write_with_the_dot(server_for: MakeSe
         assert codes(await writing) == [{250}] * 3
 
 
+async def test_who_comes_while_another_waits_to_end_goes_in_one_write_with_it(
+    server_for: MakeServer, clock: Clock
+) -> None:
+    asked, permission = asyncio.Event(), asyncio.Event()
+
+    async def permitted(_: Collection[str]) -> bool:
+        asked.set()
+        return await permission.wait()
+
+    async with Receiver(keep=True) as receiver, line(receiver, server_for, clock) as sending, asyncio.timeout(10):
+        first = asyncio.ensure_future(sending.send(0, may_finish=permitted))
+        await asked.wait()
+        second = asyncio.ensure_future(sending.send(1))
+        await asyncio.sleep(0.01)
+        permission.set()
+        assert codes(await asyncio.gather(first, second)) == [{250}] * 2
+        assert b"\r\n.\r\nMAIL FROM:<1@" in receiver.sessions[0].received
+
+
+@pytest.mark.parametrize("extensions", [DATA, BDAT])
+async def test_who_comes_once_the_end_is_written_goes_behind_it(
+    extensions: frozenset[str], server_for: MakeServer, clock: Clock, eventually: Eventually
+) -> None:
+    answer, script = asyncio.Event(), Script()
+    script.on(Stage.DOT, Wait(answer), times=1)
+    async with (
+        Receiver(keep=True, script=script, extensions=extensions) as receiver,
+        line(receiver, server_for, clock) as sending,
+    ):
+        first = asyncio.ensure_future(sending.send(0))
+        await eventually(lambda: bool(receiver.sessions) and CONTENT[-9:] in receiver.sessions[0].received)
+        second = asyncio.ensure_future(sending.send(1))
+        await eventually(lambda: b"MAIL FROM:<1@" in receiver.sessions[0].received)
+        assert not first.done()
+        answer.set()
+        assert codes(await asyncio.gather(first, second)) == [{250}] * 2
+
+
 @pytest.mark.parametrize("extensions", [DATA, BDAT])
 @pytest.mark.parametrize(
     ("stage", "address"),
