@@ -162,7 +162,7 @@ _HAS_NO_LIMITS = " AND ".join(f"{column} IS NULL" for column in COLUMNS)
 _MAY_GO = (
     "EXISTS (SELECT 1 FROM service WHERE id = message.route_id AND is_active AND paused_at IS NULL"  # noqa: S608
     f" AND {_HAS_NO_LIMITS}) AND NOT EXISTS (SELECT 1 FROM circuit WHERE service_id = message.route_id)"
-    f" AND {OWN_IS_OPEN} AND {IS_OPEN.format(service='message.route_id', moment='$4')}"
+    f" AND (service_id = route_id OR {OWN_IS_OPEN}) AND {IS_OPEN.format(service='message.route_id', moment='$4')}"
 )
 _LISTED = "(SELECT value AS listed FROM json_each($1))"
 _SMALL_CONTENT = "(SELECT octets FROM message_content WHERE message_id = {0}.id AND {0}.size_bytes <= $5) AS octets"
