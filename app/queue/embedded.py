@@ -92,11 +92,16 @@ class EmbeddedEngine:
     async def run(self, handle: Handle, stop: asyncio.Event) -> None:
         """See Engine.run."""
         stopping = asyncio.create_task(self._wake_at(stop))
+        clock = asyncio.get_running_loop().time
         arrivals: Sequence[Arrival] | None = None
         try:
             while not stop.is_set():
+                if arrivals is None:
+                    look_at = clock() + self._poll
                 await self._look(handle, arrivals)
-                arrivals = await self._wakeup.wait_for_work(self._poll)
+                arrivals = await self._wakeup.wait_for_work(max(0, look_at - clock()))
+                if clock() >= look_at:  # however often it was woken: of a retry that is due nobody tells
+                    arrivals = None
             await asyncio.gather(*self._running.values(), return_exceptions=True)
         finally:
             stopping.cancel()
@@ -116,20 +121,21 @@ class EmbeddedEngine:
                 for service_id in list(self._caps):
                     await self._start_due(handle, service_id)
             else:
-                await self._start_arrived(handle, arrivals)
+                self._start_arrived(handle, arrivals)
+                for service_id, places in list(self._places.items()):
+                    if places.left_some and places.to_be_filled():
+                        await self._start_due(handle, service_id)
         except Exception as error:
             log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")
 
-    async def _start_arrived(self, handle: Handle, arrivals: Sequence[Arrival]) -> None:
+    def _start_arrived(self, handle: Handle, arrivals: Sequence[Arrival]) -> None:
         """Without asking the database, where nothing else is due that would have to go before."""
         for arrival in arrivals:
             places = self._places.get(arrival.service_id)
             if places is None:
                 continue
-            if not places.to_be_filled():
+            if places.left_some or not places.to_be_filled():
                 places.left_some = True
-            elif places.left_some:
-                await self._start_due(handle, arrival.service_id)
             elif arrival.message_id.int not in self._running:
                 self._start(handle, places, arrival.message_id)
 
@@ -173,7 +179,7 @@ class EmbeddedEngine:
             # Without a wake-up: what fails at once is tried again after `poll` seconds, not in a circle.
             log_trouble(logger, error, "message %s: the attempt broke off", message_id)
         elif places.left_some and places.to_be_filled():
-            self._wakeup.work_arrived()
+            self._wakeup.place_is_free()
 
 
 @dataclass(slots=True, eq=False)

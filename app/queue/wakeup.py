@@ -44,6 +44,10 @@ class Wakeup:
                 self._arrivals = None
         self._work.set()
 
+    def place_is_free(self) -> None:
+        """More can be started of what the engine knows to be left."""
+        self._work.set()
+
     async def wait_for_work(self, seconds: float) -> Sequence[Arrival] | None:
         """Return when work arrived since the last call, or after `seconds`: which mail, or None where anything may be
         due."""

@@ -54,6 +54,31 @@ async def test_mail_that_arrives_is_started_without_a_look(
     assert 1 <= len(looks) <= 3, "as it begins, for the services, and once more for those it had started"
 
 
+async def test_the_table_is_looked_at_in_time_however_much_arrives(
+    service: Service, put_mail: Put, wakeup: Wakeup, calls: Calls
+) -> None:
+    engine = EmbeddedEngine(wakeup, poll=0.05)
+    engine.services_changed({service.id: 1000})
+    first = await put_mail()
+    async with running(engine, calls.handle), asyncio.timeout(20):
+        await calls.until(lambda: calls.ended == [first])
+        untold = await put_mail()  # as by another process
+        while untold not in calls.ended:
+            wakeup.mail_arrived(Arrival(await put_mail(), service.id))
+
+
+async def test_who_has_places_free_is_looked_for_and_nobody_else(
+    service: Service, put_mail: Put, wakeup: Wakeup, calls: Calls, looks: list[UUID]
+) -> None:
+    other, engine = await make_service("other"), EmbeddedEngine(wakeup, NEVER)
+    engine.services_changed({service.id: 1, other.id: 1})
+    mails = [await put_mail() for _ in range(10)]
+    async with running(engine, calls.handle):
+        await calls.until(lambda: calls.ended == mails)
+    assert looks.count(service.id) >= 10
+    assert looks.count(other.id) <= 2, "as it begins, and for the services"
+
+
 async def test_what_arrives_while_all_places_are_taken_waits_behind_what_was_due_before(
     service: Service, put_mail: Put, engine: EmbeddedEngine, wakeup: Wakeup, calls: Calls, looks: list[UUID]
 ) -> None:
