@@ -101,24 +101,23 @@ class PlainClaims:
         """`taken`: the values of TAKEN."""
         name, own, route, reason, fallbacks, fence, expires_at, reverse_path, smtputf8, on_doubt, *others = taken
         service_version, revision, recipient_count = others
-        claim = Claim(  # by position: with names it takes twice as long
-            message_id,
-            _service_key(route),
-            self._worker_id,
-            fence,
-            reverse_path,
-            bool(smtputf8),
-            tuple(recipients),
-            as_moment(expires_at) if expires_at is not None else None,
-            _ON_DOUBT[on_doubt],
-            service_version,
+        return Claim(
+            message_id=message_id,
+            service_id=_service_key(route),
+            worker_id=self._worker_id,
+            fence=fence,
+            reverse_path=reverse_path,
+            smtputf8=bool(smtputf8),
+            recipients=tuple(recipients),
+            expires_at=as_moment(expires_at) if expires_at is not None else None,
+            on_doubt=_ON_DOUBT[on_doubt],
+            service_version=service_version,
+            via=None if route == own else Via(as_key(own), as_key(route), name, reason),
+            fallbacks=keys_of(fallbacks) if fallbacks else (),
+            revision=revision,
+            recipient_count=recipient_count,
+            content=content,
         )
-        claim.revision, claim.recipient_count, claim.content = revision, recipient_count, content
-        if route != own:
-            claim.via = Via(as_key(own), as_key(route), name, reason)
-        if fallbacks:
-            claim.fallbacks = keys_of(fallbacks)
-        return claim
 
 
 class Wanted(Struct, eq=False):
