@@ -186,7 +186,7 @@ class Connection:
         read. They go behind the end of the transaction before. Raises SmtpFailure."""
         try:
             self._protocol.check(lines)
-            turn.send(b"\r\n".join((*lines, payload)), len(lines))
+            turn.send(b"\r\n".join((*lines, payload)), len(lines), in_transaction=self.in_transaction)
         except Unseated:
             raise
         except Exception as error:

@@ -123,17 +123,18 @@ class Turn:
         """Whether another one has written behind its end."""
         return self.behind is not None and self.behind.is_sent
 
-    def send(self, group: bytes, replies: int) -> None:
+    def send(self, group: bytes, replies: int, *, in_transaction: bool) -> None:
         """Write the commands, now or in one write with the end of the one before. Raises SMTPServerDisconnected.
 
-        What is behind a transaction that may leave the server in the midst of it (BDAT refused) begins with RSET.
+        What is behind a transaction that may leave the server in the midst of it (BDAT refused) begins with RSET; so
+        does what comes once that one has left it there (`in_transaction`).
         """
         self.check()
         self._kept, self._replies = group, replies
         if self.before is None or self.before.has_ended:
-            self.flush()
+            self.flush(after_refusal=in_transaction)
 
-    def flush(self, *, after_refusal: bool = False) -> None:
+    def flush(self, *, after_refusal: bool) -> None:
         """Write what was kept. `after_refusal`: the server is in the midst of a transaction that goes no further."""
         if self._kept:
             after_refusal = not self.before.is_clean if self.before is not None else after_refusal

@@ -1,10 +1,11 @@
 """BDAT: what is said, what a server may refuse, and what it may be said instead."""
 
+import asyncio
 from collections.abc import Callable, Collection
 
 import pytest
 
-from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Script, Stage
+from app.inbox.receiver import Action, Answer, Drop, Hang, Raw, Receiver, Script, Stage, Wait
 from app.mail.envelope import Envelope
 from app.smtp.connection import connect
 from app.smtp.failure import Cause, Phase
@@ -105,6 +106,32 @@ async def test_any_other_refusal_of_bdat_is_the_verdict(after: int, server_for: 
         assert sorted(codes(await sending.send_all(4)), key=str) == [*[{250}] * 3, {554}]
         assert len(receiver.mails) == 3
         assert len(receiver.sessions) == 1
+
+
+async def test_what_waits_until_it_may_be_sent_is_no_part_of_what_was_refused_meanwhile(
+    server_for: MakeServer, clock: Clock
+) -> None:
+    answer, asked, permission = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def permitted(_: Collection[str]) -> bool:
+        asked.set()
+        return await permission.wait()
+
+    script = Script().on(Stage.DOT, Wait(answer), times=1).on(Stage.DOT, "554 5.6.0 no", times=1)
+    async with (
+        Receiver(keep=True, script=script, extensions=BDAT) as receiver,
+        line(receiver, server_for, clock) as sending,
+        asyncio.timeout(10),
+    ):
+        first, second = (
+            asyncio.ensure_future(each) for each in (sending.send(0), sending.send(1, may_finish=permitted))
+        )
+        await asked.wait()
+        answer.set()
+        refused = await first
+        permission.set()
+        assert codes([refused, await second]) == [{554}, {250}]
+        assert [(mail.reverse_path, mail.content) for mail in receiver.mails] == [("1@example.org", CONTENT)]
 
 
 async def test_a_refusal_amid_the_chunks_is_the_verdict(server_for: MakeServer) -> None:
