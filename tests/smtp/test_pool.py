@@ -265,6 +265,23 @@ async def test_one_who_gives_up_waiting_takes_no_place(clock: Clock, server_for:
         await pool.close()
 
 
+async def test_one_who_gives_up_as_it_is_given_something_hands_it_on(clock: Clock, server_for: MakeServer) -> None:
+    async with Receiver() as receiver, asyncio.timeout(10):
+        pool = a_pool(clock, max_connections=1)
+        server = server_for(receiver)
+        async with pool.borrow("service", 1, server) as connection:
+            waiting = [asyncio.ensure_future(send(pool, server)) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert connection.invite()
+            waiting[0].cancel()
+            await asyncio.wait(waiting[:1])
+        waiting[1].cancel()
+        assert await waiting[2] is await send(pool, server) is connection
+        assert waiting[0].cancelled()
+        assert waiting[1].cancelled()
+        await pool.close()
+
+
 async def test_a_borrower_that_fails_or_is_cancelled_closes_it(
     clock: Clock, server_for: MakeServer, eventually: Eventually
 ) -> None:

@@ -283,3 +283,23 @@ async def test_each_key_tries_its_own_password(clock: Clock, server_for: MakeSer
         assert (await failure_of(pool, wrong)).failure.cause is Cause.AUTHENTICATION
         await send(pool, server_for(receiver, credentials=CREDENTIALS), key="another")
         assert tries(receiver) == 2
+
+
+async def test_what_is_lent_counts_until_it_is_given_back(clock: Clock, server_for: MakeServer) -> None:
+    async with Receiver(keep=True) as receiver, a_pool(clock, max_connections=1) as pool:
+        server = server_for(receiver)
+        async with pool.borrow("service", 1, server) as lent:
+            pool.close_idle()
+            waiting = asyncio.ensure_future(send(pool, server))
+            await a_few_turns()
+            assert not waiting.done()
+        assert await waiting is lent
+
+
+async def test_keys_that_nobody_uses_are_forgotten(clock: Clock, server_for: MakeServer) -> None:
+    async with Receiver() as receiver, a_pool(clock) as pool:
+        for key in ("one", "two"):
+            await send(pool, server_for(receiver), key=key)
+        clock.advance(26)
+        pool.close_idle()
+        assert not pool._berths
