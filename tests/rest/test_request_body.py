@@ -64,6 +64,7 @@ async def test_the_same_mail_comes_in_every_form(body: bytes, content_type: str 
     ("body", "query", "named"),
     [
         (b'{"to": "a@x"}', "template=q", ("q", None)),
+        (b'{"to": [{"email": "a@x"}]}', "template=q", ("q", None)),
         (b'{"to": "a@x"}', "template_id=7", (None, "7")),
         (b'{"to": "a@x", "template": null, "template_id": ""}', "template=q&template_id=7", ("q", "7")),
         (b'{"template": "b"}', "template=q", ("b", None)),

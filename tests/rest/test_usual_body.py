@@ -77,12 +77,25 @@ def test_what_is_usual_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "field",
+    ["subject", "body_text", "body_html", "from_email", "from_name", "reply_to_email", "reply_to_name"],
+)
+def test_an_empty_text_means_what_it_always_does(field: str) -> None:
+    body = USUAL | {field: ""}
+    draft = read_usual_draft(orjson.dumps(body))
+    assert draft is not None
+    assert draft == read_draft(body)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"to": "ann@x.example"},
         {"to": ["ann@x.example"]},
         {"to": []},
         {"to": [{"email": "ann@x.example", "name": ""}]},
+        {"cc": [{"email": "ann@x.example", "name": ""}]},
+        {"bcc": [{"email": "ann@x.example", "name": ""}]},
         {"to": [{"email": "ann@x.example", "other": 1}]},
         {"to": [{"email": 1}]},
         {"subject": 1},
