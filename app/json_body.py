@@ -44,6 +44,9 @@ class WholeBody(Struct, eq=False):
 
     document: bytes
 
+    def __repr__(self) -> str:
+        return f"WholeBody({self.size} octets)"
+
     @property
     def size(self) -> int:
         """How many octets."""

@@ -29,8 +29,6 @@ _decode = Decoder(_UsualMail).decode
 def read_usual_draft(document: bytes) -> Draft | None:
     """What `read_draft` makes of the object that this JSON is; None where that has another form, or anything is wrong
     with it."""
-    if b"\\u" in document:  # of which the parsers do not take the same for a character
-        return None
     try:
         mail = _decode(document)
     except ValueError:

@@ -224,8 +224,7 @@ class Connection:
 
     def at_hand(self) -> Reply | None:
         """What `reply` would return at once, where it is one that came before: most are. None tells nothing."""
-        known = self._protocol.take_known(self._known.of_line)
-        if known is not None:
+        if (known := self._protocol.take_known(self._known.of_line)) is not None:
             self._heed_excess()
         return known
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from app.smtp.connection import Connection
 from app.smtp.server import Server
+from app.smtp.train import Turn
 
 
 @dataclass(slots=True)
@@ -23,7 +24,8 @@ class Wish:
 
 class Loan(Struct, eq=False):
     """`aboard` have borrowed it, one behind the other: up to `window` of them with BDAT, with DATA two, and
-    `max_messages` one after the other. `is_spoiled`: one of them failed, so that it is closed after the last one."""
+    `max_messages` one after the other. `is_spoiled`: one of them failed, so that it is closed after the last one.
+    `inviter`: the transaction behind which the last one of them came."""
 
     key: Hashable
     version: int
@@ -33,6 +35,7 @@ class Loan(Struct, eq=False):
     max_messages: int
     aboard: int = 1
     is_spoiled: bool = False
+    inviter: Turn | None = None
 
     def spoil(self) -> None:
         """One of its borrowers raised, or was cancelled."""

@@ -172,6 +172,7 @@ class Pool:
         if not loan.has_seat() or not berth.places.share(loan):
             return False
         berth.inviting.pop(loan, None)
+        loan.inviter = loan.connection.train.last
         loan.aboard += 1
         return True
 
@@ -181,7 +182,8 @@ class Pool:
         self._faults.note(loan.key, connection)
         loan.aboard -= 1
         if loan.aboard:
-            if connection.train.has_ended:
+            train = connection.train
+            if train.has_ended or (train.last is not None and train.last is loan.inviter):  # who came behind it is gone
                 self._invite(berth, loan)
             return
         berth.inviting.pop(loan, None)

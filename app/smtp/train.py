@@ -18,23 +18,23 @@ class Unseated(SmtpFailure):
 class Train:
     """Replies come in the order of the commands (RFC 2920), so a transaction may write its envelope as soon as the one
     before it has written its end, and reads once that one has its last reply. `write` takes octets and how many replies
-    they have; `close` closes the connection."""
+    they have; `close` closes the connection. `last`: the transaction that came last."""
 
     def __init__(self, write: Callable[[bytes, int], None], close: Callable[[], None]) -> None:
         self._write = write
         self._close = close
-        self._last: Turn | None = None
+        self.last: Turn | None = None
         self._broken: Failure | None = None
 
     @property
     def has_ended(self) -> bool:
         """Whether transactions are under way, and all have written their end."""
-        return self._last is not None and self._last.has_ended
+        return self.last is not None and self.last.has_ended
 
     def board(self) -> "Turn":
         """The turn of another transaction, behind all that are there."""
-        before = self._last
-        self._last = turn = Turn(self, before)
+        before = self.last
+        self.last = turn = Turn(self, before)
         if before is not None:
             before.behind = turn
         return turn
@@ -57,7 +57,7 @@ class Train:
         if behind is not None:
             behind.before = before
         else:
-            self._last = before
+            self.last = before
         turn.before = turn.behind = None
 
     def _begin(self, turn: "Turn") -> None:

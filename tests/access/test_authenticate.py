@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from app.access.api_keys import create_api_key, revoke_api_key
-from app.access.authenticate import authenticate
+from app.access.authenticate import Shown, authenticate
 from app.access.check import GrantValues, RoleValues
 from app.access.manage import create_role, update_role
 from app.access.models import ApiKey, Grant, Role
@@ -199,3 +199,7 @@ async def test_a_deleted_role_takes_its_keys_along() -> None:
 
     with pytest.raises(Unauthenticated):
         await authenticate(text)
+
+
+def test_what_a_request_shows_is_not_shown_in_turn() -> None:
+    assert "canary" not in repr(Shown("canary", "192.0.2.1"))
