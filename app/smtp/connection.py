@@ -106,10 +106,9 @@ class Connection:
         self.client = SMTP(hostname=server.host, port=server.port, start_tls=False, timeout=None)
         self.client.local_hostname = server.client_name
         self.messages_sent = 0
-        self.in_transaction = False
+        self.in_transaction = self.has_quit = False
         self.pipelining = self.chunking = False
         self.out_of_step = self.rides_badly = self.chunks_badly = False
-        self.has_quit = False
         self.invite: Callable[[], bool] = lambda: False
         self._disbelieved: frozenset[str] = frozenset()
         self.extensions: Mapping[str, str] = {}
@@ -373,8 +372,8 @@ class Connection:
 
     def _judged(self, code: int, text: str, phase: Phase) -> Reply:
         """The reply, unless it ends the session: 421 (RFC 5321 section 3.8) or no reply code at all."""
-        reply = reply_from(code, text, self.server)
         self._heed_excess()
+        reply = reply_from(code, text, self.server)
         if not is_reply_code(code):
             raise self.protocol_failure(reply, phase)
         if code == 421:

@@ -282,6 +282,22 @@ async def test_one_who_gives_up_as_it_is_given_something_hands_it_on(clock: Cloc
         await pool.close()
 
 
+async def test_a_seat_that_is_left_before_the_end_is_written_is_offered_again(
+    clock: Clock, server_for: MakeServer
+) -> None:
+    async with Receiver() as receiver, asyncio.timeout(10):
+        pool = a_pool(clock, max_connections=1)
+        server = server_for(receiver)
+        async with pool.borrow("service", 1, server) as connection:
+            turn = connection.train.board()
+            assert not connection.invite(), "nobody waits"
+            for _ in range(2):
+                async with pool.borrow("service", 1, server) as seat:
+                    assert seat is connection
+            turn.leave(None, in_transaction=False)
+        await pool.close()
+
+
 async def test_a_borrower_that_fails_or_is_cancelled_closes_it(
     clock: Clock, server_for: MakeServer, eventually: Eventually
 ) -> None:

@@ -42,31 +42,6 @@ async def test_waits_per_message_on_a_busy_connection(
         assert far.rounds - 2 <= 50 * most, "two are for the greeting and EHLO"
 
 
-async def test_who_leaves_a_seat_before_the_end_is_written_leaves_it_to_the_next_one(
-    server_for: MakeServer, clock: Clock
-) -> None:
-    asked, permitted, answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def may_finish(_: Collection[str]) -> bool:
-        asked.set()
-        return await permitted.wait()
-
-    script = Script().on(Stage.DOT, Wait(answer), times=1)
-    async with Receiver(keep=True, script=script) as receiver, line(receiver, server_for, clock) as sending:
-        async with asyncio.timeout(10):
-            first = asyncio.create_task(sending.send(0, may_finish=may_finish))
-            await asked.wait()
-            async with sending.pool.borrow("service", 1, sending.server):
-                pass
-            permitted.set()
-            second = asyncio.create_task(sending.send(1))
-            while b"MAIL FROM:<1@" not in receiver.sessions[0].received:  # noqa: ASYNC110 - nothing else tells
-                await asyncio.sleep(0.01)
-            assert not first.done(), "its end has no reply yet"
-            answer.set()
-            assert codes([await first, await second]) == [{250}] * 2
-
-
 async def test_the_next_envelope_is_in_one_write_with_the_dot(server_for: MakeServer, clock: Clock) -> None:
     answer = asyncio.Event()
     async with (
