@@ -123,7 +123,7 @@ class EmbeddedEngine:
             else:
                 self._start_arrived(handle, arrivals)
                 for service_id, places in list(self._places.items()):
-                    if places.left_some and places.to_be_filled():
+                    if places.left_some:
                         await self._start_due(handle, service_id)
         except Exception as error:
             log_trouble(logger, error, "the database is in trouble; looking for due mail again soon")

@@ -104,10 +104,10 @@ def _is_form(octets: bytes | bytearray, media_type: str) -> bool:
 def _read(body: WholeBody | JsonBody, media_type: str, query: bytes, settings: Settings) -> Draft:
     octets = body.document
     # What is shorter has no more values.
-    if not query and isinstance(octets, bytes) and len(octets) < settings.max_json_values:
-        draft = read_usual_draft(octets) if settings.max_json_depth >= USUAL_DEPTH else None
-        if draft is not None:
-            return draft
+    is_bounded = len(octets) < settings.max_json_values and settings.max_json_depth >= USUAL_DEPTH
+    draft = read_usual_draft(octets) if is_bounded and not query and isinstance(octets, bytes) else None
+    if draft is not None:
+        return draft
     fields = _fields(body, media_type, settings)
     is_flat = octets.startswith(b"{") and _brackets(octets) <= settings.max_json_depth
     return _draft(fields, (), query, settings, may_be_deep=bool(query) or not is_flat)
