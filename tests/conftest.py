@@ -15,8 +15,9 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import hypothesis
@@ -27,9 +28,6 @@ from app.database.migrate import migrate
 from app.settings import Settings
 from tests.postgres import Postgres, running_postgres
 from tests.programs import without
-
-if TYPE_CHECKING:
-    pass
 
 pytest_plugins = ["tests.browser"]
 
@@ -154,7 +152,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _settings(database_url: str, folder: Path) -> Settings:
-    return Settings(database_url=database_url, port=0, secret_key_file=folder / "heliograph.key", smtp_loopback=True)
+    return _defaults().model_copy(update={"database_url": database_url, "secret_key_file": folder / "heliograph.key"})
+
+
+@cache
+def _defaults() -> Settings:
+    """Read once: to look for each of them in the environment takes longer than many a test."""
+    return Settings(port=0, smtp_loopback=True)
 
 
 async def _opened(settings: Settings) -> AsyncIterator[Settings]:

@@ -31,7 +31,6 @@ from app.graphql.compiled import CompilingSchema
 from app.graphql.context import ContextPerOperation, Info
 from app.graphql.cost import OperationLimits, limit_extensions
 from app.graphql.domain_types import DkimKey, DomainCheck
-from app.graphql.errors import MaskedSchema
 from app.graphql.inbox import CapturedMail, CapturedSummary
 from app.graphql.key_types import ApiKey
 from app.graphql.service_type import Service
@@ -140,7 +139,7 @@ class Subscription:
     )
 
 
-def make_schema(limits: OperationLimits | None = None, *, introspection: bool = True) -> MaskedSchema:
+def make_schema(limits: OperationLimits | None = None, *, introspection: bool = True) -> CompilingSchema:
     """The schema, its operations held to `limits` (default: the defaults). Without `introspection` it answers nothing
     about itself, and its errors suggest no names."""
     hidden = [] if introspection else [DisableIntrospection]

@@ -7,7 +7,6 @@ from email import message_from_bytes
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 from playwright.async_api import Page, expect
 from starlette.types import ASGIApp
@@ -16,6 +15,7 @@ from app.asgi import make_app
 from app.settings import Settings
 from tests.browser import Visit
 from tests.factories import make_first_start
+from tests.http import http_client
 
 PNG = base64.b64encode(
     bytes.fromhex(
@@ -73,8 +73,8 @@ class Office:
     async def send(self, **fields: Any) -> None:
         """Send a mail through the REST route; it is in the inbox when this returns."""
         body = {"to": "ada@example.test", "body_text": "hello", **fields}
-        async with httpx2.AsyncClient(timeout=60) as client:
-            answer = await client.post(f"{self.url}/api/v2/email", json=body, headers={"X-API-Key": self.key})
+        async with http_client(self.url, timeout=60) as client:
+            answer = await client.post("/api/v2/email", json=body, headers={"X-API-Key": self.key})
         assert answer.status_code == 200, answer.text
         assert answer.headers["X-Message-Status"] == "sent"
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.inbox.receiver import ReceivedMail
@@ -43,3 +45,8 @@ class Ledger:
             while (arrived := len(self.copies)) < mails:
                 async with asyncio.timeout(PATIENCE):
                     await self._changed.wait_for(lambda: len(self.copies) > arrived)
+
+
+def senders(copies: Mapping[str, Sequence[Copy]]) -> Counter[str]:
+    """How many of the copies each process sent."""
+    return Counter(copy.sender for of_one in copies.values() for copy in of_one)

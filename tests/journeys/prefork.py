@@ -142,14 +142,20 @@ def _leave(status: int) -> NoReturn:
 
 
 _FLAGS = (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)
+_LOADED_BY_UVICORN = ("uvloop", "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.websockets.auto")
 
 if __name__ == "__main__":
     import gc
+    from importlib import import_module
 
     import app.cli
-    import app.graphql.schema
     import app.queue.pgqueuer
     import app.serve  # noqa: F401
+    from app.database.configuration import MODELS
+    from app.graphql.schema import make_schema
 
+    for module in (*MODELS, "app.database.asyncpg", "app.database.sqlite", *_LOADED_BY_UVICORN):
+        import_module(module)
+    make_schema()  # which loads what it needs only then
     gc.freeze()
     _answer_questions()

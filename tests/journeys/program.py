@@ -14,6 +14,7 @@ from typing import ClassVar, Protocol, Self
 
 import httpx2
 
+from tests.http import http_client
 from tests.journeys.doors import Doors
 from tests.journeys.prefork import Prefork
 
@@ -150,7 +151,7 @@ class Heliograph:
 async def answering(process: Process, health: str, api_key: str | None = ADMIN_KEY) -> AsyncIterator[Server]:
     """The doors of a `heliograph serve`, once it is as healthy as asked: "live" or "ready"."""
     url = await _url(process)
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with http_client(url) as http:
         await _ready(process, http, health)
         yield Server(process.running, process.output_file, process.errors_file, url, Doors(http, api_key))
 

@@ -9,16 +9,16 @@ is broken.
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.database.connection import as_key, rows
 from app.database.key import public_id
 from app.inbox.receiver import Receiver
-from tests.journeys.fleet import launched, send_all, settled
+from tests.journeys.fleet import CLIENTS, PATIENCE, launched, send_all, settled
 from tests.journeys.installation import database_options, new_installation, opened
-from tests.journeys.ledger import Copy, Ledger
+from tests.journeys.ledger import Copy, Ledger, senders
 from tests.journeys.program import Finished, Heliograph
 
 
@@ -39,7 +39,7 @@ class Findings:
     @property
     def sent_by(self) -> Counter[str]:
         """How many copies each worker sent."""
-        return Counter(copy.sender for copies in self.copies.values() for copy in copies)
+        return senders(self.copies)
 
     def broken(self) -> Iterator[str]:
         """Which promises did not hold."""
@@ -71,17 +71,19 @@ class Findings:
 
 
 async def scale_out(installed: Heliograph, *, mails: int, apis: int, workers: int) -> Findings:
-    """Send the mails through all API processes in turn, wait until everything is settled, and look."""
-    ledger, numbers = Ledger(), asyncio.Queue[int | None]()
-    for number in [*range(mails), None]:
-        numbers.put_nowait(number)
+    """Send the mails through all API processes in turn, and more until every worker has sent some; wait until
+    everything is settled, and look. TimeoutError where a worker has sent none after PATIENCE seconds of those."""
+    ledger, numbers = Ledger(), asyncio.Queue[int | None](CLIENTS)
     async with (
         Receiver(on_mail=ledger.take) as receiver,
         launched(installed, apis=apis, workers=workers, alone=False) as fleet,
     ):
         await (await fleet.doors()).graphql.create_service("relay", port=receiver.port)
         started = asyncio.get_running_loop().time()
-        acknowledged = await send_all(fleet, numbers)
+        async with asyncio.TaskGroup() as group:
+            numbering = group.create_task(_number(numbers, mails, lambda: len(senders(ledger.copies)) >= workers))
+            sending = group.create_task(send_all(fleet, numbers))
+        mails, acknowledged = numbering.result(), sending.result()
         async with opened(installed):
             await settled()
             seconds = asyncio.get_running_loop().time() - started
@@ -94,6 +96,18 @@ async def scale_out(installed: Heliograph, *, mails: int, apis: int, workers: in
         ends = [await member.life.process.ended() for member in fleet.members]
     ids = {row["email"]: public_id("msg", as_key(row["message_id"])) for row in stored}
     return Findings(mails, seconds, acknowledged, ledger.copies, ids, states, claims, attempts, ends)
+
+
+async def _number(numbers: "asyncio.Queue[int | None]", mails: int, enough: Callable[[], bool]) -> int:
+    """Number so many mails, and then more until there are enough; returns how many there are."""
+    for number in range(mails):
+        await numbers.put(number)
+    async with asyncio.timeout(PATIENCE):
+        while not enough():
+            await numbers.put(mails)
+            mails += 1
+    await numbers.put(None)
+    return mails
 
 
 async def _counted(table: str, column: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from graphql import build_schema, parse, validate
 from playwright.async_api import Page, expect
@@ -24,6 +23,7 @@ from app.asgi import make_app
 from app.settings import Settings
 from tests.browser import Visit
 from tests.factories import make_first_start
+from tests.http import http_client
 from tests.journeys.browser_keys import make_page
 from tests.journeys.doors import Doors
 from tests.journeys.reading import read_mail
@@ -71,7 +71,7 @@ async def world(sqlite_settings: Settings, serve: Callable[[ASGIApp], str]) -> A
     server = serve(make_app(sqlite_settings))
     site = Site()
     listed, elsewhere = serve(site.app()), serve(site.app())
-    async with httpx2.AsyncClient(base_url=server) as http:
+    async with http_client(server) as http:
         admin = Doors(http, admin_key)
         limits = {"perMinute": 2}
         page = await make_page(

@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.http import http_client
 from tests.journeys.program import ADMIN_KEY, Heliograph, Server
 
 pytestmark = pytest.mark.timeout(300)
@@ -92,7 +92,7 @@ async def server(heliograph: Heliograph) -> AsyncIterator[Server]:
     """A server, which has nothing to complain of at the end."""
     async with heliograph.having(admin_api_key=ADMIN_KEY).serving() as server:
         yield server
-        async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with http_client(server.url) as http:
             response = await http.post("/graphql", json={"query": "{ __typename }"})
         assert response.json() == {"data": {"__typename": "Query"}}
         assert "Traceback" not in server.errors, server.errors[server.errors.find("Traceback") - 300 :][:3000]
@@ -106,7 +106,7 @@ async def test_any_request_is_answered_in_json(
 ) -> None:
     given = {"Content-Type": content_type, "Accept": accept, "Content-Encoding": encoding, "X-API-Key": ADMIN_KEY}
     headers = [(name.encode(), value.encode()) for name, value in given.items()]
-    async with httpx2.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with http_client(server.url) as http:
         response = await http.request(method, path, headers=headers, content=body)
     assert response.status_code < 500, response.text
     if response.content and response.status_code != 200:

@@ -17,7 +17,8 @@ CAP, UNSETTLED = 5, 2
 async def test_each_mail_is_accepted_once_claimed_once_and_arrives_once(tmp_path: Path, postgres_url: str) -> None:
     findings = await scale_out(installation(tmp_path, postgres_url), mails=MAILS, apis=2, workers=4)
     assert list(findings.broken()) == []
-    assert len(findings.sent_by) == 4, "every worker has its share"
+    assert findings.mails >= MAILS
+    assert len(findings.sent_by) == 4
 
 
 async def test_a_worker_killed_mid_way_loses_no_mail(tmp_path: Path, postgres_url: str) -> None:

@@ -45,7 +45,7 @@ async def test_mail_that_arrives_is_started_without_a_look(
 ) -> None:
     engine.services_changed({service.id: 5})
     async with running(engine, calls.handle), asyncio.timeout(20):
-        while len(looks) < 2:
+        while len(looks) < 2:  # noqa: ASYNC110 - nobody is told of a look
             await asyncio.sleep(0)
         for number in range(1, 12):
             wakeup.mail_arrived(Arrival(await put_mail(), service.id))

@@ -10,7 +10,6 @@ from email.policy import default
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from playwright.async_api import Page, expect
 from starlette.types import ASGIApp
@@ -21,6 +20,7 @@ from app.rest.body import FIELDS
 from app.settings import Settings
 from tests.browser import Visit
 from tests.factories import make_first_start
+from tests.http import http_client
 
 INBOX = "{ inbox(first: 10) { nodes { id } } }"
 CAPTURED = "query ($id: ID!) { capturedMail(id: $id) { recipients content { source } } }"
@@ -41,7 +41,7 @@ class Desk:
         return [(mail["recipients"], _mail(mail["content"]["source"])) for mail in captured]
 
     async def _ask(self, query: str, **variables: Any) -> Any:
-        async with httpx2.AsyncClient(base_url=self.url, headers={"X-API-Key": self.key}) as client:
+        async with http_client(self.url, headers={"X-API-Key": self.key}) as client:
             answer = await client.post("/graphql", json={"query": query, "variables": variables})
         return answer.json()["data"]
 
