@@ -50,6 +50,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the journeys, which mostly wait, among the tests that mostly compute, where several run side by side."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    kinds: dict[bool, list[pytest.Item]] = {False: [], True: []}
+    for item in items:
+        kinds["journeys" in item.path.parts and item.get_closest_marker("xdist_group") is None].append(item)
+    place = {item: number / len(kind) for kind in kinds.values() for number, item in enumerate(kind)}
+    items.sort(key=place.__getitem__)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the machine, and no .env file, reaches a test."""

@@ -26,7 +26,7 @@ from tests.journeys.doors import error_of
 from tests.journeys.program import ADMIN_KEY
 from tests.journeys.reading import read_mail
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("contract")]
 
 SUBJECTS = {
     "route": contract_route.ROWS,
