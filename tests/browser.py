@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
 from starlette.types import ASGIApp
@@ -56,6 +57,13 @@ class Visit:
         assert self.complaints == []
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that visit run on the loop of the browser."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "visit" in item.fixturenames:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[ASGIApp], str]]:
     """Serve an ASGI application on a free loopback port, in a thread of its own; returns its base URL."""
@@ -83,16 +91,17 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         started.wait(30)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """Headless Chromium; what a test opens in it is closed when the test ends."""
+    """Headless Chromium, for all tests of a worker: to start what drives it takes a while. So it has a loop of its own,
+    on which the tests that visit run, and the async fixtures that they share it with."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.connect_over_cdp(chromium)
         yield browser
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def visit(browser: Browser) -> AsyncIterator[Visit]:
     """A blank page in a fresh profile; end the test with `visit.assert_clean()`."""
     context = await browser.new_context(viewport={"width": 1280, "height": 900})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import pytest_asyncio
 from graphql import get_introspection_query, parse, validate
 from playwright.async_api import Locator, Page, expect
 from starlette.applications import Starlette
@@ -27,7 +28,7 @@ KEY = "hk_a-key-of-this-test"
 TAB_STATE = "sessionStorage.getItem('graphiql:tabState')"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def graphiql(tiny_app: Starlette, serve: Callable[[ASGIApp], str], visit: Visit) -> Page:
     """GraphiQL, opened by a browser that has never been there, with its schema loaded."""
     async with visit.page.expect_response("**/graphql", timeout=30_000):

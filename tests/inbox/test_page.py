@@ -7,7 +7,7 @@ from email import message_from_bytes
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 from starlette.types import ASGIApp
 
@@ -79,7 +79,7 @@ class Office:
         assert answer.headers["X-Message-Status"] == "sent"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def office(sqlite_settings: Settings, serve: Callable[[ASGIApp], str]) -> Office:
     key = await make_first_start(sqlite_settings)
     return Office(serve(make_app(sqlite_settings)), key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+import pytest_asyncio
 from graphql import build_schema, parse, validate
 from playwright.async_api import Page, expect
 from starlette.applications import Starlette
@@ -65,7 +65,7 @@ class World:
     elsewhere: str
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def world(sqlite_settings: Settings, serve: Callable[[ASGIApp], str]) -> AsyncIterator[World]:
     admin_key = await make_first_start(sqlite_settings)
     server = serve(make_app(sqlite_settings))

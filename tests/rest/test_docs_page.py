@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 from starlette.types import ASGIApp
 
@@ -52,7 +53,7 @@ def _mail(source: str) -> EmailMessage:
     return mail
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def desk(sqlite_settings: Settings, serve: Callable[[ASGIApp], str]) -> Desk:
     key = await make_first_start(sqlite_settings)
     return Desk(serve(make_app(sqlite_settings)), key)
