@@ -205,12 +205,15 @@ async def test_the_cap_of_a_service_holds_over_all_workers(service: Service, put
     for _ in range(20):
         await put_mail()
     now_running, peak, done = 0, 0, 0
-    all_done = asyncio.Event()
+    both_slots, all_done = asyncio.Event(), asyncio.Event()
 
     async def count(message_id: UUID) -> None:
         nonlocal now_running, peak, done
         now_running += 1
         peak = max(peak, now_running)
+        if now_running == 2:
+            both_slots.set()
+        await both_slots.wait()
         await finish_message(message_id)
         now_running -= 1
         done += 1
@@ -303,24 +306,26 @@ async def test_the_job_of_a_worker_that_gives_signs_of_life_is_not_taken_over(
     service: Service, put_mail: Put, quick: Settings
 ) -> None:
     await put_mail()
-    go = asyncio.Event()
+    elsewhere, go = await make_service("elsewhere"), asyncio.Event()
 
     async def hang(message_id: UUID) -> None:
         await go.wait()
         await finish_message(message_id)
 
     first, second = Once(hang), Once(finish_message)
-    beating = PgQueuerEngine(quick.model_copy(update={"lease": 0.6, "lease_renewal": 0.1}))
-    other = PgQueuerEngine(quick.model_copy(update={"lease": 0.6, "lease_renewal": 0.1}))
-    for engine in (beating, other):
-        engine.services_changed({service.id: 2})
+    beating, other = PgQueuerEngine(quick.model_copy(update={"lease_renewal": 0.05})), PgQueuerEngine(quick)
+    beating.services_changed({service.id: 1})  # it has all its slots, and takes over nothing itself
+    other.services_changed({service.id: 2, elsewhere.id: 1})
     async with running(beating, first):
         await first.next()
-        [picked] = await jobs()
+        lease = timedelta(seconds=quick.lease)
+        await execute(f"UPDATE {JOBS_TABLE} SET heartbeat = NOW() - $1::interval", 2 * lease)
+        async with asyncio.timeout(20):
+            while (await jobs())[0]["heartbeat"] < now() - lease:  # noqa: ASYNC110 - a row sets no event
+                await asyncio.sleep(0.01)
         async with running(other, second):
-            async with asyncio.timeout(20):
-                while (await jobs())[0]["heartbeat"] - picked["heartbeat"] < timedelta(seconds=1.5):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+            message_id = await put_mail(service=elsewhere)
+            assert await second.next() == message_id
             assert second.called.empty()
             go.set()
     assert await jobs() == []

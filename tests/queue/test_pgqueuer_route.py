@@ -94,7 +94,7 @@ async def test_the_job_of_a_worker_that_was_lost_goes_with_its_mail(engine: PgQu
     await execute(f"UPDATE {JOBS_TABLE} SET status = 'picked', heartbeat = NOW() - INTERVAL '1 day'")
     await execute("UPDATE message SET route_id = $2 WHERE id = $1", message.id, other.id)
     engine.services_changed({other.id: 1})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         called = await handled_until_one_is(engine)
     assert called == [message.id]
 
