@@ -16,7 +16,10 @@ from app.queue.wakeup import Wakeup
 from app.settings import Settings
 from tests.queue.conftest import Put
 
-LISTENERS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+LISTENERS = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'"  # else it has only begun to
+)
 
 
 @pytest.fixture

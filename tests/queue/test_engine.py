@@ -95,7 +95,7 @@ async def test_a_service_has_no_more_calls_than_its_cap(
     patient.services_changed({service.id: 2, other.id: 3})
     calls.hang = {service.id, other.id}
     async with running(patient, calls.handle):
-        await calls.until(lambda: len(calls.started) == 5)
+        await calls.until(lambda: calls.now.total() == 5)
         calls.go.set()
         await calls.until(lambda: len(calls.ended) == 14)
 
@@ -156,7 +156,7 @@ async def test_a_service_that_hangs_does_not_hold_up_another(
     async with running(patient, calls.handle):
         await calls.until(lambda: len(calls.ended) == 30)
         assert set(calls.ended) == set(thirty)
-        assert calls.now[service.id] == 2
+        await calls.until(lambda: calls.now[service.id] == 2)
         calls.go.set()
         await calls.until(lambda: len(calls.ended) == 33)
 

@@ -289,7 +289,7 @@ async def test_lanes_of_several_processes_never_take_more_than_the_limit(
         for number in range(200)
     ]
     answers = await asyncio.gather(
-        *(lanes[number % 3].put(mail) for number, mail in enumerate(mails)), return_exceptions=True
+        *(lanes[number // 3 % 3].put(mail) for number, mail in enumerate(mails)), return_exceptions=True
     )
     assert {type(answer) for answer in answers} == {Receipt, RateLimited}
     (used,) = {standing.used for standing in await read_standings(grown, NOW)}

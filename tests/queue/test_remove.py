@@ -197,4 +197,6 @@ async def _refusal(work: Awaitable[object]) -> Refusal | None:
 
 
 async def _someone_waits() -> bool:
-    return bool(await rows("SELECT 1 FROM pg_locks WHERE NOT granted"))
+    return bool(
+        await rows("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+    )

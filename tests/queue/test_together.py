@@ -235,7 +235,7 @@ async def test_on_postgres_nobody_waits_for_the_locks_of_another_mail(put_mail: 
             return await asyncio.gather(*(finals.write(claim, each, after(2), after(3)) for claim, each in made))
 
         task = asyncio.get_running_loop().create_task(elsewhere(), context=Context())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             assert await task == [False, True]
 
 
