@@ -9,7 +9,15 @@ import pytest
 from tortoise.exceptions import IntegrityError, OperationalError
 
 from app.clock import now
-from app.database.connection import close_database, execute, is_transient, open_database, rows, transaction
+from app.database.connection import (
+    _plain_client,
+    close_database,
+    execute,
+    is_transient,
+    open_database,
+    rows,
+    transaction,
+)
 from app.database.key import new_key
 from app.settings import Settings
 
@@ -133,11 +141,18 @@ async def test_waiting_too_long_for_a_lock_is_worth_another_try(postgres_setting
     holder = asyncio.create_task(hold())
     await locked.wait()
     with pytest.raises(Exception, match="lock timeout") as caught:
-        await execute("UPDATE worker SET pid = 3")
+        await _find_it_locked()
     assert is_transient(caught.value)
     holder.cancel()
     await asyncio.wait({holder})
     assert await execute("UPDATE worker SET pid = 3") == 1
+
+
+async def _find_it_locked() -> None:
+    async with transaction():
+        assert await rows("SHOW lock_timeout") == [{"lock_timeout": "10s"}], "as database_busy_timeout says"
+        await execute("SET LOCAL lock_timeout = 1")
+        await execute("UPDATE worker SET pid = 3")
 
 
 async def test_a_deadlock_is_worth_another_try(postgres_settings: Settings) -> None:
@@ -158,7 +173,9 @@ async def test_a_deadlock_is_worth_another_try(postgres_settings: Settings) -> N
     assert is_transient(error)
 
 
-async def test_no_free_connection_is_worth_another_try(postgres_settings: Settings) -> None:
+async def test_no_free_connection_is_worth_another_try(
+    postgres_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     released = asyncio.Event()
     all_lent = asyncio.Barrier(postgres_settings.database_pool_size + 1)
 
@@ -169,8 +186,10 @@ async def test_no_free_connection_is_worth_another_try(postgres_settings: Settin
 
     holders = [asyncio.create_task(hold()) for _ in range(postgres_settings.database_pool_size)]
     await all_lent.wait()
-    with pytest.raises(TimeoutError) as caught:
-        await rows("SELECT 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(_plain_client(), "_busy_timeout", 0.01)
+        with pytest.raises(TimeoutError) as caught:
+            await rows("SELECT 1")
     assert is_transient(caught.value)
     released.set()
     await asyncio.gather(*holders)
@@ -179,8 +198,8 @@ async def test_no_free_connection_is_worth_another_try(postgres_settings: Settin
 
 @pytest.fixture
 async def postgres_settings(postgres_url: str, clean_environment: None) -> AsyncIterator[Settings]:
-    """An open PostgreSQL database with little patience and two connections."""
-    settings = Settings(database_url=postgres_url, database_busy_timeout=0.3, database_pool_size=2)
+    """An open PostgreSQL database with two connections."""
+    settings = Settings(database_url=postgres_url, database_busy_timeout=10, database_pool_size=2)
     await open_database(settings)
     try:
         yield settings
