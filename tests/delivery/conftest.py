@@ -38,8 +38,10 @@ NEVER = 3600.0
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Waiting for a lock ends soon."""
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Where writing is to be refused, waiting for a lock ends soon; so does waiting for a connection."""
+    if "writes_refused" not in request.fixturenames:
+        return settings
     return settings.model_copy(update={"database_busy_timeout": 1.0})
 
 

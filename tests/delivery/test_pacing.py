@@ -74,7 +74,7 @@ def server_of(service: Service) -> Server:
 async def attempter(wakeup: Wakeup) -> AsyncIterator[Attempter]:
     pool = Pool(max_connections=CAP, max_messages=100, idle_limit=25, noop_after=5)
     retry, lease = RetryPolicy((30,), 0.2, 3600), LeasePolicy(60, 20, 0.01)
-    yield Attempter(new_key(), pool, server_of, retry, lease, wakeup, turn_ahead=10)
+    yield Attempter(new_key(), pool, server_of, retry, lease, wakeup, turn_ahead=3600)
     await pool.close()
 
 
@@ -173,7 +173,7 @@ async def test_who_is_stopped_while_waiting_for_a_turn_gives_the_claim_back(
     service: Service, put_mail: Put, attempter: Attempter, receiver: Receiver
 ) -> None:
     await execute(
-        "UPDATE service SET messages_per_second = 0.2, recipients_per_day = 2 WHERE id = $1",
+        "UPDATE service SET messages_per_second = 0.001, recipients_per_day = 2 WHERE id = $1",
         service.id,
     )
     assert await attempter.attempt(await put_mail())
