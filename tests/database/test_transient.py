@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from tortoise.exceptions import IntegrityError, OperationalError
@@ -108,10 +108,11 @@ async def test_a_server_that_is_not_there_may_come(unused_url: str) -> None:
 
 
 @pytest.fixture
-def unused_url(clean_environment: None) -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"postgres://nobody@127.0.0.1:{listener.getsockname()[1]}/nothing"
+def unused_url(clean_environment: None) -> Iterator[str]:
+    """Of a port that nobody else is given, and at which nobody listens."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"postgres://nobody@127.0.0.1:{reserved.getsockname()[1]}/nothing"
 
 
 async def test_a_lost_connection_is_worth_another_try_and_is_replaced(postgres_settings: Settings) -> None:

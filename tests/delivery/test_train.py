@@ -45,14 +45,19 @@ async def numbers(message_ids: list[UUID]) -> list[int]:
 async def test_each_mail_is_settled_before_the_next_one_has_its_reply(
     put_mail: Put, attempter: Attempter, script: Script, receiver: Receiver
 ) -> None:
-    answer = asyncio.Event()
+    greeting, answer = asyncio.Event(), asyncio.Event()
     message_ids = [await put_mail() for _ in range(6)]
-    script.on(Stage.DOT, Wait(answer), after=3)
+    script.on(Stage.GREETING, Wait(greeting)).on(Stage.DOT, Wait(answer), after=3)
     attempting = asyncio.create_task(attempted(attempter, message_ids))
+
+    async def all_are_claimed() -> bool:
+        return await states(message_ids) == [["claimed"]] * 6
 
     async def three_are_sent() -> bool:
         return (await states(message_ids)).count(["sent"]) == 3
 
+    await until(all_are_claimed)
+    greeting.set()
     await until(three_are_sent)
     assert (await states(message_ids)).count(["claimed"]) == 3
     answer.set()
