@@ -205,12 +205,12 @@ async def test_an_end_that_lets_nobody_look_puts_off_no_look(
 ) -> None:
     other = await make_service("other")
     _, behind = [await put_mail() for _ in range(2)]
-    others = {"lease_renewal": NEVER, "recover_interval": NEVER, "database_command_timeout": NEVER}
-    engine = PgQueuerEngine(quick.model_copy(update={"queue_poll": 200, **others}))
+    never = dict.fromkeys(("lease_renewal", "recover_interval", "database_command_timeout"), NEVER)
+    engine = PgQueuerEngine(quick.model_copy(update={"queue_poll": 200, **never}))
     engine.services_changed({service.id: 1, other.id: 1})
     engine.places_ahead({service.id: 1})
     monkeypatch.setattr(engine, "_look", lambda: None)  # as if each NOTIFY were lost
-    loop, passed = asyncio.get_running_loop(), 0
+    loop, passed = asyncio.get_running_loop(), 0  # less than 300, after which the pool closes what is idle
     time = loop.time
     monkeypatch.setattr(loop, "time", lambda: time() + passed)
     gate = Gate()
@@ -263,7 +263,7 @@ async def test_all_workers_together_have_no_more_slots_than_the_cap_and_each_has
     async with (
         running(engines[0], lambda message_id: handle(0, message_id)),
         running(engines[1], lambda message_id: handle(1, message_id)),
-        asyncio.timeout(30),
+        asyncio.timeout(60),
     ):
         while min(handled[0], handled[1]) < 6:
             if len(await jobs()) < 30:
