@@ -6,9 +6,10 @@ journeys in which the process is not the point.
 
 import asyncio
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +32,7 @@ from tests.journeys.program import ADMIN_KEY, Heliograph
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Running = Callable[..., AbstractAsyncContextManager[Doors]]
+KeepPort = Callable[[], int]
 
 
 @pytest.fixture
@@ -177,6 +179,23 @@ async def receiver() -> AsyncIterator[Receiver]:
     """Our SMTP server, which keeps what it gets; a test scripts it."""
     async with Receiver(keep=True) as started:
         yield started
+
+
+@pytest.fixture
+def keep_port() -> Iterator[KeepPort]:
+    """Keep a free port on loopback, which nobody else gets until the test ends: a server may listen on it, stop, and
+    come back, and while there is none, who connects is refused."""
+    with ExitStack() as kept:
+
+        def keep() -> int:
+            bound = kept.enter_context(socket.socket())
+            # It is bound and does not listen; with this option on both sides, a server may beside it.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(("127.0.0.1", 0))
+            port: int = bound.getsockname()[1]
+            return port
+
+        yield keep
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def _mutation(name: str, payload: str) -> str:
 SEND_EMAIL = _mutation("sendEmail", f"replayed message {{ {MESSAGE} }}")
 CREATE_SERVICE = _mutation("createService", f"service {{ {SERVICE} }}")
 UPDATE_SERVICE = _mutation("updateService", f"service {{ {SERVICE} }}")
+PAUSE_SERVICE = _mutation("pauseService", f"service {{ {SERVICE} }}")
 RESUME_SERVICE = _mutation("resumeService", f"service {{ {SERVICE} }}")
 DELETE_SERVICE = _mutation("deleteService", "deletedServiceId cancelledRecipients")
 CREATE_TEMPLATE = _mutation("createTemplate", f"template {{ {TEMPLATE} }}")

@@ -8,6 +8,7 @@ import ssl
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, nullcontext
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,17 @@ from tests.journeys.broken_servers import (
     Told,
     Unreachable,
 )
-from tests.journeys.conftest import run_application
-from tests.journeys.doors import RESCHEDULE_EMAIL, RESUME_SERVICE, RETRY_EMAIL, Doors, Message, Recipient, error_of
+from tests.journeys.conftest import KeepPort, run_application
+from tests.journeys.doors import (
+    PAUSE_SERVICE,
+    RESCHEDULE_EMAIL,
+    RESUME_SERVICE,
+    RETRY_EMAIL,
+    Doors,
+    Message,
+    Recipient,
+    error_of,
+)
 from tests.postgres import Postgres
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("broken servers")]
@@ -71,10 +81,12 @@ async def doors(module_settings: Settings, ca_file: Path) -> AsyncIterator[Doors
 
 
 @pytest.mark.parametrize("name", BROKEN_SERVERS)
-async def test_every_recipient_has_its_fate_and_in_the_end_its_mail(name: str, doors: Doors) -> None:
-    server, release = BROKEN_SERVERS[name], asyncio.Event()
-    async with Receiver(keep=True, script=script_of(server, release), **server.options) as receiver:
-        service = await make_service(doors, receiver, server)
+async def test_every_recipient_has_its_fate_and_in_the_end_its_mail(
+    name: str, doors: Doors, keep_port: KeepPort
+) -> None:
+    server, release, port = BROKEN_SERVERS[name], asyncio.Event(), keep_port()
+    async with Receiver(keep=True, port=port, script=script_of(server, release), **server.options) as receiver:
+        service = await make_service(doors, port, server)
         sent = await send_all(doors, service, server, receiver, release)
         for message in sent:
             for email, told in server.by_recipient.items():
@@ -82,7 +94,7 @@ async def test_every_recipient_has_its_fate_and_in_the_end_its_mail(name: str, d
         release.set()
         await receiver_has(receiver, server.taken)
         assert set(copies(receiver.mails).values()) <= {1}
-    async with Receiver(keep=True, port=receiver.port) as mended:
+    async with Receiver(keep=True, port=port) as mended:
         for message in sent:
             await try_again(doors, message)
             in_the_end = await settled_message(doors, message.id)
@@ -96,7 +108,7 @@ async def test_every_recipient_has_its_fate_and_in_the_end_its_mail(name: str, d
 async def test_door_two_says_what_became_of_it(name: str, doors: Doors) -> None:
     server, release = BROKEN_SERVERS[name], asyncio.Event()
     async with Receiver(keep=True, script=script_of(server, release), **server.options) as receiver:
-        service = await make_service(doors, receiver, server)
+        service = await make_service(doors, receiver.port, server)
         assert server.rest is not None
         message = await send_by_rest(doors, service, list(server.by_recipient), server.rest)
         for email, told in server.by_recipient.items():
@@ -107,11 +119,11 @@ async def test_door_two_says_what_became_of_it(name: str, doors: Doors) -> None:
 
 @pytest.mark.parametrize("name", UNREACHABLE)
 async def test_mail_waits_for_a_server_that_cannot_be_talked_to(
-    name: str, doors: Doors, certificate: ssl.SSLContext
+    name: str, doors: Doors, certificate: ssl.SSLContext, keep_port: KeepPort
 ) -> None:
-    server = UNREACHABLE[name]
-    async with unreachable(server, certificate) as receiver:
-        service = await make_service(doors, receiver, server)
+    server, port = UNREACHABLE[name], keep_port()
+    async with unreachable(server, port, certificate) as receiver:
+        service = await make_service(doors, port, server)
         message = await doors.graphql.send_email(service=service, to=[{"email": ANN}], text="Hello.")
         shown = await paused_service(doors, service)
         assert server.reason in shown["pausedReason"]
@@ -120,7 +132,7 @@ async def test_mail_waits_for_a_server_that_cannot_be_talked_to(
         assert_waits(await doors.graphql.message(message.id), reason)
         assert receiver.mails == []
         assert sum(session.verbs.count("AUTH") for session in receiver.sessions) == server.auths
-    async with mended(server, receiver.port, certificate) as receiver:
+    async with mended(server, port, certificate) as receiver:
         await doors.graphql.change(RESUME_SERVICE, id=shown["id"])
         in_the_end = await settled_message(doors, message.id)
         assert [(each.state, each.attempt_count) for each in in_the_end.recipients] == [("SENT", 1)]
@@ -129,11 +141,11 @@ async def test_mail_waits_for_a_server_that_cannot_be_talked_to(
 
 @pytest.mark.parametrize("name", [name for name, server in UNREACHABLE.items() if server.rest])
 async def test_door_two_says_that_the_server_cannot_be_talked_to(
-    name: str, doors: Doors, certificate: ssl.SSLContext
+    name: str, doors: Doors, certificate: ssl.SSLContext, keep_port: KeepPort
 ) -> None:
-    server = UNREACHABLE[name]
-    async with unreachable(server, certificate) as receiver:
-        service = await make_service(doors, receiver, server)
+    server, port = UNREACHABLE[name], keep_port()
+    async with unreachable(server, port, certificate) as receiver:
+        service = await make_service(doors, port, server)
         assert server.rest is not None
         message = await send_by_rest(doors, service, [ANN], server.rest)
         assert message.state == ("FAILED" if server.rest.status == 500 else "DEFERRED")
@@ -148,11 +160,10 @@ def script_of(server: BrokenServer | Unreachable, release: asyncio.Event) -> Scr
     return script
 
 
-def unreachable(server: Unreachable, certificate: ssl.SSLContext) -> "Served":
+def unreachable(server: Unreachable, port: int, certificate: ssl.SSLContext) -> "Served":
     tls = certificate if server.encrypted else None
-    return Served(
-        Receiver(keep=True, tls=tls, script=script_of(server, asyncio.Event()), **server.options), server.listens
-    )
+    script = script_of(server, asyncio.Event())
+    return Served(Receiver(keep=True, port=port, tls=tls, script=script, **server.options), server.listens)
 
 
 def mended(server: Unreachable, port: int, certificate: ssl.SSLContext) -> Receiver:
@@ -166,26 +177,25 @@ def mended(server: Unreachable, port: int, certificate: ssl.SSLContext) -> Recei
 
 
 class Served:
-    """A receiver that listens, or one that has a port of its own and does not."""
+    """A receiver that listens, or one that does not."""
 
     def __init__(self, receiver: Receiver, listens: bool) -> None:
         self._receiver = receiver
         self._listens = listens
 
     async def __aenter__(self) -> Receiver:
-        await self._receiver.start()
-        if not self._listens:
-            await self._receiver.stop()
+        if self._listens:
+            await self._receiver.start()
         return self._receiver
 
     async def __aexit__(self, *_: object) -> None:
         await self._receiver.stop()
 
 
-async def make_service(doors: Doors, receiver: Receiver, server: BrokenServer | Unreachable) -> str:
-    name = f"on-{receiver.port}"
+async def make_service(doors: Doors, port: int, server: BrokenServer | Unreachable) -> str:
+    name = f"on-{port}"
     taken = len(await doors.graphql.messages(service=name))
-    await doors.graphql.create_service(f"{name}-{taken}", port=receiver.port, **server.service)
+    await doors.graphql.create_service(f"{name}-{taken}", port=port, **server.service)
     return f"{name}-{taken}"
 
 
@@ -200,11 +210,22 @@ async def send_all(
 
     if server.in_turn:
         return [await send() for _ in range(server.mails)]
-    sent = await asyncio.gather(*(send() for _ in range(server.mails)))
+    # None is at its dot, where its time runs, before all are accepted.
+    async with paused(doors, service) if server.in_time else nullcontext():
+        sent = await asyncio.gather(*(send() for _ in range(server.mails)))
     if server.in_time:
         await until(lambda: has_dot(receiver) and len(receiver.sessions) > server.options.get("max_sessions", 0))
         release.set()
     return [await tried_message(doors, message.id) for message in sent]
+
+
+@asynccontextmanager
+async def paused(doors: Doors, service: str) -> AsyncIterator[None]:
+    """Nothing leaves through the service while the block runs."""
+    service_id = (await doors.graphql.ask(READ_SERVICE, name=service))["service"]["id"]
+    await doors.graphql.change(PAUSE_SERVICE, id=service_id, reason="Its mail is being accepted.")
+    yield
+    await doors.graphql.change(RESUME_SERVICE, id=service_id)
 
 
 def mail_to(server: BrokenServer) -> dict[str, Any]:

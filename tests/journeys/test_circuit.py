@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.inbox.receiver import Drop, Receiver, Script, Stage
-from tests.journeys.conftest import Eventually
+from tests.journeys.conftest import Eventually, KeepPort
 from tests.journeys.doors import RESUME_SERVICE, UPDATE_SERVICE, Doors, error_of
 from tests.journeys.program import ADMIN_KEY, Heliograph, Process
 
@@ -46,10 +46,9 @@ async def attempt_numbers(doors: Doors) -> list[int]:
 
 
 async def test_mail_waits_for_a_server_that_is_down_and_leaves_with_its_first_attempt(
-    installed: Heliograph, eventually: Eventually
+    installed: Heliograph, eventually: Eventually, keep_port: KeepPort
 ) -> None:
-    async with Receiver() as gone:
-        port = gone.port
+    port = keep_port()
     async with installed.serving() as server:
         doors = server.doors
         await doors.graphql.create_service("relay", port=port)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.inbox.receiver import Hang, Receiver, Stage, Wait
-from tests.journeys.conftest import Eventually
+from tests.journeys.conftest import Eventually, KeepPort
 from tests.journeys.crash import crash
 from tests.journeys.doors import Doors, Message
 from tests.journeys.installation import installation
@@ -37,10 +37,11 @@ async def all_are_sent(doors: Doors) -> bool:
 
 
 async def test_what_was_acknowledged_before_the_crash_arrives_once_after_the_restart(
-    installed: Heliograph, eventually: Eventually
+    installed: Heliograph, eventually: Eventually, keep_port: KeepPort
 ) -> None:
     acknowledged: list[Message] = []
-    async with Receiver(keep=True) as hanging, Receiver(keep=True) as refusing:
+    ports = keep_port(), keep_port()
+    async with Receiver(port=ports[0], keep=True) as hanging, Receiver(port=ports[1], keep=True) as refusing:
         hanging.script.on(Stage.GREETING, Hang())
         refusing.script.on(Stage.RCPT, "450 4.2.1 Try later")
         async with installed.serving() as server:
@@ -57,7 +58,7 @@ async def test_what_was_acknowledged_before_the_crash_arrives_once_after_the_res
             await server.kill()
     assert hanging.mails == refusing.mails == []
 
-    async with Receiver(port=hanging.port, keep=True) as one, Receiver(port=refusing.port, keep=True) as other:
+    async with Receiver(port=ports[0], keep=True) as one, Receiver(port=ports[1], keep=True) as other:
         async with installed.serving() as server:
             await eventually(lambda: all_are_sent(server.doors))
             assert {message.id for message in await server.doors.graphql.messages()} == {m.id for m in acknowledged}
@@ -133,10 +134,10 @@ async def test_three_processes_on_one_database_send_each_mail_once(
 
 
 async def test_sigterm_answers_whoever_waits_for_a_verdict_and_their_mail_arrives_later(
-    installed: Heliograph, eventually: Eventually
+    installed: Heliograph, eventually: Eventually, keep_port: KeepPort
 ) -> None:
     installed = installed.having(drain_timeout=1)
-    async with Receiver(keep=True) as silent:
+    async with Receiver(port=keep_port(), keep=True) as silent:
         silent.script.on(Stage.GREETING, Hang())
         async with installed.serving() as server:
             doors = server.doors

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.database.connection import rows
 from app.inbox.receiver import Drop, Receiver, Stage, Wait
-from tests.journeys.conftest import Eventually, Running
+from tests.journeys.conftest import Eventually, KeepPort, Running
 from tests.journeys.doors import UPDATE_SERVICE, Doors, error_of
 from tests.journeys.fleet import launched
 from tests.journeys.installation import opened
@@ -55,10 +55,10 @@ class Place:
 
 
 @asynccontextmanager
-async def place(running: Running, settings: dict[str, Any], **first: Any) -> AsyncIterator[Place]:
+async def place(running: Running, port: int, settings: dict[str, Any], **first: Any) -> AsyncIterator[Place]:
     credentials = {"me": "right"} if "username" in first else None
     async with (
-        Receiver(keep=True, credentials=credentials) as one,
+        Receiver(port=port, keep=True, credentials=credentials) as one,
         Receiver(keep=True) as two,
         running(**settings) as doors,
     ):
@@ -68,9 +68,9 @@ async def place(running: Running, settings: dict[str, Any], **first: Any) -> Asy
 
 
 async def test_with_the_first_service_down_one_copy_leaves_by_the_fallback_until_it_is_back(
-    running: Running, eventually: Eventually
+    running: Running, eventually: Eventually, keep_port: KeepPort
 ) -> None:
-    async with place(running, HOURLY) as at:
+    async with place(running, keep_port(), HOURLY) as at:
         await at.first.stop()
         message_id = await at.send(waitSeconds=30)
         ((number, outcome, name, reason),) = await at.attempts(message_id)
@@ -98,9 +98,9 @@ async def test_with_the_first_service_down_one_copy_leaves_by_the_fallback_until
 
 
 async def test_a_mail_that_the_first_server_may_have_taken_does_not_leave_by_the_fallback(
-    running: Running, eventually: Eventually
+    running: Running, eventually: Eventually, keep_port: KeepPort
 ) -> None:
-    async with place(running, HOURLY) as at:
+    async with place(running, keep_port(), HOURLY) as at:
         at.first.script.on(Stage.DOT, Drop())
         message_id = await at.send()
 
@@ -122,9 +122,9 @@ async def test_a_mail_that_the_first_server_may_have_taken_does_not_leave_by_the
 
 
 async def test_a_wrong_password_is_tried_once_and_all_mail_leaves_by_the_fallback(
-    running: Running, eventually: Eventually
+    running: Running, eventually: Eventually, keep_port: KeepPort
 ) -> None:
-    async with place(running, HOURLY, username="me", password="wrong", clearTextAuth=True) as at:
+    async with place(running, keep_port(), HOURLY, username="me", password="wrong", clearTextAuth=True) as at:
         for number in range(10):
             await at.send(subject=f"Number {number}")
         await eventually(lambda: are_sent(at.doors, 10))
@@ -133,9 +133,9 @@ async def test_a_wrong_password_is_tried_once_and_all_mail_leaves_by_the_fallbac
 
 
 async def test_with_both_down_the_mail_waits_and_tells_of_both_until_one_is_back(
-    running: Running, eventually: Eventually
+    running: Running, eventually: Eventually, keep_port: KeepPort
 ) -> None:
-    async with place(running, {**QUICK, "circuit_probe_interval": 0.5}) as at:
+    async with place(running, keep_port(), {**QUICK, "circuit_probe_interval": 0.5}) as at:
         at.second.script.on(Stage.GREETING, "554 5.3.2 closed for today")
         await at.first.stop()
         message_id = await at.send()
@@ -154,7 +154,7 @@ async def test_with_both_down_the_mail_waits_and_tells_of_both_until_one_is_back
 
 
 async def test_two_workers_hold_the_fallbacks_connections_and_send_each_mail_once(
-    heliograph: Heliograph, postgres_url: str, eventually: Eventually
+    heliograph: Heliograph, postgres_url: str, eventually: Eventually, keep_port: KeepPort
 ) -> None:
     keys = "thirty-two characters are enough for a test"
     installed = heliograph.having(
@@ -162,16 +162,14 @@ async def test_two_workers_hold_the_fallbacks_connections_and_send_each_mail_onc
     )
     go_on = asyncio.Event()
     async with (
-        Receiver() as gone,
         Receiver(keep=True) as receiver,
         launched(installed, apis=1, workers=2, alone=False) as fleet,
     ):
-        await gone.stop()
         go_on.set()
         receiver.script.on(Stage.DATA, Wait(go_on))
         doors = await fleet.doors()
         await doors.graphql.create_service("second", port=receiver.port, maxConnections=3)
-        await doors.graphql.create_service("first", port=gone.port, fallbacks=["second"])
+        await doors.graphql.create_service("first", port=keep_port(), fallbacks=["second"])
         await doors.graphql.send_email(**MAIL, waitSeconds=30)
         go_on.clear()
         for number in range(12):

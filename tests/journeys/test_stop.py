@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.inbox.receiver import Hang, Receiver, Stage, Wait
-from tests.journeys.conftest import Eventually
+from tests.journeys.conftest import Eventually, KeepPort
 from tests.journeys.doors import Doors
 from tests.journeys.program import ADMIN_KEY, Heliograph, Process, Server
 from tests.journeys.reading import read_mail
@@ -57,10 +57,10 @@ def arrived(*receivers: Receiver) -> Counter[str]:
 
 @pytest.mark.parametrize(("verb", "stage"), [("serve", Stage.DATA), ("worker", Stage.GREETING)])
 async def test_a_server_that_hangs_before_the_final_dot_holds_nothing_up_and_the_mail_leaves_at_once_with_the_next(
-    installed: Heliograph, eventually: Eventually, verb: str, stage: Stage
+    installed: Heliograph, eventually: Eventually, keep_port: KeepPort, verb: str, stage: Stage
 ) -> None:
     installed = installed.having(drain_timeout=0.5)
-    async with Receiver(keep=True) as hanging:
+    async with Receiver(port=keep_port(), keep=True) as hanging:
         hanging.script.on(stage, Hang())
         async with delivering(installed, verb) as (process, doors):
             await doors.graphql.create_service("relay", port=hanging.port)
@@ -111,10 +111,10 @@ async def test_a_slow_server_that_answers_in_time_has_its_mail_settled_before_th
 
 @pytest.mark.parametrize(("verb", "number"), [("serve", signal.SIGINT), ("worker", signal.SIGTERM)])
 async def test_a_second_signal_ends_it_at_once_and_the_mail_leaves_when_the_lease_ends(
-    installed: Heliograph, eventually: Eventually, verb: str, number: signal.Signals
+    installed: Heliograph, eventually: Eventually, keep_port: KeepPort, verb: str, number: signal.Signals
 ) -> None:
     installed = installed.having(lease=1, lease_renewal=0.3)
-    async with Receiver(keep=True) as hanging:
+    async with Receiver(port=keep_port(), keep=True) as hanging:
         hanging.script.on(Stage.DATA, Hang())
         async with delivering(installed, verb) as (process, doors):
             await doors.graphql.create_service("relay", port=hanging.port)
