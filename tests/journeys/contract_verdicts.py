@@ -34,6 +34,11 @@ def on(stage: Stage, action: Action | str, **rule: Any) -> tuple[Stage, Action |
     return stage, action, rule
 
 
+def not_before_the_answer(stage: Stage, **rule: Any) -> tuple[Stage, Action | str, Mapping[str, Any]]:
+    """A rule behind those of the first attempt: the second one ends when the request is answered, and not sooner."""
+    return on(stage, Wait(asyncio.Event()), **rule)
+
+
 def to(*addresses: str) -> dict[str, str]:
     """The field that names them."""
     return {"to": ", ".join(addresses)}
@@ -51,7 +56,7 @@ def refused_at(stage: Stage, reply: str, code: int, enhanced: str) -> Row:
 
 def deferred_at(stage: Stage, reply: str) -> Row:
     """The server wants it later, and takes it then."""
-    return Row([(MAIL, queued())], [Arrival()], script=[on(stage, reply, times=1)])
+    return Row([(MAIL, queued())], [Arrival()], script=[on(stage, reply, times=1), not_before_the_answer(stage)])
 
 
 def out_of_reach(says: str, **service: Any) -> Row:
@@ -98,16 +103,28 @@ REPLIES = {
             arrival(ANN, to="later@x.example, gone@x.example, ann@x.example"),
             arrival(LATER, to="later@x.example, gone@x.example, ann@x.example"),
         ],
-        script=[on(Stage.RCPT, NO_USER, address=GONE), on(Stage.RCPT, "450 4.2.1 Later", address=LATER, times=1)],
+        script=[
+            on(Stage.RCPT, NO_USER, address=GONE),
+            on(Stage.RCPT, "450 4.2.1 Later", address=LATER, times=1),
+            not_before_the_answer(Stage.RCPT, address=LATER),
+        ],
         states={LATER: "SENT", GONE: "FAILED", ANN: "SENT"},
     ),
     "one deferred and then refused after a 200": Row(
         [(mail(**to(ANN, LATER)), queued(2))],
         [arrival(ANN, to="ann@x.example, later@x.example")],
-        script=[on(Stage.RCPT, "450 4.2.1 Later", address=LATER, times=1), on(Stage.RCPT, NO_USER, address=LATER)],
+        script=[
+            on(Stage.RCPT, "450 4.2.1 Later", address=LATER, times=1),
+            not_before_the_answer(Stage.RCPT, address=LATER),
+            on(Stage.RCPT, NO_USER, address=LATER),
+        ],
         states={ANN: "SENT", LATER: "FAILED"},
     ),
-    "the connection lost in the middle": Row([(MAIL, queued())], [Arrival()], script=[on(Stage.RCPT, Drop(), times=4)]),
+    "the connection lost in the middle": Row(
+        [(MAIL, queued())],
+        [Arrival()],
+        script=[on(Stage.RCPT, Drop(), times=4), not_before_the_answer(Stage.RCPT)],
+    ),
 }
 
 UNREACHABLE = {

@@ -270,6 +270,12 @@ class Watch:
         finally:
             self._down_since = None
 
+    async def has_seen_it(self) -> None:
+        """Wait until readiness was asked about, and answered, once the outage could be known."""
+        async with asyncio.timeout(DRAIN):
+            while not self._report.ready_while_down:  # noqa: ASYNC110
+                await asyncio.sleep(PAUSE)
+
     async def _watch(self, doors: Doors) -> None:
         while True:
             since = self._down_since
@@ -323,6 +329,8 @@ async def _goes_away(outage: Outage, database: Database, doors: list[Doors], rep
         await asyncio.sleep(outage.around)
         with database.away(outage.way), watch.down():
             await asyncio.sleep(outage.down)
+            if outage.down > SERVER_SETTLES:
+                await watch.has_seen_it()
         await asyncio.sleep(outage.around)
 
 

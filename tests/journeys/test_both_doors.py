@@ -186,11 +186,13 @@ async def test_what_the_server_defers_is_a_200_and_arrives_later(
     stage: Stage, answer: str, running: Running, eventually: Eventually
 ) -> None:
     async with Receiver(keep=True, credentials={"me": "right"}) as receiver, running(**SOON) as doors:
-        receiver.script.on(stage, answer, times=1)
+        answered = asyncio.Event()
+        receiver.script.on(stage, answer, times=1).on(stage, Wait(answered))
         await make_service(doors, receiver.port, username="me", password="right")
         response = await doors.rest.send("relay", rest_mail("a@x.example"))
         assert (response.status_code, response.json()) == (200, {"count": 1})
         assert response.headers["x-message-status"] == "queued"
+        answered.set()
 
         async def is_sent() -> bool:
             return (await doors.graphql.message(response.headers["x-message-id"])).state == "SENT"

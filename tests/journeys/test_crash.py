@@ -119,12 +119,22 @@ async def test_three_processes_on_one_database_send_each_mail_once(
     async with installed.having(ehlo_name="server.example").serving() as server:
         await server.doors.graphql.create_service("relay", port=receiver.port)
         workers = [await installed.having(ehlo_name=f"{name}.example").start("worker") for name in ("one", "two")]
+
+        async def both_have_started() -> bool:
+            return all("delivers mail" in worker.output for worker in workers)
+
+        await eventually(both_have_started)
         sent = []
         async with asyncio.timeout(30):
             while not await all_three_deliver():
                 sent.append(await server.doors.graphql.send_email(**graphql_mail("relay")))
         released.set()
-        await eventually(lambda: all_are_sent(server.doors))
+
+        async def as_many_are_sent() -> bool:
+            count = await server.doors.graphql.ask("{ messages(first: 1, filter: {state: SENT}) { totalCount } }")
+            return bool(count["messages"]["totalCount"] == len(sent))
+
+        await eventually(as_many_are_sent)
         for worker in workers:
             worker.terminate()
             ended = await worker.ended()

@@ -45,7 +45,7 @@ async def test_a_request_is_told_in_one_line_with_its_id_and_key_and_nothing_sec
 async def test_a_client_that_stops_in_the_middle_of_its_body_leaves_no_trouble(
     heliograph: Heliograph, eventually: Eventually
 ) -> None:
-    installed = heliograph.having(admin_api_key=ADMIN_KEY, log_format="json", body_timeout=0.2, header_timeout=0.2)
+    installed = heliograph.having(admin_api_key=ADMIN_KEY, log_format="json", body_timeout=0.2)
 
     async def ask_slowly(path: str) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.url).port)

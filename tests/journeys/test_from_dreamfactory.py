@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.inbox.receiver import Receiver, Script, Stage
+from app.inbox.receiver import Receiver, Script, Stage, Wait
 from tests.journeys.conftest import Running
 from tests.journeys.doors import Doors, error_of
 from tests.journeys.program import ADMIN_KEY, ROOT, Heliograph, Server
@@ -246,12 +246,14 @@ async def test_what_the_page_says_arrives_does(sqlite_running: Running, receiver
 
 async def test_a_hiccup_of_the_server_is_queued_and_counts_are_what_was_accepted(sqlite_running: Running) -> None:
     script = Script().on(Stage.RCPT, "550 5.1.1 no such user", address="b@x.example")
-    script.on(Stage.DOT, "451 4.3.0 a hiccup", times=1)
+    answered = asyncio.Event()
+    script.on(Stage.DOT, "451 4.3.0 a hiccup", times=1).on(Stage.DOT, Wait(answered))
     async with Receiver(keep=True, script=script) as receiver, sqlite_running(retry_schedule=(0.1,)) as doors:
         await doors.graphql.create_service("shop", port=receiver.port)
         sent = await doors.rest.send("shop", MAIL | {"to": "a@x.example, b@x.example"})
         assert (sent.status_code, sent.text) == (200, '{"count":1}')
         assert sent.headers["x-message-status"] == "queued"
+        answered.set()
         async with asyncio.timeout(30):
             [mail] = await receiver.wait_for(1)
     assert mail.recipients == ("a@x.example",)
