@@ -73,7 +73,7 @@ async def hung_service(installed: Heliograph, *, mails: int, hung: int) -> Findi
     each connection that the service may have is taken for as long as this runs. So `hung` is at least CONNECTIONS.
     """
     ledger = Ledger()
-    installed = installed.having(smtp_max_connections=CONNECTIONS, drain_timeout=1)
+    installed = installed.having(smtp_max_connections=CONNECTIONS, drain_timeout=1, lease=60, lease_renewal=20)
     await installed.migrate()
     async with Receiver(on_mail=ledger.take) as healthy, Receiver(keep=True) as silent:
         silent.script.on(Stage.DOT, Hang())

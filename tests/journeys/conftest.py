@@ -28,7 +28,7 @@ from app.services.secret import sealer_from
 from app.settings import Settings
 from tests.journeys.doors import Doors
 from tests.journeys.prefork import Prefork
-from tests.journeys.program import ADMIN_KEY, Heliograph
+from tests.journeys.program import ADMIN_KEY, PATIENCE, Heliograph
 
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 Running = Callable[..., AbstractAsyncContextManager[Doors]]
@@ -40,7 +40,7 @@ def eventually() -> Eventually:
     """Wait until a condition holds that another process, or a worker at its own pace, makes true."""
 
     async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not await condition():  # noqa: ASYNC110 - no event reaches from there to here
                 await asyncio.sleep(0.02)
 

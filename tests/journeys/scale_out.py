@@ -72,7 +72,11 @@ class Findings:
 
 async def scale_out(installed: Heliograph, *, mails: int, apis: int, workers: int) -> Findings:
     """Send the mails through all API processes in turn, and more until every worker has sent some; wait until
-    everything is settled, and look. TimeoutError where a worker has sent none after PATIENCE seconds of those."""
+    everything is settled, and look. TimeoutError where a worker has sent none after PATIENCE seconds of those.
+
+    No worker ends before that: leases are as long as by default, so that none runs out where a machine is busy.
+    """
+    installed = installed.having(lease=60, lease_renewal=20)
     ledger, numbers = Ledger(), asyncio.Queue[int | None](CLIENTS)
     async with (
         Receiver(on_mail=ledger.take) as receiver,

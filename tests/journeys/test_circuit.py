@@ -9,7 +9,7 @@ import pytest
 from app.inbox.receiver import Drop, Receiver, Script, Stage
 from tests.journeys.conftest import Eventually, KeepPort
 from tests.journeys.doors import RESUME_SERVICE, UPDATE_SERVICE, Doors, error_of
-from tests.journeys.program import ADMIN_KEY, Heliograph, Process
+from tests.journeys.program import ADMIN_KEY, PATIENCE, Heliograph, Process
 
 SERVICE = '{ service(name: "relay") { id pausedReason circuit { openedAt reason nextProbeAt } } }'
 NEVER = 3600
@@ -90,7 +90,7 @@ async def test_one_probe_at_a_time_knocks_at_the_door(installed: Heliograph, eve
 async def workers_of(installed: Heliograph) -> AsyncIterator[list[Process]]:
     workers = [await installed.start("worker") for _ in range(2)]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not all("delivers mail" in worker.output for worker in workers):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         yield workers
@@ -120,7 +120,7 @@ async def test_a_wrong_password_is_tried_once_by_two_workers_with_fifty_mails(
 
             service_id = (await doors.graphql.ask(SERVICE))["service"]["id"]
             await doors.graphql.change(UPDATE_SERVICE, id=service_id, password="right")
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 await receiver.wait_for(50)
             await eventually(lambda: are_sent(doors, 50))
             assert len(receiver.mails) == 50

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.journeys.conftest import Eventually, KeepPort
 from tests.journeys.crash import crash
 from tests.journeys.doors import Doors, Message
 from tests.journeys.installation import installation
-from tests.journeys.program import ADMIN_KEY, Heliograph
+from tests.journeys.program import ADMIN_KEY, PATIENCE, Heliograph
 from tests.journeys.reading import read_mail
 
 
@@ -22,7 +23,7 @@ def installed(request: pytest.FixtureRequest, heliograph: Heliograph) -> Heliogr
     """The program on each database, whose leases end soon after a crash."""
     url = "sqlite://heliograph.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     secret = "thirty-two characters are enough for a test"
-    return heliograph.having(database_url=url, secret_keys=secret, admin_api_key=ADMIN_KEY, lease=1, lease_renewal=0.3)
+    return heliograph.having(database_url=url, secret_keys=secret, admin_api_key=ADMIN_KEY, lease=2, lease_renewal=0.4)
 
 
 def graphql_mail(service: str, **more: Any) -> dict[str, Any]:
@@ -30,6 +31,10 @@ def graphql_mail(service: str, **more: Any) -> dict[str, Any]:
 
 
 REST_MAIL = {"to": "a@x.example", "subject": "Hello", "body_text": "Hello."}
+
+
+async def is_sent(doors: Doors, message_id: str) -> bool:
+    return (await doors.graphql.message(message_id)).state == "SENT"
 
 
 async def all_are_sent(doors: Doors) -> bool:
@@ -93,7 +98,7 @@ async def test_a_mail_claimed_by_a_killed_process_leaves_again_when_its_lease_en
 async def test_under_kills_at_random_moments_nothing_is_lost_and_only_the_final_dot_doubles(
     tmp_path: Path, database_url: str
 ) -> None:
-    installed = installation(tmp_path, database_url, lease=1, lease_renewal=0.3)
+    installed = installation(tmp_path, database_url, lease=4, lease_renewal=0.5)
     findings = await crash(installed, mails=60, kills=4, seed=secrets.randbits(32))
     assert list(findings.broken()) == []
     assert (len(findings.copies), len(findings.stored)) == (60, 60)
@@ -125,16 +130,13 @@ async def test_three_processes_on_one_database_send_each_mail_once(
 
         await eventually(both_have_started)
         sent = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not await all_three_deliver():
                 sent.append(await server.doors.graphql.send_email(**graphql_mail("relay")))
         released.set()
 
-        async def as_many_are_sent() -> bool:
-            count = await server.doors.graphql.ask("{ messages(first: 1, filter: {state: SENT}) { totalCount } }")
-            return bool(count["messages"]["totalCount"] == len(sent))
-
-        await eventually(as_many_are_sent)
+        for message in sent:
+            await eventually(partial(is_sent, server.doors, message.id))
         for worker in workers:
             worker.terminate()
             ended = await worker.ended()
@@ -146,7 +148,6 @@ async def test_three_processes_on_one_database_send_each_mail_once(
 async def test_sigterm_answers_whoever_waits_for_a_verdict_and_their_mail_arrives_later(
     installed: Heliograph, eventually: Eventually, keep_port: KeepPort
 ) -> None:
-    installed = installed.having(drain_timeout=1)
     async with Receiver(port=keep_port(), keep=True) as silent:
         silent.script.on(Stage.GREETING, Hang())
         async with installed.serving() as server:
@@ -164,13 +165,14 @@ async def test_sigterm_answers_whoever_waits_for_a_verdict_and_their_mail_arrive
             assert (answer.status_code, answer.json()) == (200, {"count": 1})
             assert answer.headers["x-message-status"] == "queued"
             assert message.state == "SENDING"
+            await silent.stop()
             assert (await server.ended()).status == 0
     async with installed.serving() as server:
 
-        async def the_probe_is_deferred() -> bool:
+        async def one_is_deferred() -> bool:
             return "DEFERRED" in {message.state for message in await server.doors.graphql.messages()}
 
-        await eventually(the_probe_is_deferred)
+        await eventually(one_is_deferred)
         async with Receiver(port=silent.port, keep=True) as receiver:
             await eventually(lambda: all_are_sent(server.doors))
             assert len(receiver.mails) == 2

@@ -25,7 +25,7 @@ GRAPHQL_MAIL = {"service": "relay", "to": [{"email": "a@x.example"}], "subject":
 
 @pytest.fixture
 def installed(tmp_path: Path, database_url: str) -> Heliograph:
-    return installation(tmp_path, database_url)
+    return installation(tmp_path, database_url, lease=60, lease_renewal=20)
 
 
 @pytest.fixture

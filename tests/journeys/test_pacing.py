@@ -14,7 +14,7 @@ from app.clock import now
 from app.inbox.receiver import ReceivedMail, Receiver
 from tests.journeys.conftest import Eventually, Running
 from tests.journeys.doors import UPDATE_SERVICE, GraphQLClient
-from tests.journeys.program import ADMIN_KEY, Heliograph
+from tests.journeys.program import ADMIN_KEY, PATIENCE, Heliograph
 
 USAGE = "query ($name: String!) { service(name: $name) { id usage { name used limit freeAt } } }"
 
@@ -73,7 +73,7 @@ async def fleet(heliograph: Heliograph, postgres_url: str) -> AsyncIterator[Flee
         workers = [await installed.start("worker") for _ in range(2)]
         for worker in workers:
             stack.push_async_callback(worker.kill)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while "delivers mail" not in worker.output:
                     assert worker.running.returncode is None, worker.errors
                     await asyncio.sleep(0.02)

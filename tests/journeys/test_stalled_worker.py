@@ -18,7 +18,7 @@ REST_MAIL = {"to": "a@x.example", "subject": "Hello", "body_text": "Hello."}
 async def test_a_worker_stopped_past_its_lease_sends_no_second_copy_and_changes_nothing(
     tmp_path: Path, database_url: str, eventually: Eventually
 ) -> None:
-    installed = installation(tmp_path, database_url, lease=1, lease_renewal=0.3)
+    installed = installation(tmp_path, database_url, lease=2, lease_renewal=0.4)
     resumed = asyncio.Event()
     async with (
         Receiver(keep=True) as receiver,
@@ -57,15 +57,22 @@ async def test_a_worker_stopped_past_its_lease_sends_no_second_copy_and_changes_
 
 async def stop(process: Process) -> None:
     """SIGSTOP, at a moment at which it holds no lock of the database: with one, it would stop the others as well."""
-    while True:
-        os.kill(process.running.pid, signal.SIGSTOP)
-        try:
-            await execute("UPDATE message SET fence = fence")
-            return
-        except Exception as error:
-            if not is_transient(error):
-                raise
+    os.kill(process.running.pid, signal.SIGSTOP)
+    while not await is_writable():
         os.kill(process.running.pid, signal.SIGCONT)
+        while not await is_writable():
+            pass
+        os.kill(process.running.pid, signal.SIGSTOP)
+
+
+async def is_writable() -> bool:
+    try:
+        await execute("UPDATE message SET fence = fence")
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        return False
+    return True
 
 
 async def history() -> list[dict[str, object]]:

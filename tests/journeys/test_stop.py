@@ -113,7 +113,7 @@ async def test_a_slow_server_that_answers_in_time_has_its_mail_settled_before_th
 async def test_a_second_signal_ends_it_at_once_and_the_mail_leaves_when_the_lease_ends(
     installed: Heliograph, eventually: Eventually, keep_port: KeepPort, verb: str, number: signal.Signals
 ) -> None:
-    installed = installed.having(lease=1, lease_renewal=0.3)
+    installed = installed.having(lease=2, lease_renewal=0.4)
     async with Receiver(port=keep_port(), keep=True) as hanging:
         hanging.script.on(Stage.DATA, Hang())
         async with delivering(installed, verb) as (process, doors):
