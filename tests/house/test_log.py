@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -206,7 +207,9 @@ async def test_a_warning_is_written_at_once_behind_what_came_before(root_logger:
     logger.info("first")
     logger.warning("second")
     logger.info("third")
-    await asyncio.to_thread(logger.info, "fourth")
+    elsewhere = threading.Thread(target=logger.info, args=("fourth",))
+    elsewhere.start()
+    elsewhere.join()  # before this turn ends
     logger.info("fünfth")
     logger.info("x" * 4000)
     logger.info("y" * 4000)
