@@ -29,7 +29,7 @@ from app.settings import Settings
 from tests.postgres import Postgres, running_postgres
 from tests.programs import without
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.browser", "tests.idle_clock"]
 
 # SQLite waits for the disk at every commit, and PostgreSQL makes a database out of hundreds of files; where files can
 # be in memory, tests wait for nothing.

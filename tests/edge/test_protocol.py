@@ -23,6 +23,8 @@ from app.edge.application import at_the_edge
 from app.edge.protocol import bounded_protocol
 from app.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("idle_clock")
+
 SOON = 0.1
 NEVER = 3600
 BOTH = {"header_timeout": SOON, "body_timeout": SOON}

@@ -21,6 +21,8 @@ from app.inbox.receiver import (
     Wait,
 )
 
+pytestmark = pytest.mark.usefixtures("idle_clock")
+
 
 class Client:
     """A bare SMTP client: sends octets, reads replies."""

@@ -32,6 +32,11 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+@pytest.fixture(autouse=True)
+def no_limit_is_over_while_peers_speak(idle_clock: None) -> None:
+    pass
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
