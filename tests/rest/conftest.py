@@ -44,13 +44,7 @@ def verdict_wait() -> float:
 
 @pytest.fixture
 def rest_settings(sqlite_settings: Settings, verdict_wait: float) -> Settings:
-    changes = {
-        "max_body_bytes": 4000,
-        "verdict_wait": verdict_wait,
-        "wait_poll": 0.05,
-        "queue_poll": 0.05,
-        "database_busy_timeout": 0.1,
-    }
+    changes = {"max_body_bytes": 4000, "verdict_wait": verdict_wait, "wait_poll": 0.05, "queue_poll": 0.05}
     return sqlite_settings.model_copy(update=changes)
 
 
