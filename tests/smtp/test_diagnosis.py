@@ -145,9 +145,10 @@ async def test_a_certificate_that_ends_soon_is_a_warning(ca: trustme.CA, server_
 
 
 async def test_nothing_listens(server_for: MakeServer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    stages = await stages_of(server_for(port))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # else somebody else might come to listen there
+        port = unused.getsockname()[1]
+        stages = await stages_of(server_for(port))
     assert (stages[1].code, stages[1].evidence) == (Code.CONNECTION_REFUSED, f"127.0.0.1:{port}: connection refused.")
     assert f"port {port}" in (stages[1].advice or "")
 
@@ -156,8 +157,9 @@ async def test_a_black_hole_before_a_good_address_fails_and_one_behind_it_is_pas
     server_for: MakeServer,
 ) -> None:
     with ExitStack() as stack:
-        port = full_listener(stack, "127.0.0.2")
-        async with Receiver(host="127.0.0.1", port=port, keep=True):
+        async with Receiver(host="127.0.0.1", keep=True) as receiver:
+            port = receiver.port
+            fill_up(stack, "127.0.0.2", port)
             first = await stages_of(server_for(port, host="h"), PLAN, Names(h=[["127.0.0.2", "127.0.0.1"]]))
             last = await stages_of(server_for(port, host="h"), PLAN, Names(h=[["127.0.0.1", "127.0.0.2"]]))
         alone = await stages_of(server_for(port, host="h"), PLAN, Names(h=[["127.0.0.2"]]))
@@ -169,15 +171,13 @@ async def test_a_black_hole_before_a_good_address_fails_and_one_behind_it_is_pas
     assert "a firewall is in the way" in (alone[1].advice or "")
 
 
-def full_listener(stack: ExitStack, host: str) -> int:
-    """A port whose backlog is full: who knocks there gets no answer."""
-    listener = stack.enter_context(socket.create_server((host, 0), backlog=0))
-    port: int = listener.getsockname()[1]
+def fill_up(stack: ExitStack, host: str, port: int) -> None:
+    """Fill the backlog there: who knocks gets no answer."""
+    stack.enter_context(socket.create_server((host, port), backlog=0))
     for _ in range(4):
         waiting = stack.enter_context(socket.socket())
         waiting.setblocking(False)
         waiting.connect_ex((host, port))
-    return port
 
 
 @pytest.mark.parametrize(
