@@ -52,7 +52,8 @@ class OpenLoop:
                 made += 1
             self.send_due()
             await asyncio.sleep(TICK)
-        left, self._due = self._due, deque()
+        left = [*self._due, *(began + number / self._rate for number in range(made, self._count))]
+        self._due.clear()
         while self.answered < self.sent:  # noqa: ASYNC110 - the answers come as callbacks
             await asyncio.sleep(TICK)
         ended = time.perf_counter()

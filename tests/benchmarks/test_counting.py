@@ -136,7 +136,7 @@ async def test_a_latency_counts_from_when_the_request_was_due() -> None:
         gone.set()
 
     async with await asyncio.start_server(answer_slowly, "127.0.0.1", 0) as server:
-        loop = OpenLoop(b"GET / HTTP/1.1\r\n\r\n", rate=500, seconds=0.02, warm_up=0)
+        loop = OpenLoop(b"GET / HTTP/1.1\r\n\r\n", rate=500, seconds=0.02, warm_up=0, overtime=60)
         await asyncio.get_running_loop().create_connection(lambda: Client(loop), *server.sockets[0].getsockname())
         told = await loop.run()
         await gone.wait()
