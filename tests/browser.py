@@ -35,7 +35,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 
-expect.set_options(timeout=30_000)  # milliseconds; by default 5 seconds, which a busy machine may need
+expect.set_options(timeout=30_000)  # as long as Playwright waits for everything else
 
 REPORT_CSP_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>

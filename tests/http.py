@@ -5,12 +5,10 @@ from typing import Any
 
 import httpx2
 
-PATIENCE = 60
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def http_client(url: str = "", **options: Any) -> httpx2.AsyncClient:
-    """A client of `url`, by plain HTTP and past every proxy, as patient as a busy machine needs. It trusts no
-    certificate: to read those of the system takes longer than many a test."""
-    given = {"timeout": PATIENCE, **options}
-    return httpx2.AsyncClient(base_url=url, verify=_NO_CERTIFICATES, trust_env=False, **given)
+    """A client of `url`, by plain HTTP and past every proxy. It trusts no certificate: to read those of the system
+    takes longer than many a test. It is as patient as the test."""
+    return httpx2.AsyncClient(base_url=url, verify=_NO_CERTIFICATES, trust_env=False, timeout=None, **options)

@@ -73,7 +73,7 @@ class Office:
     async def send(self, **fields: Any) -> None:
         """Send a mail through the REST route; it is in the inbox when this returns."""
         body = {"to": "ada@example.test", "body_text": "hello", **fields}
-        async with http_client(self.url, timeout=60) as client:
+        async with http_client(self.url) as client:
             answer = await client.post("/api/v2/email", json=body, headers={"X-API-Key": self.key})
         assert answer.status_code == 200, answer.text
         assert answer.headers["X-Message-Status"] == "sent"
