@@ -9,8 +9,8 @@ import os
 import secrets
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 
 class Postgres:
-    """A PostgreSQL server on which databases can be made; one session with it lasts, because tests ask all the time."""
+    """A PostgreSQL server on which databases can be made; a session with it lasts, and one with each database that is
+    emptied, because tests ask all the time, and a new session has everything to learn."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._session: asyncpg.Connection[asyncpg.Record] | None = None
+        self._sessions: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
         self._used: dict[str, list[str]] = {}
         self._fresh: dict[str, Fresh] = {}
 
@@ -38,9 +39,9 @@ class Postgres:
         used = self._used.setdefault(template, [])
         url = used.pop() if used else self.create(template)
         if template not in self._fresh:
-            self._fresh[template] = self._runner.run(read_fresh(url))
+            self._fresh[template] = self._runner.run(self._read_fresh(url))
         yield url
-        if self._runner.run(was_emptied(url, self._fresh[template])):
+        if self._runner.run(self._was_emptied(url, self._fresh[template])):
             used.append(url)
         else:
             self.drop(url)
@@ -53,6 +54,8 @@ class Postgres:
 
     def drop(self, url: str) -> None:
         """Remove a database made by `create`, whoever is still connected to it."""
+        if url in self._sessions:
+            self._sessions.pop(url).terminate()
         self.execute(f'DROP DATABASE "{urlsplit(url).path[1:]}" WITH (FORCE)')
 
     def execute(self, statement: str) -> None:
@@ -60,18 +63,28 @@ class Postgres:
         self._runner.run(self._execute(statement))
 
     async def _execute(self, statement: str) -> None:
+        await (await self._session(self.url)).execute(statement)
+
+    async def _read_fresh(self, url: str) -> "Fresh":
+        return await read_fresh(await self._session(url))
+
+    async def _was_emptied(self, url: str, fresh: "Fresh") -> bool:
+        return await was_emptied(await self._session(url), fresh)
+
+    async def _session(self, url: str) -> "asyncpg.Connection[asyncpg.Record]":
+        """That of this database, or a new one where it was lost."""
         import asyncpg
 
-        if self._session is None:
-            self._session = await asyncpg.connect(self.url)
-        await self._session.execute(statement)
+        if url not in self._sessions or self._sessions[url].is_closed():
+            self._sessions[url] = await asyncpg.connect(url)
+        return self._sessions[url]
 
     def close(self) -> None:
         """Remove the databases that were lent, and end the session."""
         for url in chain.from_iterable(self._used.values()):
             self.drop(url)
-        if self._session is not None:
-            self._runner.run(self._session.close())
+        for session in self._sessions.values():
+            self._runner.run(session.close())
         self._runner.close()
 
 
@@ -85,42 +98,29 @@ class Fresh:
     emptying: str
 
 
-async def read_fresh(url: str) -> Fresh:
-    """What this database is like, which is new. Rows that it has already belong to it."""
-    async with _session(url) as session:
-        tables = [row[0] for row in await session.fetch(_TABLES)]
-        filled = [table for table in tables if await session.fetchval(f"SELECT EXISTS (SELECT FROM {table})")]
-        sources = [_SCHEMA, *(f"SELECT t::text FROM {table} t" for table in filled)]
-        query = f"SELECT md5(string_agg(fact, ',' ORDER BY fact)) FROM ({' UNION ALL '.join(sources)}) f (fact)"
-        emptying = [f"DELETE FROM {table}" for table in tables if table not in filled]
-        emptying += [f"ALTER SEQUENCE {row[0]} RESTART" for row in await session.fetch(_SEQUENCES)]
-        return Fresh(query, await session.fetchval(query), "; ".join(emptying))
+async def read_fresh(session: "asyncpg.Connection[asyncpg.Record]") -> Fresh:
+    """What this session's database is like, which is new. Rows that it has already belong to it."""
+    tables = [row[0] for row in await session.fetch(_TABLES)]
+    filled = [table for table in tables if await session.fetchval(f"SELECT EXISTS (SELECT FROM {table})")]
+    sources = [_SCHEMA, *(f"SELECT t::text FROM {table} t" for table in filled)]
+    query = f"SELECT md5(string_agg(fact, ',' ORDER BY fact)) FROM ({' UNION ALL '.join(sources)}) f (fact)"
+    emptying = [f"DELETE FROM {table}" for table in tables if table not in filled]
+    emptying += [f"ALTER SEQUENCE {row[0]} RESTART" for row in await session.fetch(_SEQUENCES)]
+    return Fresh(query, await session.fetchval(query), "; ".join(emptying))
 
 
-async def was_emptied(url: str, fresh: Fresh) -> bool:
-    """Make the database as it was when it was new; False where that cannot be done by taking rows away."""
+async def was_emptied(session: "asyncpg.Connection[asyncpg.Record]", fresh: Fresh) -> bool:
+    """Make its database as it was when it was new; False where that cannot be done by taking rows away."""
     import asyncpg
 
     try:
-        async with _session(url) as session:
-            await session.execute(_ALONE)
-            if await session.fetchval(fresh.query) != fresh.answer:
-                return False
-            await session.execute(fresh.emptying)
-            return True
+        await session.execute(_ALONE)
+        if await session.fetchval(fresh.query) != fresh.answer:
+            return False
+        await session.execute(fresh.emptying)
     except asyncpg.PostgresError:
         return False
-
-
-@asynccontextmanager
-async def _session(url: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    import asyncpg
-
-    session = await asyncpg.connect(url)
-    try:
-        yield session
-    finally:
-        await session.close()
+    return True
 
 
 _TABLES = "SELECT format('%I', relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"

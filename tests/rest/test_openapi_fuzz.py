@@ -31,11 +31,8 @@ async def run(
     return await fuzz(url, folder, key if authenticated else None, "--checks", CHECKS, *options, settings=SETTINGS)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_mails_at_random(
-    seed: int, sqlite_settings: Settings, serve: Callable[[ASGIApp], str], tmp_path: Path
-) -> None:
-    options = ("--seed", str(seed), "--phases", "examples,fuzzing", "--max-examples", "100")
+async def test_mails_at_random(sqlite_settings: Settings, serve: Callable[[ASGIApp], str], tmp_path: Path) -> None:
+    options = ("--seed", "1", "--phases", "examples,fuzzing", "--max-examples", "300")
     found = await run(sqlite_settings, serve, tmp_path, *options)
 
     assert found.operations == OPERATIONS
@@ -46,12 +43,12 @@ async def test_mails_at_random(
 async def test_every_rule_of_the_document_kept_and_broken(
     sqlite_settings: Settings, serve: Callable[[ASGIApp], str], tmp_path: Path
 ) -> None:
-    found = await run(sqlite_settings, serve, tmp_path, "--seed", "4", "--phases", "coverage")
+    found = await run(sqlite_settings, serve, tmp_path, "--seed", "2", "--phases", "coverage")
     assert {200, 202, 400, 405} <= set(found.statuses)
 
 
 async def test_without_an_api_key(sqlite_settings: Settings, serve: Callable[[ASGIApp], str], tmp_path: Path) -> None:
-    options = ("--seed", "5", "--phases", "examples,fuzzing", "--max-examples", "20")
+    options = ("--seed", "3", "--phases", "examples,fuzzing", "--max-examples", "20")
     without_keys = ("--generation-with-security-parameters", "false")
     found = await run(sqlite_settings, serve, tmp_path, *options, *without_keys, authenticated=False)
     assert set(found.statuses) == {401}
