@@ -60,12 +60,14 @@ class Forked:
         self.pid = pid
         self._parent = parent
         self._handle = os.pidfd_open(pid)
+        self._has_ended = select.poll()
+        self._has_ended.register(self._handle, select.POLLIN)
         self._status: int | None = None
 
     @property
     def returncode(self) -> int | None:
         """The exit status, negative for the signal that ended it; None while it runs."""
-        if self._status is None and select.select([self._handle], [], [], 0)[0]:
+        if self._status is None and self._has_ended.poll(0):
             self._status = self._parent.reap(self.pid)
             os.close(self._handle)
         return self._status
