@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from email import message_from_bytes
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ SETTINGS = {
     "circuit_auth_interval": 0.001,
     "smtp_content_timeout": 4,
 } | {f"smtp_{phase}_timeout": 1.5 for phase in ("greeting", "ehlo", "tls", "auth", "mail", "rcpt", "data", "dot")}
+
+numbers = count(1)
 
 READ_SERVICE = "query ($name: String!) { service(name: $name) { id pausedReason circuit { reason } } }"
 PAST = "2026-01-01T00:00:00Z"
@@ -193,10 +196,9 @@ class Served:
 
 
 async def make_service(doors: Doors, port: int, server: BrokenServer | Unreachable) -> str:
-    name = f"on-{port}"
-    taken = len(await doors.graphql.messages(service=name))
-    await doors.graphql.create_service(f"{name}-{taken}", port=port, **server.service)
-    return f"{name}-{taken}"
+    name = f"server-{next(numbers)}"
+    await doors.graphql.create_service(name, port=port, **server.service)
+    return name
 
 
 async def send_all(
