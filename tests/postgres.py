@@ -39,9 +39,9 @@ class Postgres:
         used = self._used.setdefault(template, [])
         url = used.pop() if used else self.create(template)
         if template not in self._fresh:
-            self._fresh[template] = self._runner.run(self._read_fresh(url))
+            self._fresh[template] = self._runner.run(read_fresh(self._session(url)))
         yield url
-        if self._runner.run(self._was_emptied(url, self._fresh[template])):
+        if self._runner.run(was_emptied(self._session(url), self._fresh[template])):
             used.append(url)
         else:
             self.drop(url)
@@ -60,27 +60,18 @@ class Postgres:
 
     def execute(self, statement: str) -> None:
         """Run one statement on the server's own database."""
-        self._runner.run(self._execute(statement))
+        self._runner.run(self._session(self.url).execute(statement))
 
-    async def _execute(self, statement: str) -> None:
-        await (await self._session(self.url)).execute(statement)
-
-    async def _read_fresh(self, url: str) -> "Fresh":
-        return await read_fresh(await self._session(url))
-
-    async def _was_emptied(self, url: str, fresh: "Fresh") -> bool:
-        return await was_emptied(await self._session(url), fresh)
-
-    async def _session(self, url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    def _session(self, url: str) -> "asyncpg.Connection[asyncpg.Record]":
         """That of this database, or a new one where it was lost."""
         import asyncpg
 
         if url not in self._sessions or self._sessions[url].is_closed():
-            self._sessions[url] = await asyncpg.connect(url)
+            self._sessions[url] = self._runner.run(asyncpg.connect(url))
         return self._sessions[url]
 
     def close(self) -> None:
-        """Remove the databases that were lent, and end the session."""
+        """Remove the databases that were lent, and end the sessions."""
         for url in chain.from_iterable(self._used.values()):
             self.drop(url)
         for session in self._sessions.values():

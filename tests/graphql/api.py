@@ -3,12 +3,21 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from strawberry.types import ExecutionResult
 
+from app.graphql.compiled import CompilingSchema
 from app.graphql.context import Context, Parts
 from app.graphql.errors import MaskedSchema
+from app.graphql.schema import make_schema
+
+
+@cache
+def real_schema(which: str = "compiles") -> CompilingSchema:
+    """The real schema; each of them is made once for all tests of a worker: that takes a while."""
+    return make_schema()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from app.graphql.compiled import CompilingSchema
 from app.graphql.context import Parts
 from app.graphql.graphiql import GraphiQL
 from app.graphql.request import RequestLimits
-from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
 from app.graphql.websocket import SocketLimits
 from app.queue.embedded import EmbeddedEngine
@@ -22,7 +20,7 @@ from app.settings import Settings
 from app.submission.submit import Submitter
 from app.submission.verdict import VerdictWaiter
 from tests.factories import make_key
-from tests.graphql.api import Api
+from tests.graphql.api import Api, real_schema
 from tests.graphql.tiny import (
     INIT_TIMEOUT,
     MAX_BODY_BYTES,
@@ -59,14 +57,8 @@ async def tiny_client(tiny_app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def real_schema() -> CompilingSchema:
-    """The real schema, made once for all tests of a worker."""
-    return make_schema()
-
-
 @pytest.fixture
-async def api(sqlite_database: Settings, real_schema: CompilingSchema) -> Api:
+async def api(sqlite_database: Settings) -> Api:
     """The real schema on a database with one API key, which may do everything."""
     wakeup = Wakeup()
     engine = EmbeddedEngine(wakeup, 1)
@@ -75,5 +67,6 @@ async def api(sqlite_database: Settings, real_schema: CompilingSchema) -> Api:
     sealer = sealer_from(sqlite_database)
     waiter, diagnoser = VerdictWaiter(wakeup, 0.01), Diagnoser(sqlite_database, sealer)
     parts = Parts(sqlite_database, sealer, submitter, waiter, intervener, diagnoser)
-    real_schema._operations.clear()  # each test is the first to ask
-    return Api(real_schema, parts, await make_key("admin"))
+    schema = real_schema()
+    schema._operations.clear()  # each test is the first to ask
+    return Api(schema, parts, await make_key("admin"))

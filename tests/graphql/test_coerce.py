@@ -1,6 +1,5 @@
 """Variables are coerced to just what graphql-core and Strawberry make of them, or left to these."""
 
-from functools import cache
 from typing import Any
 
 from graphql import OperationDefinitionNode, get_variable_values, parse
@@ -9,8 +8,7 @@ from hypothesis import strategies as st
 from strawberry.types.arguments import convert_arguments
 
 from app.graphql.coerce import Unfit
-from app.graphql.compiled import CompilingSchema
-from app.graphql.schema import make_schema
+from tests.graphql.api import real_schema
 
 OPERATION = parse("mutation ($input: SendEmailInput!) { sendEmail(input: $input) { replayed } }").definitions[0]
 MAILBOX = st.fixed_dictionaries({"email": st.text()}, optional={"name": st.none() | st.text()})
@@ -66,29 +64,22 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
             return {**value, name: _changed(draw, value[name])}
 
 
-@cache
-def schema() -> CompilingSchema:
-    made = make_schema()
-    assert isinstance(made, CompilingSchema)
-    return made
-
-
 def walked(value: Any) -> Any:
     """What the resolver gets from the generic executor; None where it is not asked."""
     assert isinstance(OPERATION, OperationDefinitionNode)
-    values = get_variable_values(schema()._schema, OPERATION.variable_definitions or (), {"input": value})
+    values = get_variable_values(real_schema()._schema, OPERATION.variable_definitions or (), {"input": value})
     if isinstance(values, list):
         return None
-    field = schema().get_field_for_type("sendEmail", "Mutation")
+    field = real_schema().get_field_for_type("sendEmail", "Mutation")
     assert field is not None
-    scalars = schema().schema_converter.scalar_registry
-    return convert_arguments(values.coerced, field.arguments, scalars, schema().config)["input"]
+    scalars = real_schema().schema_converter.scalar_registry
+    return convert_arguments(values.coerced, field.arguments, scalars, real_schema().config)["input"]
 
 
 @given(variables())
 def test_what_is_coerced_is_what_the_full_executor_makes_of_it(value: Any) -> None:
     try:
-        coerced = schema()._coerce(value)
+        coerced = real_schema()._coerce(value)
     except Unfit:
         return
     assert coerced == walked(value)
@@ -97,4 +88,4 @@ def test_what_is_coerced_is_what_the_full_executor_makes_of_it(value: Any) -> No
 @given(VALID)
 def test_what_is_as_the_types_say_needs_no_full_executor(value: Any) -> None:
     if (expected := walked(value)) is not None:
-        assert schema()._coerce(value) == expected
+        assert real_schema()._coerce(value) == expected

@@ -5,7 +5,6 @@ import dataclasses
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import httpx2
@@ -20,12 +19,11 @@ from app.access.principal import Action
 from app.graphql.coerce import Unfit
 from app.graphql.compiled import CompilingSchema, compile_operation
 from app.graphql.context import Context
-from app.graphql.schema import make_schema
 from app.graphql.view import GraphQLView
 from app.queue.wakeup import Wakeup
 from app.submission.submit import Submitter
 from tests.factories import make_key, make_service
-from tests.graphql.api import Api
+from tests.graphql.api import Api, real_schema
 
 MAIL: dict[str, Any] = {
     "service": "email",
@@ -107,12 +105,6 @@ def plain(response: httpx2.Response) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", "MOMENT", text)
 
 
-@cache
-def schema(which: str = "compiles") -> CompilingSchema:
-    """Made once for all tests: that takes a while."""
-    return make_schema()
-
-
 @pytest.fixture
 async def doors(api: Api, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Doors]:
     async def make_context(connection: Any) -> Context:
@@ -123,8 +115,7 @@ async def doors(api: Api, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door
         return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://heliograph.test")
 
     await make_service()
-    compiling, walking = schema(), schema("never compiles")
-    compiling._operations.clear()
+    compiling, walking = real_schema(), real_schema("never compiles")
     monkeypatch.setattr(walking, "found_valid", lambda context: None)
     async with client(compiling) as compiled, client(walking) as full:
         doors = Doors(compiled, full, compiling)
@@ -274,7 +265,7 @@ NOT_COMPILED = [
 @pytest.mark.parametrize("query", NOT_COMPILED)
 def test_anything_unusual_goes_the_whole_way(query: str) -> None:
     with pytest.raises(Unfit):
-        compile_operation(schema(), schema()._coerce, parse(query), None)
+        compile_operation(real_schema(), real_schema()._coerce, parse(query), None)
 
 
 async def test_what_is_no_good_is_never_compiled(doors: Doors) -> None:

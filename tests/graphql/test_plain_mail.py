@@ -13,7 +13,8 @@ from app.graphql.send_email import _draft
 from app.mail.octets import LongText
 from app.queue.doubt import OnDoubt
 from app.queue.engine import Priority
-from tests.graphql.test_coerce import MAILBOX, schema, variables
+from tests.graphql.api import real_schema
+from tests.graphql.test_coerce import MAILBOX, variables
 
 TEXT = st.text(max_size=3)
 DATA = st.dictionaries(TEXT, st.none() | TEXT | st.integers() | st.lists(TEXT, max_size=2), max_size=2)
@@ -30,7 +31,7 @@ USUAL = st.fixed_dictionaries(
 
 def by_the_types(value: Any) -> PlainMail:
     """Raises Unfit, and AssertionError for what a plain mail cannot ask for."""
-    asked = schema()._coerce(copy.deepcopy(value))
+    asked = real_schema()._coerce(copy.deepcopy(value))
     at_once = (None, None, Priority.NORMAL, OnDoubt.RETRY, None)
     assert (asked.send_at, asked.expires_at, asked.priority, asked.on_doubt, asked.wait_seconds) == at_once
     return PlainMail(asked.service, _draft(asked), asked.idempotency_key)
@@ -84,5 +85,5 @@ def test_what_is_not_usual_is_left_to_the_types(given: dict[str, Any]) -> None:
 def test_of_what_the_types_refuse_nothing_is_read() -> None:
     for value in (None, {}, {"service": 1}, {"service": "s", "to": [None]}, {"service": "s", "text": 5}):
         with pytest.raises(Unfit):
-            schema()._coerce(value)
+            real_schema()._coerce(value)
         assert read_plain(value) is None

@@ -329,21 +329,16 @@ def is_settled(recipient: Recipient) -> bool:
 
 
 async def message_when(doors: Doors, message_id: str, condition: Callable[[Recipient], bool]) -> Message:
-    """As it is once the condition holds, and read anew then: its attempts are younger than its states."""
-    held = False
+    """As it is once the condition held, and read anew then: its attempts are younger than its states."""
+    message = await doors.graphql.message(message_id)
     try:
         async with asyncio.timeout(PATIENCE):
-            while True:
+            while not all(map(condition, message.recipients)):
+                await asyncio.sleep(0.02)
                 message = await doors.graphql.message(message_id)
-                if not all(map(condition, message.recipients)):
-                    held = False
-                    await asyncio.sleep(0.02)
-                elif held:
-                    return message
-                else:
-                    held = True
     except TimeoutError:
         pytest.fail(f"it does not come to that: {message}")
+    return await doors.graphql.message(message_id)
 
 
 def has_dot(receiver: Receiver) -> bool:
